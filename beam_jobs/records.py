@@ -1,0 +1,209 @@
+"""What a RecordBatch looks like between stages.
+
+An element of a PCollection is one `pyarrow.RecordBatch` of at most `ROWS_PER_BATCH` rows. Every
+input record is exactly one row of exactly one batch, from the reader to the two sinks; nothing
+drops a row, a row that fails only gains findings. A batch holds
+
+* the features under their own names: INT as int64, FLOAT as float64, BYTES as string (UTF-8), or
+  a list of these; null is "missing". Columns that the schema does not know ride along, so that
+  the statistics (and so TFDV's schema anomalies) see them;
+* the reserved columns below. Readers add KEY, SOURCE_FILE, SOURCE_ROW, RAW and FINDINGS, scoring
+  adds SCORE and OUTPUTS.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ROWS_PER_BATCH = 32_768
+"""Rows of a full batch: large enough that per-batch costs vanish, small enough for flat memory."""
+
+RAW_LIMIT_BYTES = 64 * 1024
+"""The original record is kept in quarantine up to this size."""
+
+RESERVED_PREFIX = "__"
+KEY = "__key"  # string: the cell of --key as text; null where there is no key
+SOURCE_FILE = "__source_file"  # string: the input's URI
+SOURCE_ROW = "__source_row"  # int64: counted from 1, without the header
+RAW = "__raw"  # binary: the original record without its line end; null where only columns exist
+FINDINGS = "__findings"  # list<struct<reason, detail>>: empty for a row without a finding
+SCORE = "__score"  # float64: null where the row was not scored
+OUTPUTS = "__outputs"  # string: JSON object of the model's other outputs; null where there are none
+
+FINDING_TYPE = pa.struct([("reason", pa.string()), ("detail", pa.string())])
+FINDINGS_TYPE = pa.list_(FINDING_TYPE)
+
+
+class Reason(str, enum.Enum):
+    """Why a row is quarantined or flagged. The same words in tables, report, metrics and docs."""
+
+    MALFORMED_RECORD = "MALFORMED_RECORD"
+    INVALID_ENCODING = "INVALID_ENCODING"
+    MISSING_REQUIRED = "MISSING_REQUIRED"
+    INVALID_TYPE = "INVALID_TYPE"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
+    INVALID_VALUE_COUNT = "INVALID_VALUE_COUNT"
+    NOT_FINITE = "NOT_FINITE"
+    DUPLICATE_KEY = "DUPLICATE_KEY"
+    MISSING_KEY = "MISSING_KEY"
+    IMAGE_MISSING = "IMAGE_MISSING"
+    IMAGE_CORRUPT = "IMAGE_CORRUPT"
+    IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
+    IMAGE_UNSUPPORTED = "IMAGE_UNSUPPORTED"
+    MODEL_ERROR = "MODEL_ERROR"
+
+
+class Action(str, enum.Enum):
+    """What happens to a row that has a finding."""
+
+    QUARANTINE = "QUARANTINE"
+    FLAG = "FLAG"  # the row is scored and carries the reason in `flags`
+
+
+Actions = Mapping[Reason, Action]
+
+DEFAULT_ACTIONS: Actions = {
+    reason: Action.FLAG if reason is Reason.OUT_OF_DOMAIN else Action.QUARANTINE
+    for reason in Reason
+}
+
+ALWAYS_QUARANTINED = frozenset({Reason.MALFORMED_RECORD, Reason.MODEL_ERROR})
+"""Nothing could be scored in such a row, so a policy cannot turn these into flags."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Findings of one reason in one batch, columnar.
+
+    Attributes:
+        reason: the one reason.
+        rows: int64 indices into the batch, ascending or not; a row may appear several times.
+        details: as many texts, each naming the feature, the value and what was expected.
+    """
+
+    reason: Reason
+    rows: np.ndarray
+    details: Sequence[str]
+
+
+def with_findings(batch: pa.RecordBatch, found: Sequence[Findings]) -> pa.RecordBatch:
+    """The batch with further findings added to its FINDINGS column (created where absent)."""
+    found = [f for f in found if len(f.rows)]
+    position = batch.schema.get_field_index(FINDINGS)
+    if not found and position >= 0:
+        return batch
+    rows = [np.asarray(f.rows, dtype=np.int64) for f in found]
+    reasons = [pa.array([f.reason.value] * len(f.rows), pa.string()) for f in found]
+    details = [pa.array(f.details, pa.string()) for f in found]
+    if position >= 0:
+        old = batch.column(position)
+        old_values = old.flatten()
+        rows.insert(0, np.asarray(pc.list_parent_indices(old), dtype=np.int64))
+        reasons.insert(0, old_values.field("reason"))
+        details.insert(0, old_values.field("detail"))
+    column = _findings_column(batch.num_rows, rows, reasons, details)
+    return set_column(batch, FINDINGS, column)
+
+
+def _findings_column(
+    num_rows: int,
+    rows: Sequence[np.ndarray],
+    reasons: Sequence[pa.Array],
+    details: Sequence[pa.Array],
+) -> pa.Array:
+    all_rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    order = np.argsort(all_rows, kind="stable")
+    offsets = np.searchsorted(all_rows[order], np.arange(num_rows + 1)).astype(np.int32)
+    take = pa.array(order)
+    values = pa.StructArray.from_arrays(
+        [
+            pa.concat_arrays(reasons).take(take) if rows else pa.array([], pa.string()),
+            pa.concat_arrays(details).take(take) if rows else pa.array([], pa.string()),
+        ],
+        fields=list(FINDING_TYPE),
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def set_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:
+    """The batch with one column replaced, or appended where it does not exist."""
+    position = batch.schema.get_field_index(name)
+    columns, names = list(batch.columns), list(batch.schema.names)
+    if position >= 0:
+        columns[position] = column
+    else:
+        columns.append(column)
+        names.append(name)
+    return pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def column_or_none(batch: pa.RecordBatch, name: str) -> pa.Array | None:
+    """The column of that name, None where the batch has none."""
+    position = batch.schema.get_field_index(name)
+    return batch.column(position) if position >= 0 else None
+
+
+def feature_names(batch: pa.RecordBatch) -> list[str]:
+    """Names of all columns that are not reserved."""
+    return [name for name in batch.schema.names if not name.startswith(RESERVED_PREFIX)]
+
+
+def rows_with(batch: pa.RecordBatch, reasons: frozenset[Reason]) -> np.ndarray:
+    """bool[num_rows]: the rows that have a finding of one of these reasons."""
+    mask = np.zeros(batch.num_rows, dtype=bool)
+    findings = column_or_none(batch, FINDINGS)
+    if findings is None or not len(findings.flatten()):
+        return mask
+    wanted = pa.array([reason.value for reason in reasons], pa.string())
+    hit = pc.is_in(findings.flatten().field("reason"), value_set=wanted)
+    mask[np.asarray(pc.list_parent_indices(findings))[np.asarray(hit)]] = True
+    return mask
+
+
+def quarantined_rows(batch: pa.RecordBatch, actions: Actions) -> np.ndarray:
+    """bool[num_rows]: the rows that these actions send to quarantine."""
+    return rows_with(batch, frozenset(r for r, a in actions.items() if a is Action.QUARANTINE))
+
+
+def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows that could be parsed into columns: what statistics cover."""
+    return keep(batch, ~rows_with(batch, frozenset({Reason.MALFORMED_RECORD})))
+
+
+def split(batch: pa.RecordBatch, actions: Actions) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """(rows for `scores`, rows for `quarantine`); together they are the batch."""
+    mask = quarantined_rows(batch, actions)
+    return keep(batch, ~mask), keep(batch, mask)
+
+
+def keep(batch: pa.RecordBatch, mask: np.ndarray) -> pa.RecordBatch:
+    """The rows where bool[num_rows] `mask` holds; the batch itself (no copy) where all do."""
+    return batch if mask.all() else batch.filter(pa.array(mask))
+
+
+def reasons_and_details(findings: pa.ListArray) -> tuple[pa.Array, pa.Array]:
+    """Two list<string> columns from a FINDINGS column: distinct reasons, and all details.
+
+    A detail reads `REASON feature: value, what was expected`; reasons stand in the order of
+    their first finding and never twice, so that counting reasons counts rows.
+    """
+    values = findings.flatten()
+    parents = np.asarray(pc.list_parent_indices(findings), dtype=np.int64)
+    reasons = values.field("reason")
+    details = pc.binary_join_element_wise(reasons, values.field("detail"), " ")
+    codes = np.asarray(pc.index_in(reasons, pa.array([r.value for r in Reason])), dtype=np.int64)
+    pair = parents * len(Reason) + codes
+    _, first = np.unique(pair, return_index=True)
+    first.sort()
+    everywhere = np.arange(len(findings) + 1)
+    reason_offsets = np.searchsorted(parents[first], everywhere).astype(np.int32)
+    detail_offsets = np.searchsorted(parents, everywhere).astype(np.int32)
+    return (
+        pa.ListArray.from_arrays(pa.array(reason_offsets), reasons.take(pa.array(first))),
+        pa.ListArray.from_arrays(pa.array(detail_offsets), details),
+    )

@@ -1,0 +1,128 @@
+"""Files by URI. The one place that knows where bytes live; chosen by scheme, once, here.
+
+`generation` identifies the content of a file: on a local disk size and modification time.
+"""
+
+import contextlib
+import glob
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from beam_jobs.errors import InputError, UsageError
+
+
+@dataclass(frozen=True, order=True)
+class FileInfo:
+    """One file as it was found: reading another generation of it is an error.
+
+    Attributes:
+        uri: path or URI.
+        size: bytes.
+        generation: text that changes whenever the content does.
+    """
+
+    uri: str
+    size: int
+    generation: str
+
+
+def info(uri: str) -> FileInfo:
+    """Raises FileNotFoundError (an OSError) where there is no such file."""
+    stat = os.stat(uri)
+    return FileInfo(uri, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+
+
+def match(pattern: str) -> list[FileInfo]:
+    """The files that a glob matches, sorted by URI; folders are not files."""
+    return [
+        info(path) for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)
+    ]
+
+
+def exists(uri: str) -> bool:
+    return os.path.exists(uri)
+
+
+def open_pinned(file: FileInfo) -> BinaryIO:
+    """Opens exactly the generation that was planned.
+
+    Raises:
+        InputError: the file is gone or has changed since.
+    """
+    try:
+        stream = open(file.uri, "rb")  # noqa: SIM115 (the caller closes it)
+    except OSError as error:
+        raise InputError(f"{file.uri}: cannot be read ({error.strerror})") from error
+    check_unchanged(file)
+    return stream
+
+
+def check_unchanged(file: FileInfo) -> None:
+    """Called after the last byte too, so that a mixture of two contents is never published."""
+    try:
+        now = info(file.uri)
+    except OSError as error:
+        raise InputError(f"{file.uri}: was removed during the run") from error
+    if now.generation != file.generation:
+        raise InputError(
+            f"{file.uri}: changed during the run (planned {file.generation}, found"
+            f" {now.generation}); run the command again to take the new content"
+        )
+
+
+def read_bytes(uri: str) -> bytes:
+    with open(uri, "rb") as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def open_atomic(uri: str) -> Iterator[BinaryIO]:
+    """A stream whose file appears under `uri` whole, on success, or not at all."""
+    os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
+    temporary = f"{uri}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+        os.replace(temporary, uri)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
+
+
+def write_atomic(uri: str, data: bytes) -> None:
+    with open_atomic(uri) as stream:
+        stream.write(data)
+
+
+def join(folder: str, *parts: str) -> str:
+    return "/".join([folder.rstrip("/"), *parts]) if folder != "/" else "/" + "/".join(parts)
+
+
+def remove(uri: str) -> None:
+    """Removes a file or a whole folder; what does not exist is no error."""
+    if os.path.isdir(uri):
+        shutil.rmtree(uri)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(uri)
+
+
+def make_writable_folder(uri: str, flag: str) -> None:
+    """Makes the folder and proves that files can be written there.
+
+    Raises:
+        UsageError: naming the flag whose value is not writable.
+    """
+    probe = join(uri, f".probe-{uuid.uuid4().hex}")
+    try:
+        os.makedirs(uri, exist_ok=True)
+        with open(probe, "wb"):
+            pass
+        os.remove(probe)
+    except OSError as error:
+        raise UsageError(f"{flag} {uri}: cannot be written ({error.strerror})") from error
