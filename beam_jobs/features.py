@@ -130,8 +130,7 @@ def in_environment(
     return (
         environment in feature.in_environment
         or environment in schema.default_environment
-        or not schema.default_environment
-        and not feature.in_environment
+        or (not schema.default_environment and not feature.in_environment)
     )
 
 
