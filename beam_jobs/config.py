@@ -1,0 +1,211 @@
+"""The configuration of every verb: one dataclass a verb, its fields are its flags."""
+
+import datetime
+import re
+import zoneinfo
+from dataclasses import dataclass
+
+from beam_jobs.errors import UsageError
+from beam_jobs.flags import flag, switch
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookConfig:
+    """Verbs that look at the warehouse or decide about a run in it."""
+
+    warehouse: str = flag(
+        "Tables that are read and written: duckdb:PATH",
+        metavar="URL",
+        example="duckdb:ads.duckdb",
+        required=True,
+        is_path=True,
+        environment="BEAM_JOBS_WAREHOUSE",
+    )
+    json: bool = switch("Print JSON for programs; a job prints one object as its last line")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackConfig(LookConfig):
+    """Puts an earlier run of a month back."""
+
+    month: str = flag(
+        "Month to put back", metavar="YYYY-MM", example="2026-10", required=True, in_file=False
+    )
+    to: str | None = flag(
+        "Run to put back; without it the one published before the current one",
+        metavar="RUN",
+        example="3f2c9a1b5d7e8f60",
+        in_file=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How rows are read and scored; shared by `baseline` and the jobs."""
+
+    key: str | None = flag(
+        "Column that identifies a row; without it the key is empty and duplicates are not"
+        " looked for",
+        metavar="NAME",
+        example="ad_id",
+    )
+    label: str | None = flag(
+        "Column with the outcome: kept and reported, never given to the model",
+        metavar="NAME",
+        example="clicked",
+    )
+    signature: str = flag(
+        "Signature of the SavedModel", default="serving_default", metavar="NAME", example="predict"
+    )
+    score: str | None = flag(
+        "Output, and column of it, that is the score; without it the only output or the"
+        " positive class",
+        metavar="OUTPUT[:INDEX]",
+        example="probabilities:1",
+    )
+    slice: tuple[str, ...] = flag(
+        "Feature whose values get statistics and anomalies of their own; may be repeated",
+        default=(),
+        metavar="FEATURE",
+        example="device",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig(DataConfig):
+    """Training data in, schema and statistics out."""
+
+    data: tuple[str, ...] = flag(
+        "Training data: glob of .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet; may be repeated",
+        default=(),
+        metavar="PATTERN",
+        example="'training/*.csv'",
+        required=True,
+        is_path=True,
+    )
+    out: str = flag(
+        "Folder for schema.pbtxt (an existing one is kept) and statistics.binpb",
+        metavar="DIR",
+        example="baseline",
+        required=True,
+        is_path=True,
+    )
+    model: str | None = flag(
+        "SavedModel whose scores on the training data join the statistics",
+        metavar="MODEL",
+        example="models/ads",
+        is_path=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonthlyConfig(DataConfig, LookConfig):
+    """The monthly job."""
+
+    month: str = flag(
+        "Month to run; 'previous' is the month before the current one in --timezone",
+        metavar="YYYY-MM|previous",
+        example="2026-10",
+        required=True,
+    )
+    ads: tuple[str, ...] = flag(
+        "Ads of the month: glob of .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet; {month} stands"
+        " for 2026-10, {month:%Y/%m} takes any strftime form; may be repeated",
+        default=(),
+        metavar="PATTERN",
+        example="'ads/{month}/*.csv'",
+        required=True,
+        is_path=True,
+    )
+    model: str = flag(
+        "SavedModel folder, or a folder of numbered versions (aliases.json names the champion);"
+        " FOLDER@ALIAS picks another alias",
+        metavar="MODEL",
+        example="models/ads",
+        required=True,
+        is_path=True,
+    )
+    schema: str = flag(
+        "TFDV schema that rows and statistics are checked against",
+        metavar="FILE",
+        example="baseline/schema.pbtxt",
+        required=True,
+        is_path=True,
+    )
+    runs: str = flag(
+        "Folder for the runs' results: RUNS/monthly/YYYY-MM/RUN",
+        metavar="DIR",
+        example="runs",
+        required=True,
+        is_path=True,
+    )
+    baseline: str | None = flag(
+        "Statistics of the training data, for skew: .binpb, FeatureStats.pb, TFRecord or text",
+        metavar="FILE",
+        example="baseline/statistics.binpb",
+        is_path=True,
+    )
+    previous: str | None = flag(
+        "Statistics to measure drift against; without it those of the latest published run of"
+        " the month before",
+        metavar="FILE",
+        example="runs/monthly/2026-09/3f2c9a1b5d7e8f60/statistics.binpb",
+        is_path=True,
+    )
+    policy: str | None = flag(
+        "Policy: which findings quarantine, thresholds, what holds a run (docs/policy.md)",
+        metavar="FILE",
+        example="policy.toml",
+        is_path=True,
+    )
+    timezone: str = flag(
+        "Time zone of --month previous", default="UTC", metavar="ZONE", example="Europe/Berlin"
+    )
+    plan: bool = switch("Print what would be read and compared, and the run id; change nothing")
+    force: bool = switch("Compute and publish again even where the same run is published already")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Makes data and a model, and runs everything on them."""
+
+    dir: str = flag("Folder for everything that the demo makes", default="demo", metavar="DIR",
+                    example="/tmp/demo", in_file=False)  # fmt: skip
+    rows: int = flag("Ads a month (rows)", default=200_000, metavar="N", example="20000",
+                     in_file=False)  # fmt: skip
+
+
+def parse_month(text: str, timezone: str, now: datetime.datetime | None = None) -> datetime.date:
+    """The first day of a month given as YYYY-MM or `previous`.
+
+    Raises:
+        UsageError: not a month, or not a time zone.
+    """
+    try:
+        zone = zoneinfo.ZoneInfo(timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"--timezone {timezone}: is not a time zone; expected a name such as Europe/Berlin"
+        ) from error
+    if text == "previous":
+        today = (now or datetime.datetime.now(datetime.UTC)).astimezone(zone).date()
+        return month_before(today)
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) or text.startswith("0000"):
+        raise UsageError(
+            f"--month {text}: is not a month; expected YYYY-MM such as 2026-10, or 'previous'"
+        )
+    return datetime.date(int(text[:4]), int(text[5:]), 1)
+
+
+def month_before(day: datetime.date) -> datetime.date:
+    """The first day of the month before the month of `day`."""
+    return (day.replace(day=1) - datetime.timedelta(days=1)).replace(day=1)
+
+
+def expand_month(pattern: str, month: datetime.date) -> str:
+    """Replaces {month} and {month:FORMAT} in a pattern."""
+
+    def text(found: re.Match[str]) -> str:
+        return month.strftime(found.group(1) or "%Y-%m")
+
+    return re.sub(r"\{month(?::([^}]*))?\}", text, pattern)

@@ -1,0 +1,240 @@
+"""From dataclass fields to flags, help texts, TOML keys and checks.
+
+A field made with `flag` is at once the flag, its help text, its key in `beam-jobs.toml` and its
+check; nothing of a flag is written anywhere else. Values come from the command line, then the
+TOML file (the verb's table before the top level), then the environment, then the default.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from beam_jobs.errors import UsageError
+
+DEFAULT_CONFIG_FILE = "beam-jobs.toml"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What `--help`, the TOML reader and Flex Template metadata know about a field.
+
+    Attributes:
+        help: one sentence.
+        metavar: the type of the value, in capitals.
+        example: a value as one would type it.
+        required: whether a value must come from somewhere.
+        is_path: whether a relative value in a TOML file is relative to that file.
+        environment: environment variable that gives the value where nothing else does.
+        in_file: whether the TOML file may set it.
+    """
+
+    help: str
+    metavar: str = "TEXT"
+    example: str = ""
+    required: bool = False
+    is_path: bool = False
+    environment: str = ""
+    in_file: bool = True
+
+
+def flag(help: str, *, default: Any = None, **details: Any) -> Any:
+    """A dataclass field that is a flag."""
+    metadata = {"flag": Flag(help, **details)}
+    if isinstance(default, tuple):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def switch(help: str) -> Any:
+    return flag(help, default=False, in_file=False, example="")
+
+
+def flags_of(config: type) -> dict[str, Flag]:
+    """{field name: its Flag}."""
+    return {field.name: field.metadata["flag"] for field in dataclasses.fields(config)}
+
+
+def flag_name(field_name: str) -> str:
+    return "--" + field_name.replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
+    """Adds one argument a field; absent flags stay absent, so that TOML can fill them."""
+    types = typing.get_type_hints(config)
+    for field in dataclasses.fields(config):
+        about: Flag = field.metadata["flag"]
+        options: dict[str, Any] = {"help": _help_text(field), "default": argparse.SUPPRESS}
+        if types[field.name] is bool:
+            options["action"] = "store_true"
+        else:
+            options["metavar"] = about.metavar
+            options["type"] = int if types[field.name] is int else str
+            if _is_repeated(types[field.name]):
+                options["action"] = "append"
+        parser.add_argument(flag_name(field.name), **options)
+
+
+def _help_text(field: Any) -> str:
+    about: Flag = field.metadata["flag"]
+    notes = []
+    if about.required:
+        notes.append("required")
+    elif field.default not in (dataclasses.MISSING, None, False):
+        notes.append(f"default: {field.default}")
+    elif about.example:
+        notes.append("default: none")
+    if about.environment:
+        notes.append(f"or {about.environment}")
+    if about.example:
+        notes.append(f"example: {flag_name(field.name)} {about.example}")
+    text = f"{about.help} ({'; '.join(notes)})" if notes else about.help
+    return text.replace("%", "%%")  # argparse formats help texts
+
+
+def _is_repeated(kind: Any) -> bool:
+    return typing.get_origin(kind) is tuple
+
+
+def load_file(path: str | None) -> tuple[dict[str, Any], str]:
+    """(settings, folder that relative paths start from) of the TOML file.
+
+    Without a path `beam-jobs.toml` of the current folder is read where it exists.
+
+    Raises:
+        UsageError: not there, or not TOML.
+    """
+    file = path or DEFAULT_CONFIG_FILE
+    if path is None and not os.path.exists(file):
+        return {}, ""
+    try:
+        with open(file, "rb") as stream:
+            return tomllib.load(stream), os.path.dirname(os.path.abspath(file))
+    except OSError as error:
+        raise UsageError(f"--config {file}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {file}: is not TOML: {error}") from error
+
+
+def resolve(
+    config: type,
+    verb: str,
+    given: Mapping[str, Any],
+    file: tuple[Mapping[str, Any], str],
+    known: Iterable[str],
+) -> Any:
+    """Builds the dataclass from what was given.
+
+    Args:
+        config: the dataclass.
+        verb: name of its table in the TOML file.
+        given: {field name: value} from the command line.
+        file: from `load_file`.
+        known: every name that may stand at the top level of the file: fields and verbs.
+
+    Raises:
+        UsageError: an unknown key, a value of the wrong type, or a required one missing.
+    """
+    types = typing.get_type_hints(config)
+    settings = _settings_of(config, verb, file, known)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        about: Flag = field.metadata["flag"]
+        kind, name = types[field.name], field.name
+        if name in given:
+            values[name] = tuple(given[name]) if _is_repeated(kind) else given[name]
+        elif name in settings:
+            values[name] = _from_file(name, settings[name], kind, about, file[1])
+        elif about.environment and os.environ.get(about.environment):
+            values[name] = os.environ[about.environment]
+        if about.required and not values.get(name):
+            raise UsageError(
+                f"{verb}: {flag_name(name)} is required, for example"
+                f" {flag_name(name)} {about.example}"
+                + (f" (or set {about.environment})" if about.environment else "")
+            )
+    return config(**values)
+
+
+def _settings_of(
+    config: type, verb: str, file: tuple[Mapping[str, Any], str], known: Iterable[str]
+) -> dict[str, Any]:
+    settings, folder = file
+    own = settings.get(verb, {})
+    allowed = {name for name, about in flags_of(config).items() if about.in_file}
+    where = os.path.join(folder, DEFAULT_CONFIG_FILE) if folder else "--config"
+    for name in settings:
+        if _field(name) not in set(known):
+            raise UsageError(f"{where}: unknown key {name!r}{nearest(name, known)}")
+    for name in own:
+        if _field(name) not in allowed:
+            raise UsageError(f"{where}: unknown key {name!r} in [{verb}]{nearest(name, allowed)}")
+    merged = {_field(name): value for name, value in settings.items() if _field(name) in allowed}
+    return merged | {_field(name): value for name, value in own.items()}
+
+
+def _field(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _from_file(name: str, value: Any, kind: Any, about: Flag, folder: str) -> Any:
+    if _is_repeated(kind):
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise UsageError(
+                f"configuration: {name} must be text or a list of texts, not {value!r}"
+            )
+        return tuple(_rooted(item, about, folder) for item in items)
+    if not isinstance(value, str):
+        raise UsageError(f"configuration: {name} must be text, not {value!r}")
+    return _rooted(value, about, folder)
+
+
+def _rooted(value: str, about: Flag, folder: str) -> str:
+    """A relative path of the file as seen from the file's folder; URIs stay."""
+    if not about.is_path or "://" in value:
+        return value
+    scheme, colon, path = value.rpartition(":") if about.metavar == "URL" else ("", "", value)
+    if scheme not in ("", "duckdb"):
+        return value
+    return scheme + colon + os.path.join(folder, path)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no known name is near."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def beam_flags() -> list[str]:
+    """Every flag that Beam's pipeline options know; imports Beam."""
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    parser = _BeamArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        if hasattr(options, "_add_argparse_args"):
+            options._add_argparse_args(parser)
+    return [name for action in parser._actions for name in action.option_strings]
+
+
+def check_beam_flags(extra: Sequence[str], ours: Iterable[str]) -> None:
+    """Refuses what neither we nor Beam know; Beam itself would pass it over in silence.
+
+    Raises:
+        UsageError: naming the flag and the nearest known one.
+    """
+    if not extra:
+        return
+    theirs = beam_flags()
+    for word in extra:
+        if word.startswith("-"):
+            name = word.split("=", 1)[0]
+            if name not in theirs:
+                raise UsageError(f"unknown flag {name}{nearest(name, [*ours, *theirs])}")
+    if not extra[0].startswith("-"):
+        raise UsageError(f"unexpected argument {extra[0]!r}")
