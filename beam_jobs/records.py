@@ -34,6 +34,9 @@ FINDINGS = "__findings"  # list<struct<reason, detail>>: empty for a row without
 SCORE = "__score"  # float64: null where the row was not scored
 OUTPUTS = "__outputs"  # string: JSON object of the model's other outputs; null where there are none
 
+Located = tuple[int, int, int, pa.RecordBatch]
+"""(input file's index, span's number in it, batch's number in the span, batch): an element."""
+
 FINDING_TYPE = pa.struct([("reason", pa.string()), ("detail", pa.string())])
 FINDINGS_TYPE = pa.list_(FINDING_TYPE)
 
