@@ -222,19 +222,16 @@ def beam_flags() -> list[str]:
     return [name for action in parser._actions for name in action.option_strings]
 
 
-def check_beam_flags(extra: Sequence[str], ours: Iterable[str]) -> None:
+def check_extra(extra: Sequence[str], ours: Iterable[str], takes_beam_flags: bool) -> None:
     """Refuses what neither we nor Beam know; Beam itself would pass it over in silence.
 
     Raises:
         UsageError: naming the flag and the nearest known one.
     """
-    if not extra:
-        return
-    theirs = beam_flags()
-    for word in extra:
-        if word.startswith("-"):
-            name = word.split("=", 1)[0]
-            if name not in theirs:
-                raise UsageError(f"unknown flag {name}{nearest(name, [*ours, *theirs])}")
     if not extra[0].startswith("-"):
         raise UsageError(f"unexpected argument {extra[0]!r}")
+    known = [*ours, *(beam_flags() if takes_beam_flags else [])]
+    for word in extra:
+        name = word.split("=", 1)[0]
+        if name.startswith("-") and name not in known:
+            raise UsageError(f"unknown flag {name}{nearest(name, known)}")

@@ -37,10 +37,9 @@ def info(uri: str) -> FileInfo:
 
 
 def match(pattern: str) -> list[FileInfo]:
-    """The files that a glob matches, sorted by URI; folders are not files."""
-    return [
-        info(path) for path in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(path)
-    ]
+    """The files that a glob matches, absolute, sorted by URI; folders are not files."""
+    paths = glob.glob(os.path.abspath(pattern), recursive=True)
+    return [info(path) for path in sorted(paths) if os.path.isfile(path)]
 
 
 def exists(uri: str) -> bool:
@@ -112,17 +111,20 @@ def remove(uri: str) -> None:
             os.remove(uri)
 
 
-def make_writable_folder(uri: str, flag: str) -> None:
-    """Makes the folder and proves that files can be written there.
+def check_writable(folder: str, flag: str) -> None:
+    """Whether a folder, or the nearest one above it that exists, can be written; makes nothing.
 
     Raises:
         UsageError: naming the flag whose value is not writable.
     """
-    probe = join(uri, f".probe-{uuid.uuid4().hex}")
-    try:
-        os.makedirs(uri, exist_ok=True)
-        with open(probe, "wb"):
-            pass
-        os.remove(probe)
-    except OSError as error:
-        raise UsageError(f"{flag} {uri}: cannot be written ({error.strerror})") from error
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise UsageError(f"{flag} {folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK) or _is_read_only(there):
+        raise UsageError(f"{flag} {folder}: {there} cannot be written; choose another folder")
+
+
+def _is_read_only(folder: str) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)

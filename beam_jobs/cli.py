@@ -1,0 +1,213 @@
+"""Verbs -> functions. Heavy libraries are imported only inside the verbs that need them."""
+
+import argparse
+import dataclasses
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from beam_jobs import __version__, flags
+from beam_jobs.config import BaselineConfig, DemoConfig, LookConfig, MonthlyConfig, RollbackConfig
+from beam_jobs.errors import BeamJobsError, UsageError
+
+HELD = 3
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are raised, so that they are reported like every other one: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command.
+
+    Attributes:
+        config: its flags.
+        help: one line.
+        run: called with the configuration, the positional argument and Beam's own flags.
+        argument: (name, help, whether it is required) of the positional argument.
+        takes_beam_flags: whether flags of Beam may be given.
+    """
+
+    config: type
+    help: str
+    run: Callable[[Any, str | None, list[str]], int]
+    argument: tuple[str, str, bool] | None = None
+    takes_beam_flags: bool = False
+
+
+def _demo(config: DemoConfig, _: str | None, beam_args: list[str]) -> int:
+    from beam_jobs.demo.run import run_demo
+
+    return run_demo(config, beam_args)
+
+
+def _baseline(config: BaselineConfig, _: str | None, beam_args: list[str]) -> int:
+    from beam_jobs.launch import run_baseline
+
+    return run_baseline(config, beam_args)
+
+
+def _monthly(config: MonthlyConfig, _: str | None, beam_args: list[str]) -> int:
+    from beam_jobs.launch import run_monthly
+
+    return run_monthly(config, beam_args)
+
+
+def _runs(config: LookConfig, _: str | None, __: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.runs(config)
+
+
+def _anomalies(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.anomalies(config, run_id)
+
+
+def _query(config: LookConfig, sql: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.query(config, sql or "")
+
+
+def _approve(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.approve(config, run_id or "")
+
+
+def _rollback(config: RollbackConfig, _: str | None, __: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.rollback(config)
+
+
+VERBS = {
+    "demo": Verb(
+        DemoConfig,
+        "make three months of ads and a small model, run everything, print what to look at",
+        _demo,
+        takes_beam_flags=True,
+    ),
+    "baseline": Verb(
+        BaselineConfig,
+        "training data in, schema and statistics out",
+        _baseline,
+        takes_beam_flags=True,
+    ),
+    "monthly": Verb(
+        MonthlyConfig,
+        "validate, score and publish a month of ads",
+        _monthly,
+        takes_beam_flags=True,
+    ),
+    "runs": Verb(LookConfig, "list the runs", _runs),
+    "anomalies": Verb(
+        LookConfig,
+        "list the anomalies of a run",
+        _anomalies,
+        argument=("RUN", "run id (default: the latest run)", False),
+    ),
+    "query": Verb(
+        LookConfig,
+        "ask the warehouse in SQL",
+        _query,
+        argument=("SQL", "a query, such as 'SELECT * FROM run_history'", True),
+    ),
+    "approve": Verb(
+        LookConfig, "publish a held run", _approve, argument=("RUN", "run id of the held run", True)
+    ),
+    "rollback": Verb(RollbackConfig, "put an earlier run of a month back", _rollback),
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(
+        prog="beam-jobs",
+        description="Batch inference on Apache Beam with data quality that people can trust.",
+        epilog="Every flag of a verb may also stand in beam-jobs.toml (docs in README.md)."
+        " Exit codes: 0 published or nothing to do, 3 held by the gate, 2 wrong set-up,"
+        " 1 failed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"beam-jobs {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    for name, verb in VERBS.items():
+        sub = verbs.add_parser(
+            name,
+            help=verb.help,
+            description=verb.help[0].upper() + verb.help[1:] + ".",
+            epilog="Flags of Beam's own (such as --runner) are passed on to it."
+            if verb.takes_beam_flags
+            else None,
+            allow_abbrev=False,
+        )
+        if verb.argument:
+            metavar, text, required = verb.argument
+            sub.add_argument(
+                "argument", metavar=metavar, help=text, nargs=None if required else "?"
+            )
+        flags.add_flags(sub, verb.config)
+        sub.add_argument(
+            "--config",
+            metavar="FILE",
+            help="TOML file with any of these flags (default: beam-jobs.toml in the current"
+            " folder, where it exists; example: --config ads.toml)",
+        )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb.
+
+    Returns:
+        The exit code of the contract: 0, 1, 2 or 3.
+    """
+    from beam_jobs.terminal import print_error
+
+    _quiet_libraries()
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except BeamJobsError as error:
+        print_error(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print_error("interrupted; nothing was published by this run")
+        return INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    given, extra = make_parser().parse_known_args(argv)
+    verb = VERBS[given.verb]
+    values = {
+        field.name: getattr(given, field.name)
+        for field in dataclasses.fields(verb.config)
+        if hasattr(given, field.name)
+    }
+    if extra:
+        ours = [*map(flags.flag_name, flags.flags_of(verb.config)), "--config"]
+        flags.check_extra(extra, ours, verb.takes_beam_flags)
+    known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
+    config = flags.resolve(verb.config, given.verb, values, flags.load_file(given.config), known)
+    return verb.run(config, getattr(given, "argument", None), extra)
+
+
+def _quiet_libraries() -> None:
+    """Keeps the libraries' chatter (CUDA, deprecations) away from the user's terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
