@@ -1,0 +1,39 @@
+# Everything starts here; `make help` lists the targets.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_FLAGS ?=
+
+.PHONY: help demo test lint format bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv installs the lock in seconds where pip needs minutes; it lives in the same environment.
+$(VENV)/installed: requirements.txt requirements-dev.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -r requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(VENV)/installed ## Make three months of ads and a model, run everything, show what was found
+	$(BIN)/beam-jobs demo
+
+test: $(VENV)/installed lint ## Lint, types and all tests
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/installed ## Format check, lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/installed ## Speed and memory against peers measured in the same run
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and what the demo made
+	rm -rf $(VENV) demo beam-jobs.toml build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
