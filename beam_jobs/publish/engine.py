@@ -1,0 +1,91 @@
+"""What a warehouse must be able to do: run GoogleSQL, stage Parquet files, answer queries.
+
+DuckDB and BigQuery differ here and nowhere else; what is published, and how, is written once.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """Names of the columns, and the rows as tuples of Python values."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    def records(self) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+class Session(Protocol):
+    """An open warehouse, for the short time of publishing; staged tables end with it."""
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        """As `Engine.columns`, seen from inside."""
+
+    def define(self, statements: Sequence[str]) -> None:
+        """Runs GoogleSQL statements that make or extend tables and views; safe to repeat."""
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of one GoogleSQL query with `@name` parameters."""
+
+    def run(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        """Runs a GoogleSQL script; one with a transaction happens whole or not at all.
+
+        Parameters that the script does not name are ignored.
+
+        Raises:
+            RunError: nothing was changed.
+        """
+
+    def stage(self, table: str, run_id: str, uris: Sequence[str], schema: "pa.Schema") -> str:
+        """Makes the rows of Parquet files readable as a table; safe to repeat.
+
+        Args:
+            table: where the rows belong.
+            run_id: part of the staged table's name and of the load job's id.
+            uris: the files; none gives an empty table.
+            schema: the files' columns.
+
+        Returns:
+            The staged table's name.
+        """
+
+
+class Engine(Protocol):
+    """A warehouse that is opened only while something is read or published."""
+
+    url: str
+
+    def check(self) -> None:
+        """Finds early what would stop publishing: locked, corrupt, not writable.
+
+        A warehouse that does not exist yet is fine; nothing is made.
+
+        Raises:
+            UsageError: naming the URL and what to do.
+        """
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        """{table or view: {column: GoogleSQL type}}; empty where there is no warehouse yet."""
+
+    def query(self, sql: str) -> QueryResult:
+        """Answers SQL in the warehouse's own dialect, without changing anything.
+
+        Raises:
+            UsageError: the warehouse cannot be opened, or does not take the statement.
+        """
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """Opens the warehouse for publishing; made where it does not exist.
+
+        Raises:
+            UsageError: it cannot be opened.
+            RunError: it cannot be written (disk full); nothing was changed.
+        """

@@ -1,0 +1,245 @@
+"""Write, audit, publish: a run's folder becomes a month of the warehouse.
+
+Publishing, approving and rolling back are one act: stage a run folder's rows, audit them, and swap
+the month in one transaction. Each may be killed anywhere and repeated.
+"""
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_jobs import storage
+from beam_jobs.errors import UsageError
+from beam_jobs.publish import statements
+from beam_jobs.publish.audit import audit
+from beam_jobs.publish.engine import Session
+from beam_jobs.publish.parts import Part, PartTable
+from beam_jobs.publish.run_folder import RUN_TABLES, Manifest, RunFolder
+from beam_jobs.publish.runs import RunRow, RunStatus, checked_run_id, period_name
+from beam_jobs.publish.warehouse import Warehouse
+from beam_jobs.tables import TABLES, arrow_schema
+
+
+def publish_run(
+    warehouse: Warehouse, run: RunRow, parts: Sequence[Part], tables: Mapping[str, pa.Table]
+) -> RunRow:
+    """Stages and audits what the run wrote, then publishes or holds it.
+
+    The caller holds the folder's lock. Repeating the call changes nothing.
+
+    Args:
+        warehouse: made where it does not exist.
+        run: the line for `runs`; its status says what the gate decided, PUBLISHED or HELD.
+        parts: all files that the run wrote; others in the folder are removed.
+        tables: `anomalies`, `feature_statistics` and `inputs` (`run_id`, `job`, `period` are filled
+            in). `rows` of `inputs` are the readers' own counts.
+
+    Returns:
+        The line as it stands now. It says PUBLISHED for a held run that was approved before: the
+        same run id is the same result, so the approval still stands.
+
+    Raises:
+        AuditError: figures do not add up; nothing was published.
+        RunError: the folder or the warehouse cannot be written; nothing was published.
+        UsageError: the warehouse cannot be opened, or its columns do not fit.
+    """
+    if run.status not in (RunStatus.PUBLISHED, RunStatus.HELD):
+        raise ValueError(f"run {run.run_id}: cannot be published as {run.status.value}")
+    checked_run_id(run.run_id)
+    folder = RunFolder(run.run_folder)
+    here = [
+        dataclasses.replace(
+            part, uri=storage.join(folder.parts(part.table), os.path.basename(part.uri))
+        )
+        for part in parts
+    ]
+    run = dataclasses.replace(run, run_folder=folder.path)
+    for name in RUN_TABLES:
+        folder.write_table(name, tables[name], run)
+    manifest = Manifest(run, tuple(here))
+    folder.write_manifest(manifest)
+    folder.sweep(here)
+    return _release(warehouse, folder, manifest)
+
+
+def fail_run(warehouse: Warehouse, run: RunRow) -> None:
+    """Leaves a FAILED line; an earlier outcome of the same run stays."""
+    failed = run.decided(RunStatus.FAILED, run.finished_at)
+    with warehouse.engine.writing() as session:
+        _prepare(session, warehouse.url, arrow_schema("scores"))
+        text = statements.statement("fail", {}, arrow_schema("scores"))
+        session.run(text, failed.parameters())
+
+
+def approve(warehouse: Warehouse, run_id: str) -> RunRow:
+    """Publishes a held run from its folder; a run that is published already stays as it is.
+
+    An older held run may be approved too: it then takes the place of the month's published run.
+
+    Raises:
+        UsageError: the run is not held, or its folder is gone.
+        AuditError: the folder's files are not those that the run wrote.
+    """
+    run = warehouse.find_run(run_id)
+    if run.status is RunStatus.PUBLISHED:
+        return run
+    if run.status is RunStatus.SUPERSEDED:
+        when = period_name(run.job, run.period)
+        raise UsageError(
+            f"run {run.run_id}: is superseded, not held; `beam-jobs rollback --month {when}"
+            f" --to {run.run_id}` puts it back"
+        )
+    if run.status is RunStatus.FAILED:
+        raise UsageError(f"run {run.run_id}: failed, so there is nothing to approve; run it again")
+    return _restore(warehouse, run)
+
+
+def rollback(
+    warehouse: Warehouse, job: str, period: datetime.date, to: str | None = None
+) -> RunRow:
+    """Puts an earlier run of a period back; `to` may also name a later one, to roll forward.
+
+    Without `to`: of the runs that started before the published one, the one superseded last. So
+    repeating it goes back further, never forward.
+
+    Raises:
+        UsageError: there is no such run of the period, it was never published, or its folder is
+            gone.
+        AuditError: the folder's files are not those that the run wrote.
+    """
+    what = f"{job} {period_name(job, period)}"
+    current = warehouse.latest_published(job, period)
+    others = [
+        run
+        for run in warehouse.runs()
+        if (run.job, run.period, run.status) == (job, period, RunStatus.SUPERSEDED)
+    ]
+    if to is not None:
+        target = warehouse.find_run(to)
+        if (target.job, target.period) != (job, period):
+            its = f"{target.job} {period_name(target.job, target.period)}"
+            raise UsageError(f"--to {to}: is a run of {its}, not of {what}")
+        if target.status is RunStatus.PUBLISHED:
+            return target
+        if target.status is not RunStatus.SUPERSEDED:
+            raise UsageError(
+                f"--to {to}: is {target.status.value} and was never published;"
+                f" {_known(others)}; `beam-jobs approve` publishes a held run"
+            )
+        return _restore(warehouse, target)
+    if current is None:
+        raise UsageError(f"{what}: nothing is published, so there is nothing to roll back")
+    earlier = [run for run in others if run.started_at < current.started_at]
+    if not earlier:
+        raise UsageError(f"{what}: no run was published before {current.run_id}; {_known(others)}")
+    return _restore(warehouse, max(earlier, key=lambda run: run.finished_at))
+
+
+def check_columns(warehouse: Warehouse, scores: pa.Schema) -> None:
+    """Finds before any work whether this run's columns fit those of the warehouse.
+
+    Args:
+        warehouse: may not exist yet.
+        scores: `tables.scores_schema` of the run.
+
+    Raises:
+        UsageError: a column exists with another type; both are named.
+    """
+    _missing_columns(warehouse.engine.columns(), warehouse.url, scores)
+
+
+def _known(runs: Sequence[RunRow]) -> str:
+    names = ", ".join(run.run_id for run in runs)
+    return f"runs that --to can name: {names}" if names else "there is no other run to go to"
+
+
+def _restore(warehouse: Warehouse, run: RunRow) -> RunRow:
+    folder = RunFolder(run.run_folder)
+    folder.read_manifest()
+    with folder.lock():
+        manifest = folder.read_manifest()
+        if manifest.run.run_id != run.run_id:
+            raise UsageError(
+                f"run folder {folder.path}: holds run {manifest.run.run_id}, not {run.run_id}"
+            )
+        restored = dataclasses.replace(manifest, run=run.decided(RunStatus.PUBLISHED))
+        return _release(warehouse, folder, restored)
+
+
+def _release(warehouse: Warehouse, folder: RunFolder, manifest: Manifest) -> RunRow:
+    run = manifest.run
+    folder.check_parts(manifest.parts)
+    scores = _scores_schema(manifest)
+    with warehouse.engine.writing() as session:
+        _prepare(session, warehouse.url, scores)
+        staged = _stage(session, folder, manifest, scores)
+        audit(session, manifest, staged, scores)
+        if run.status is RunStatus.HELD and _is_published(session, run.run_id):
+            run = run.decided(RunStatus.PUBLISHED)
+        name = "hold" if run.status is RunStatus.HELD else "publish"
+        session.run(statements.statement(name, staged, scores), run.parameters())
+    return run
+
+
+def _is_published(session: Session, run_id: str) -> bool:
+    query = "SELECT 1 AS found FROM runs WHERE run_id = @run_id AND status = 'PUBLISHED'"
+    return bool(session.fetch(query, {"run_id": run_id}))
+
+
+def _scores_schema(manifest: Manifest) -> pa.Schema:
+    """Columns of the run's scores; the fixed ones alone where no row was scored."""
+    for uri in manifest.uris(PartTable.SCORES):
+        return pq.read_schema(uri)
+    return arrow_schema("scores")
+
+
+def _stage(
+    session: Session, folder: RunFolder, manifest: Manifest, scores: pa.Schema
+) -> dict[str, str]:
+    files: dict[str, list[str]] = {table.value: manifest.uris(table) for table in PartTable}
+    files |= {name: [folder.table(name)] for name in RUN_TABLES}
+    return {
+        table: session.stage(table, manifest.run.run_id, uris, _schema(table, scores))
+        for table, uris in files.items()
+    }
+
+
+def _prepare(session: Session, url: str, scores: pa.Schema) -> None:
+    """Makes what is missing: tables, columns, views. Repeatable, and harmless on its own."""
+    missing = _missing_columns(session.columns(), url, scores)
+    session.define(
+        [
+            *(statements.create_table(table, _schema(table, scores)) for table in TABLES),
+            *(statements.add_column(t, field) for t, fields in missing.items() for field in fields),
+            statements.views(),
+        ]
+    )
+
+
+def _schema(table: str, scores: pa.Schema) -> pa.Schema:
+    return scores if table == "scores" else arrow_schema(table)
+
+
+def _missing_columns(
+    existing: Mapping[str, Mapping[str, str]], url: str, scores: pa.Schema
+) -> dict[str, list[pa.Field]]:
+    missing: dict[str, list[pa.Field]] = {}
+    for table in TABLES.keys() & existing.keys():
+        # Neither warehouse tells columns apart by case.
+        types = {name.lower(): type_ for name, type_ in existing[table].items()}
+        for field in _schema(table, scores):
+            wanted = statements.google_type(field.type)
+            found = types.get(field.name.lower())
+            if found is None:
+                missing.setdefault(table, []).append(field)
+            elif found != wanted:
+                raise UsageError(
+                    f"--warehouse {url}: column {table}.{field.name} is {found} there, and {wanted}"
+                    " in this run; rename the feature, keep its type in the schema, or use another"
+                    " warehouse"
+                )
+    return missing

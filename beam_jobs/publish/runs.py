@@ -1,0 +1,117 @@
+"""A run as the warehouse knows it: identity, status and its line in `runs`.
+
+Light on purpose (no Arrow, no TensorFlow): verbs that only look answer in under a second.
+"""
+
+import dataclasses
+import datetime
+import enum
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from beam_jobs.errors import UsageError
+
+
+class RunStatus(str, enum.Enum):
+    """Where a run stands.
+
+    A month has at most one PUBLISHED run of a job; SUPERSEDED runs were published before it.
+    """
+
+    PUBLISHED = "PUBLISHED"
+    HELD = "HELD"
+    SUPERSEDED = "SUPERSEDED"
+    FAILED = "FAILED"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunIdentity:
+    """What every row of a run carries.
+
+    Attributes:
+        run_id: hash of everything that decides the result; letters, digits, `_` and `-`.
+        job: `monthly` or `requests`.
+        period: first day of the month, or the day of a queue run.
+        model_version: version that scores the rows.
+    """
+
+    run_id: str
+    job: str
+    period: datetime.date
+    model_version: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRow:
+    """A line of the table `runs`; the fields are its columns."""
+
+    run_id: str
+    job: str
+    period: datetime.date
+    status: RunStatus
+    started_at: datetime.datetime
+    finished_at: datetime.datetime
+    rows_read: int
+    rows_scored: int
+    rows_quarantined: int
+    model: str
+    model_version: str
+    schema_fingerprint: str
+    baseline: str | None
+    previous_run_id: str | None
+    code_version: str
+    run_folder: str
+    hold_reasons: tuple[str, ...] = ()
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "RunRow":
+        """From a row of the warehouse, or from `to_json`."""
+        values = {field.name: record[field.name] for field in dataclasses.fields(cls)}
+        for name in ("started_at", "finished_at"):
+            if isinstance(values[name], str):
+                values[name] = datetime.datetime.fromisoformat(values[name])
+            values[name] = values[name].astimezone(datetime.UTC)
+        if isinstance(values["period"], str):
+            values["period"] = datetime.date.fromisoformat(values["period"])
+        values["status"] = RunStatus(values["status"])
+        values["hold_reasons"] = tuple(values["hold_reasons"] or ())
+        return cls(**values)
+
+    def parameters(self) -> dict[str, Any]:
+        """{column: value} as parameters of a statement."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {"status": self.status.value, "hold_reasons": list(self.hold_reasons)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The same with texts for dates and times, for a JSON file."""
+        return {
+            name: value.isoformat() if isinstance(value, datetime.date) else value
+            for name, value in self.parameters().items()
+        }
+
+    def decided(self, status: RunStatus, at: datetime.datetime | None = None) -> "RunRow":
+        """The line with another status, decided now unless a time is given."""
+        when = at or datetime.datetime.now(datetime.UTC)
+        return dataclasses.replace(self, status=status, finished_at=when)
+
+
+RUN_COLUMNS = tuple(field.name for field in dataclasses.fields(RunRow))
+
+
+def period_name(job: str, period: datetime.date) -> str:
+    """Folder of a period: `2026-10` for a month, `2026-10-05` for a day of the queue."""
+    return f"{period:%Y-%m}" if job == "monthly" else period.isoformat()
+
+
+def checked_run_id(run_id: str) -> str:
+    """The run id itself, safe in names of files, tables and load jobs.
+
+    Raises:
+        UsageError: it holds other characters than a run id can.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", run_id):
+        raise UsageError(
+            f"run {run_id!r}: not a run id (letters, digits, _ and -); `beam-jobs runs` lists them"
+        )
+    return run_id

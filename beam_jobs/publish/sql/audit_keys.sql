@@ -1,0 +1,9 @@
+-- Keys that scores would hold twice. Rows that a policy lets pass as duplicates say so themselves.
+SELECT `key`, COUNT(*) AS times
+FROM ${staged_scores}
+WHERE `key` IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM UNNEST(flags) AS flag WHERE flag = 'DUPLICATE_KEY')
+GROUP BY `key`
+HAVING COUNT(*) > 1
+ORDER BY `key`
+LIMIT 5

@@ -1,0 +1,75 @@
+"""The Beam side of writing: scored batches in, parts and counts out."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindows
+
+from beam_jobs.features import Feature
+from beam_jobs.publish.parts import Part
+from beam_jobs.publish.runs import RunIdentity
+from beam_jobs.publish.spans import SpanWriter
+from beam_jobs.records import Actions
+
+PARTS = "parts"
+COUNTS = "counts"
+
+
+class WriteParts(beam.PTransform):
+    """Writes every row to the run folder's `scores/` or `quarantine/`.
+
+    In: PCollection[tuple[int, int, int, pa.RecordBatch]] of (file index, span number, batch number
+    within the span, scored batch).
+    Out: a dict of PCollections: `PARTS` holds `Part`, one a finished file; `COUNTS` holds
+    `FileCounts`, one an input file and bundle, to be added up a file.
+
+    File names follow from the elements alone, so a repeated bundle overwrites its own files. Parts
+    of an attempt that failed are in no `Part` and are removed by `RunFolder.sweep`.
+
+    Raises:
+        RunError: the run folder cannot be written.
+    """
+
+    def __init__(
+        self, folder: str, run: RunIdentity, features: Sequence[Feature], actions: Actions
+    ) -> None:
+        super().__init__()
+        self._arguments = (folder, run, tuple(features), dict(actions))
+
+    def expand(self, pcoll: beam.PCollection) -> dict[str, beam.PCollection]:
+        written = pcoll | "Write" >> beam.ParDo(_WriteParts(*self._arguments)).with_outputs(
+            COUNTS, main=PARTS
+        )
+        return {PARTS: written[PARTS], COUNTS: written[COUNTS]}
+
+
+class _WriteParts(beam.DoFn):
+    """Keeps one part of each table open through a bundle; memory holds one batch."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+        self._writer: SpanWriter | None = None
+
+    def start_bundle(self) -> None:
+        self.teardown()
+        self._writer = SpanWriter(*self._arguments)
+
+    def process(self, element: tuple[int, int, int, pa.RecordBatch]) -> Iterator[Part]:
+        assert self._writer is not None
+        yield from self._writer.write(*element)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        assert self._writer is not None
+        for part in self._writer.close():
+            yield GlobalWindows.windowed_value_at_end_of_window(part)
+        for counts in self._writer.counts.values():
+            yield beam.pvalue.TaggedOutput(
+                COUNTS, GlobalWindows.windowed_value_at_end_of_window(counts)
+            )
+
+    def teardown(self) -> None:
+        # A bundle that failed never reaches finish_bundle.
+        if self._writer is not None:
+            self._writer.abort()
