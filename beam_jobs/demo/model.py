@@ -1,0 +1,157 @@
+"""A small click model for the demo: trained in seconds, exported as a SavedModel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import tensorflow as tf
+
+from beam_jobs import storage
+from beam_jobs.demo.data import LABEL
+
+CATEGORICAL = ("campaign_id", "device", "country", "position", "category")
+INTEGERS = ("user_age", "hour", "title_length", "is_video")
+FLOATS = ("bid", "historic_ctr")
+NUMBERS = INTEGERS + FLOATS
+INPUTS: Mapping[str, tf.DType] = {
+    **dict.fromkeys(CATEGORICAL, tf.string),
+    **dict.fromkeys(INTEGERS, tf.int64),
+    **dict.fromkeys(FLOATS, tf.float32),
+}
+"""The signature's inputs, each of shape [None, 1]; neither the key nor the label is one."""
+
+OUTPUT = "score"
+VERSION = "1"
+
+_EMBEDDING_SIZE = 4
+_HIDDEN_UNITS = 32
+_EPOCHS = 4
+_ROWS_PER_STEP = 512
+_HELD_OUT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    Attributes:
+        model: folder of numbered versions, a value for --model.
+        rows: that it was trained on.
+        auc: area under the ROC curve on the rows that were held out, a tenth.
+    """
+
+    model: str
+    rows: int
+    auc: float
+
+
+class Encoder(tf.Module):
+    """Features as they are in the data -> what the network takes.
+
+    Codes int64[n, 5]: the vocabularies share one range, so that one embedding serves them all; a
+    value that training never saw takes its feature's code for "unknown". Numbers float32[n, 6]:
+    mean 0 and standard deviation 1. An ad without history (historic_ctr NaN or 0) counts as
+    average.
+    """
+
+    def __init__(self, training: pa.Table) -> None:
+        super().__init__()
+        self.lookups = [
+            keras.layers.StringLookup(vocabulary=sorted(training.column(name).unique().to_pylist()))
+            for name in CATEGORICAL
+        ]
+        sizes = [lookup.vocabulary_size() for lookup in self.lookups]
+        self.codes = sum(sizes)
+        self.first_codes = tf.constant(np.cumsum([0, *sizes[:-1]]), tf.int64)
+        numbers = np.column_stack([training.column(name).to_numpy() for name in NUMBERS])
+        self.mean = tf.constant(np.nanmean(numbers, axis=0), tf.float32)
+        self.std_dev = tf.constant(np.nanstd(numbers, axis=0), tf.float32)
+
+    def __call__(self, features: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        codes = [
+            tf.cast(lookup(features[name]), tf.int64)
+            for name, lookup in zip(CATEGORICAL, self.lookups, strict=True)
+        ]
+        ctr = features["historic_ctr"]
+        known = {**features, "historic_ctr": tf.where(ctr > 0, ctr, self.mean[-1])}
+        numbers = tf.concat([tf.cast(known[name], tf.float32) for name in NUMBERS], axis=1)
+        scaled = (numbers - self.mean) / self.std_dev
+        return [tf.concat(codes, axis=1) + self.first_codes, scaled]
+
+
+class ClickModel(tf.Module):
+    """The encoder and the network as one servable function."""
+
+    def __init__(self, encoder: Encoder, network: keras.Model) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.network = network
+
+    @tf.function
+    def score(self, **features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """{name: [n, 1]} of `INPUTS` -> {"score": float32[n, 1]}, the probability of a click."""
+        return {OUTPUT: self.network(self.encoder(features), training=False)}
+
+
+def train(training: str, folder: str, rows: int | None = None, seed: int = 7) -> Trained:
+    """Trains on the demo's training data and writes the SavedModel `<folder>/1`.
+
+    Args:
+        training: path of `training/ads.csv`.
+        folder: the model's folder of numbered versions.
+        rows: a random sample of so many rows; all of them by default.
+        seed: of the split and of the initial weights.
+    """
+    keras.utils.set_random_seed(seed)
+    options = pyarrow.csv.ConvertOptions(include_columns=[*INPUTS, LABEL])
+    table = pyarrow.csv.read_csv(training, convert_options=options)
+    table = table.take(np.random.default_rng(seed).permutation(table.num_rows)[:rows])
+    held_out = int(table.num_rows * _HELD_OUT_SHARE)
+    encoder = Encoder(table.slice(held_out))
+    network = _network(encoder.codes)
+    codes, numbers = (tensor.numpy() for tensor in encoder(_tensors(table)))
+    labels = table.column(LABEL).to_numpy()
+    network.compile(keras.optimizers.Adam(0.003), "binary_crossentropy", jit_compile=False)
+    network.fit(
+        [codes[held_out:], numbers[held_out:]],
+        labels[held_out:],
+        batch_size=_ROWS_PER_STEP,
+        epochs=_EPOCHS,
+        verbose=0,
+    )
+    auc = keras.metrics.AUC(num_thresholds=1000)
+    auc.update_state(labels[:held_out], network([codes[:held_out], numbers[:held_out]])[:, 0])
+    _export(ClickModel(encoder, network), storage.join(folder, VERSION))
+    return Trained(folder, table.num_rows - held_out, float(auc.result()))
+
+
+def _network(codes: int) -> keras.Model:
+    code = keras.Input((len(CATEGORICAL),), dtype="int64")
+    numbers = keras.Input((len(NUMBERS),))
+    embedded = keras.layers.Flatten()(keras.layers.Embedding(codes, _EMBEDDING_SIZE)(code))
+    joined = keras.layers.Concatenate()([embedded, numbers])
+    hidden = keras.layers.Dense(_HIDDEN_UNITS, activation="relu")(joined)
+    return keras.Model([code, numbers], keras.layers.Dense(1, activation="sigmoid")(hidden))
+
+
+def _tensors(table: pa.Table) -> dict[str, tf.Tensor]:
+    """{name: [n, 1]} as the signature takes them; a missing number is NaN."""
+    return {
+        name: tf.constant(table.column(name).to_numpy()[:, None], dtype)
+        for name, dtype in INPUTS.items()
+    }
+
+
+def _export(model: ClickModel, folder: str) -> None:
+    specs = {name: tf.TensorSpec([None, 1], dtype, name) for name, dtype in INPUTS.items()}
+    serving = model.score.get_concrete_function(**specs)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # "Assets written to ..." is no news to a person
+    try:
+        tf.saved_model.save(model, folder, signatures={"serving_default": serving})
+    finally:
+        logger.setLevel(level)
