@@ -1,0 +1,11 @@
+"""What a person sees: results on standard output; progress and errors on standard error.
+
+Rich is imported inside the functions that draw on a terminal, so that verbs start at once.
+"""
+
+from beam_jobs.terminal.progress import Progress
+from beam_jobs.terminal.summary import print_summary
+from beam_jobs.terminal.tables import print_table
+from beam_jobs.terminal.text import print_error, print_json
+
+__all__ = ["Progress", "print_error", "print_json", "print_summary", "print_table"]
