@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from beam_jobs.terminal.text import console, is_terminal, json_text, plain, printable, shown
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 ROWS_ON_A_TERMINAL = 1_000
 CELL_LIMIT = 300
@@ -89,11 +91,9 @@ def _draw(
         _draw_records(table, screen)
         return
     screen.print(fitting.draw(screen.width))
-    left_out = [name for name in columns if name not in fitting.columns]
+    left_out = [name for name in table.columns if name not in fitting.columns]
     if left_out:
-        note = (
-            f"Not shown for want of width: {', '.join(map(printable, left_out))} (--json has all)"
-        )
+        note = f"Not shown for want of width: {', '.join(left_out)} (--json has all)"
         screen.print(note, style="dim")
     if len(rows) > ROWS_ON_A_TERMINAL:
         note = f"{ROWS_ON_A_TERMINAL:,} of {len(rows):,} rows; a pipe or --json gets all"
@@ -167,26 +167,19 @@ class Cells:
             tuple(self.numeric[i] for i in kept),
         )
 
-    def draw(self, width: int, indent: int = 0) -> "RenderableType":
+    def draw(self, width: int) -> "Table":
         """A renderable of at most `width` terminal columns."""
-        from rich.padding import Padding
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-        room = width - indent - GAP * (len(self.columns) - 1)
-        for name, size, number in zip(
-            self.columns, _shared_out(self.narrowest(), self.widths(), room), self.numeric,
-            strict=True,
-        ):  # fmt: skip
-            table.add_column(
-                _styled(name),
-                width=size,
-                justify="right" if number else "left",
-                overflow="fold",
-            )
+        room = width - GAP * (len(self.columns) - 1)
+        sizes = _shared_out(self.narrowest(), self.widths(), room)
+        for name, size, number in zip(self.columns, sizes, self.numeric, strict=True):
+            justify: Literal["left", "right"] = "right" if number else "left"
+            table.add_column(_styled(name), width=size, justify=justify, overflow="fold")
         for row in self.rows:
             table.add_row(*map(_styled, row))
-        return Padding(table, (0, 0, 0, indent), expand=False)
+        return table
 
 
 def _shared_out(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
@@ -209,7 +202,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - 1] + "…"
 
 
-def _styled(text: str) -> Any:
+def _styled(text: str) -> "Text":
     from rich.text import Text
 
     return Text(text, style=STYLES.get(text, ""))
