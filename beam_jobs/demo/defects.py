@@ -164,8 +164,7 @@ DEFECTS: tuple[ColumnDefect | RecordDefect, ...] = (
     ),
     RecordDefect(
         "nul-byte", "a NUL byte in campaign_id", 0.0001,
-        feature="campaign_id", reason=Reason.INVALID_ENCODING,
-        broken=_cell("campaign_id", b"c00\x0007"),
+        reason=Reason.MALFORMED_RECORD, broken=_cell("campaign_id", b"c00\x0007"),
     ),
     RecordDefect(
         "invalid-utf8", "campaign_id in Latin-1", 0.0003,

@@ -1,0 +1,93 @@
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from sklearn.metrics import roc_auc_score
+
+from beam_jobs.demo.data import LABEL, MONTHS, make_ads
+from beam_jobs.demo.model import INPUTS, train
+
+ROWS = 20_000
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return make_ads(str(tmp_path_factory.mktemp("demo")), ROWS, MONTHS[:2])
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    return train(files.training, str(tmp_path_factory.mktemp("models") / "ads"))
+
+
+@pytest.fixture(scope="module")
+def loaded(trained):
+    return tf.saved_model.load(f"{trained.model}/1")
+
+
+@pytest.fixture(scope="module")
+def score(loaded):
+    signature = loaded.signatures["serving_default"]
+
+    def call(frame):
+        inputs = {
+            name: tf.constant(frame[name].to_numpy()[:, None], dtype)
+            for name, dtype in INPUTS.items()
+        }
+        return signature(**inputs)["score"].numpy()
+
+    return call
+
+
+def test_signature_takes_features_by_name_and_gives_one_score(loaded):
+    signature = loaded.signatures["serving_default"]
+    inputs = signature.structured_input_signature[1]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in inputs.items()} == {
+        name: (dtype, [None, 1]) for name, dtype in INPUTS.items()
+    }
+    assert LABEL not in inputs and "ad_id" not in inputs
+    ((name, output),) = signature.structured_outputs.items()
+    assert (name, output.dtype, output.shape.as_list()) == ("score", tf.float32, [None, 1])
+
+
+def test_scores_a_month_that_it_never_saw(files, score):
+    ads = pd.concat([pd.read_csv(path) for path in files.ads[MONTHS[0]][:2]])
+    scores = score(ads)
+    assert scores.shape == (len(ads), 1) and ((scores >= 0) & (scores <= 1)).all()
+    assert roc_auc_score(ads[LABEL], scores[:, 0]) > 0.7
+    assert scores.mean() == pytest.approx(ads[LABEL].mean(), abs=0.03)
+
+
+def test_reported_auc_is_that_of_rows_held_out(trained):
+    assert trained.rows == ROWS - ROWS // 10
+    assert 0.7 < trained.auc < 0.85
+
+
+def test_unknown_values_and_missing_history_are_scored(files, score):
+    ads = pd.read_csv(files.ads[MONTHS[0]][0]).head(4)
+    ads["device"] = "smart_tv"
+    ads["campaign_id"] = "never seen"
+    ads["historic_ctr"] = [np.nan, 0.0, np.nan, 0.0]
+    scores = score(ads)
+    assert np.isfinite(scores).all()
+    swapped = ads.assign(historic_ctr=[0.0, np.nan, 0.0, np.nan])
+    assert (score(swapped) == scores).all()
+    assert (score(ads.assign(historic_ctr=0.3)) > scores).all()
+
+
+def test_a_row_is_scored_the_same_alone(files, score):
+    ads = pd.read_csv(files.ads[MONTHS[0]][0]).head(100)
+    one_by_one = np.concatenate([score(ads.iloc[i : i + 1]) for i in range(0, 100, 10)])
+    np.testing.assert_allclose(one_by_one, score(ads)[::10], rtol=1e-5)
+
+
+def test_rows_limits_training(files, tmp_path):
+    trained = train(files.training, str(tmp_path / "ads"), rows=2_000)
+    assert trained.rows == 1_800
+    assert (tmp_path / "ads" / "1" / "saved_model.pb").exists()
+
+
+def test_training_leaves_the_terminal_alone(files, tmp_path, capfd):
+    train(files.training, str(tmp_path / "ads"), rows=2_000)
+    seen = capfd.readouterr()
+    assert seen.out == "" and seen.err == ""
