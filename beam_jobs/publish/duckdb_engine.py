@@ -113,8 +113,8 @@ class DuckDbEngine:
             yield
         except duckdb.Error as error:
             raise RunError(
-                f"{self.url}: cannot be written ({_one_line(error)}); the warehouse is as it was;"
-                " solve this (a full disk: make room), then run the command again"
+                f"{self.url}: publishing failed ({_one_line(error)}); the warehouse is as it was; put"
+                " this right, then run the command again"
             ) from error
 
     def _make(self) -> None:

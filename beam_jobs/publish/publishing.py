@@ -172,7 +172,7 @@ def _restore(warehouse: Warehouse, run: RunRow) -> RunRow:
 
 def _release(warehouse: Warehouse, folder: RunFolder, manifest: Manifest) -> RunRow:
     run = manifest.run
-    folder.check_parts(manifest.parts)
+    folder.check(manifest.parts)
     scores = _scores_schema(manifest)
     with warehouse.engine.writing() as session:
         _prepare(session, warehouse.url, scores)
@@ -181,7 +181,8 @@ def _release(warehouse: Warehouse, folder: RunFolder, manifest: Manifest) -> Run
         if run.status is RunStatus.HELD and _is_published(session, run.run_id):
             run = run.decided(RunStatus.PUBLISHED)
         name = "hold" if run.status is RunStatus.HELD else "publish"
-        session.run(statements.statement(name, staged, scores), run.parameters())
+        parameters = run.parameters() | {"now": datetime.datetime.now(datetime.UTC)}
+        session.run(statements.statement(name, staged, scores), parameters)
     return run
 
 

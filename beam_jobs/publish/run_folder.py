@@ -178,11 +178,12 @@ class RunFolder:
                 " run the period again with --force"
             ) from error
 
-    def check_parts(self, parts: Sequence[Part]) -> None:
+    def check(self, parts: Sequence[Part]) -> None:
         """Compares every part, once each, with its file: size, and rows in the footer.
 
         Raises:
-            AuditError: naming each part that is missing, listed twice or not as it was written.
+            AuditError: naming each file that is missing, unreadable, listed twice or not as it
+                was written.
         """
         wrong = []
         seen: set[str] = set()
@@ -190,20 +191,16 @@ class RunFolder:
             if part.uri in seen:
                 wrong.append(f"{part.uri} is listed twice")
             seen.add(part.uri)
-            try:
-                size = storage.info(part.uri).size
-                rows = pq.read_metadata(part.uri).num_rows
-            except FileNotFoundError:
-                wrong.append(f"{part.uri} is missing ({part.rows} rows)")
-                continue
-            except (OSError, pa.ArrowInvalid) as error:
-                wrong.append(f"{part.uri} cannot be read ({error})")
-                continue
-            if (rows, size) != (part.rows, part.bytes):
+            found = _rows_and_bytes(part.uri)
+            if isinstance(found, str):
+                wrong.append(f"{found} ({part.rows} rows)")
+            elif found != (part.rows, part.bytes):
                 wrong.append(
-                    f"{part.uri} has {rows} rows in {size} bytes, written were {part.rows} rows in"
-                    f" {part.bytes} bytes"
+                    f"{part.uri} has {found[0]} rows in {found[1]} bytes, written were"
+                    f" {part.rows} rows in {part.bytes} bytes"
                 )
+        tables = [_rows_and_bytes(self.table(name)) for name in RUN_TABLES]
+        wrong += [found for found in tables if isinstance(found, str)]
         if wrong:
             raise AuditError(f"run folder {self.path}: {'; '.join(wrong)}; nothing was published")
 
@@ -223,6 +220,16 @@ class RunFolder:
         for path in left:
             storage.remove(str(path))
         return sorted(map(str, left))
+
+
+def _rows_and_bytes(uri: str) -> tuple[int, int] | str:
+    """Of a Parquet file; a text where it cannot be read."""
+    try:
+        return pq.read_metadata(uri).num_rows, storage.info(uri).size
+    except FileNotFoundError:
+        return f"{uri} is missing"
+    except (OSError, pa.ArrowInvalid) as error:
+        return f"{uri} cannot be read: {error}"
 
 
 @contextlib.contextmanager

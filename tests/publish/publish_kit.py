@@ -13,6 +13,7 @@ from beam_jobs.publish.parts import Part
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts, SpanWriter
+from beam_jobs.publish.warehouse import Warehouse
 from beam_jobs.records import DEFAULT_ACTIONS, Findings, Reason
 from beam_jobs.tables import arrow_schema
 
@@ -162,3 +163,27 @@ WHOLE_MONTH = " UNION ALL ".join(
     f"SELECT '{table}' AS t, run_id, count(*) AS n FROM {table} GROUP BY run_id"
     for table in (*MONTH_TABLES, "runs")
 )
+
+
+_STATE = f"""
+{WHOLE_MONTH}
+UNION ALL SELECT status, run_id, 1 FROM runs
+UNION ALL SELECT 'sum', run_id, CAST(round(sum(score * 1000)) AS BIGINT) FROM scores GROUP BY run_id
+"""
+
+
+def month_state(warehouse: Warehouse) -> set[tuple[str, str, int]]:
+    """Everything a reader can tell of the warehouse: rows by table and run, statuses, scores."""
+    if "runs" not in warehouse.engine.columns():
+        return set()
+    return set(warehouse.query(_STATE).rows)
+
+
+def expected_rows(run: RunRow) -> set[tuple[str, str, int]]:
+    """What WHOLE_MONTH says of a published run of `write_run`."""
+    counts = (run.rows_scored, run.rows_quarantined, 1, 1, 2)
+    return {
+        (table, run.run_id, count)
+        for table, count in zip(MONTH_TABLES, counts, strict=True)
+        if count
+    }

@@ -26,7 +26,7 @@ WHERE job = @job AND period = @period
   AND (run_id = @run_id OR run_id NOT IN (SELECT run_id FROM runs WHERE status = 'HELD'));
 INSERT INTO inputs (${columns_inputs}) SELECT ${columns_inputs} FROM ${staged_inputs};
 
-UPDATE runs SET status = 'SUPERSEDED', finished_at = @finished_at
+UPDATE runs SET status = 'SUPERSEDED', finished_at = @now
 WHERE job = @job AND period = @period AND status = 'PUBLISHED' AND run_id <> @run_id;
 DELETE FROM runs WHERE run_id = @run_id;
 INSERT INTO runs (${columns_runs}) VALUES (${values_runs});

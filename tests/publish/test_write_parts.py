@@ -1,0 +1,78 @@
+"""The writing transform in a pipeline, with bundles that are repeated."""
+
+import hashlib
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+from publish_kit import FEATURES, OCTOBER, scored_batch
+
+from beam_jobs.publish.parts import PartTable
+from beam_jobs.publish.runs import RunIdentity
+from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
+from beam_jobs.records import DEFAULT_ACTIONS
+
+RUN = RunIdentity("r1", "monthly", OCTOBER, "7")
+SPANS = [(index, span) for index in range(2) for span in range(3)]
+
+
+def _batches(span: tuple[int, int]):
+    for number in range(4):
+        first = 1 + span[1] * 80 + number * 20
+        yield (*span, number, scored_batch(first, 20, f"{span[0]}.csv", [first + 3]))
+
+
+class _Dump(beam.DoFn):
+    def process(self, element, path):
+        Path(path, hashlib.sha256(pickle.dumps(element)).hexdigest()).write_bytes(
+            pickle.dumps(element)
+        )
+
+
+def _run(folder: Path, out: Path, *flags: str):
+    out.mkdir()
+    options = PipelineOptions(["--runner=apache_beam.runners.direct.DirectRunner", *flags])
+    with beam.Pipeline(options=options) as pipeline:
+        written = (
+            pipeline
+            | beam.Create(SPANS)
+            | beam.FlatMap(_batches)
+            | WriteParts(str(folder), RUN, FEATURES, DEFAULT_ACTIONS)
+        )
+        both = (written[PARTS], written[COUNTS] | beam.Map(lambda counts: counts))
+        _ = both | beam.Flatten() | beam.ParDo(_Dump(), str(out))
+    return [pickle.loads(path.read_bytes()) for path in out.iterdir()]
+
+
+def _content(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_rows_are_written_once_and_repeated_bundles_give_the_same_files(tmp_path):
+    once = _run(tmp_path / "once", tmp_path / "o1")
+    twice = _run(tmp_path / "twice", tmp_path / "o2", "--direct_runner_bundle_repeat=2")
+    assert _content(tmp_path / "once") == _content(tmp_path / "twice")
+    parts = [element for element in once if hasattr(element, "uri")]
+    assert {Path(part.uri).name for part in parts} == {
+        Path(element.uri).name for element in twice if hasattr(element, "uri")
+    }
+    rows = Counter()
+    for part in parts:
+        table = pq.read_table(part.uri)
+        assert table.num_rows == part.rows
+        for file, row in zip(
+            table["source_file"].to_pylist(), table["source_row"].to_pylist(), strict=True
+        ):
+            rows[part.table, file, row] += 1
+    assert len(rows) == sum(rows.values()) == 480
+    assert sum(n for (table, *_), n in rows.items() if table is PartTable.QUARANTINE) == 24
+    counts = [element for element in once if not hasattr(element, "uri")]
+    assert sum(count.read for count in counts) == 480
+    assert sum(count.quarantined for count in counts) == 24
