@@ -1,0 +1,25 @@
+"""Bytes -> RecordBatches: CSV, JSON Lines, Parquet."""
+
+from beam_jobs.read.spans import (
+    Format,
+    ReadSpec,
+    Span,
+    candidate_spans,
+    format_of,
+    peek_columns,
+    read_span,
+    resolve_spans,
+    scan_span,
+)
+
+__all__ = [
+    "Format",
+    "ReadSpec",
+    "Span",
+    "candidate_spans",
+    "format_of",
+    "peek_columns",
+    "read_span",
+    "resolve_spans",
+    "scan_span",
+]

@@ -1,0 +1,268 @@
+"""Blocks of JSON Lines -> columns.
+
+Arrow parses a whole block at once, but is lenient here and there and gives up on the first record
+that does not fit. So its result counts only where it must be what a strict parser (RFC 8259)
+finds; any doubt sends the block through orjson, record by record.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.json as pa_json
+import pyarrow.types as pt
+
+from beam_jobs.features import Feature, FeatureType
+from beam_jobs.read.columns import shown
+from beam_jobs.read.lines import Block
+from beam_jobs.records import Findings, Reason
+
+_NUMBER_WORDS = (b"NaN", b"Infinity", b"Inf")
+
+Columns = tuple[dict[str, pa.Array], pa.Array | None, list[Findings]]
+"""({column: typed values}, keys as text, findings)."""
+
+
+def names_of(record: bytes) -> list[str]:
+    """Names of a record's fields; [] where it is not an object."""
+    try:
+        value = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return []
+    return list(value) if isinstance(value, dict) else []
+
+
+def read_block(
+    block: Block, features: Sequence[Feature], key: str | None, *, key_only: bool
+) -> Columns:
+    """The columns of a block; rows that cannot be read are null and have findings."""
+    table = None if block.broken else _parse_at_once(block, features, key)
+    if table is None:
+        return _parse_one_by_one(block, features, key, key_only)
+    keys = None
+    if key is not None and key in table:
+        # A number has several spellings; only text and integers give a key as it was written.
+        if not (pt.is_string(table[key].type) or pt.is_integer(table[key].type)):
+            return _parse_one_by_one(block, features, key, key_only)
+        keys = table[key].cast(pa.string())
+    return ({} if key_only else table), keys, []
+
+
+def _parse_at_once(
+    block: Block, features: Sequence[Feature], key: str | None
+) -> dict[str, pa.Array] | None:
+    if not len(block):
+        return {}
+    start, end = int(block.starts[0]), int(block.ends[-1])
+    data = block.data[start:end]
+    if any(word in data for word in _NUMBER_WORDS) or not _flat_objects(data, block):
+        return None
+    schema = pa.schema([(feature.name, feature.arrow) for feature in features])
+    try:
+        data.decode()
+        table = pa_json.read_json(
+            pa.BufferReader(data),
+            read_options=pa_json.ReadOptions(block_size=len(data) + 1),
+            parse_options=pa_json.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior="infer"
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
+    if table.num_rows != len(block):
+        return None
+    columns: dict[str, pa.Array] = {}
+    for field in table.schema:
+        column = table.column(field.name).combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = column.chunk(0)
+        if schema.get_field_index(field.name) >= 0:
+            if field.type != schema.field(field.name).type:
+                return None  # some value was no integer
+            if _has_nulls_inside(column):
+                return None
+            columns[field.name] = column
+        elif (kept := _unknown(column)) is not None:
+            columns[field.name] = kept
+    return columns
+
+
+def _flat_objects(data: bytes, block: Block) -> bool:
+    """Whether each line has one { at its start and one } at its end, so nothing but one object.
+
+    Braces in texts and nested objects fail too, which only costs time.
+    """
+    buffer = np.frombuffer(block.data, np.uint8)
+    return (
+        bool((buffer[block.starts] == ord("{")).all())
+        and bool((buffer[block.ends - 1] == ord("}")).all())
+        and data.count(b"{") == data.count(b"}") == len(block)
+    )
+
+
+def _has_nulls_inside(column: pa.Array) -> bool:
+    return pt.is_list(column.type) and column.flatten().null_count > 0
+
+
+def _unknown(column: pa.Array) -> pa.Array | None:
+    """A column that the schema does not know, None where it is of no type that TFDV counts."""
+    kind = column.type
+    if pt.is_boolean(kind) or pt.is_integer(kind):
+        return column.cast(pa.int64())
+    if pt.is_floating(kind) or pt.is_string(kind):
+        return column
+    if pt.is_timestamp(kind) or pt.is_null(kind):
+        return column.cast(pa.string())
+    return None
+
+
+def _parse_one_by_one(
+    block: Block, features: Sequence[Feature], key: str | None, key_only: bool
+) -> Columns:
+    found: dict[Reason, list[tuple[int, str]]] = {reason: [] for reason in Reason}
+    for row, why in block.broken.items():
+        found[Reason.MALFORMED_RECORD].append((row, why))
+    objects: list[Mapping[str, Any]] = []
+    for row in range(len(block)):
+        record = block.data[block.starts[row] : block.ends[row]]
+        value: Mapping[str, Any] = {}
+        if row not in block.broken:
+            try:
+                value = parse_object(record)
+            except UnicodeDecodeError as error:
+                why = f"byte {record[error.start]:#04x} is not UTF-8"
+                found[Reason.INVALID_ENCODING].append((row, why))
+                found[Reason.MALFORMED_RECORD].append((row, "the record is not JSON text"))
+            except (ValueError, RecursionError) as error:
+                found[Reason.MALFORMED_RECORD].append((row, f"the record is {error}"))
+        objects.append(value)
+    columns: dict[str, pa.Array] = {}
+    for feature in () if key_only else features:
+        values = []
+        for row, value in enumerate(objects):
+            good, reason, detail = convert(value.get(feature.name), feature)
+            values.append(good)
+            if reason is not None:
+                found[reason].append((row, f"{feature.name}: {detail}"))
+        columns[feature.name] = pa.array(values, feature.arrow)
+    if not key_only:
+        columns |= _unknown_of(objects, {feature.name for feature in features})
+    keys = None
+    if key is not None:
+        keys = pa.array([_key_text(value.get(key)) for value in objects], pa.string())
+    findings = [
+        Findings(reason, np.array([row for row, _ in rows], np.int64), [d for _, d in rows])
+        for reason, rows in found.items()
+        if rows
+    ]
+    return columns, keys, findings
+
+
+def parse_object(record: bytes) -> dict[str, Any]:
+    """Strict JSON (RFC 8259): one object, no name twice.
+
+    Numbers beyond the range of a double are infinite, as IEEE 754 rounds them.
+
+    Raises:
+        UnicodeDecodeError: not UTF-8.
+        ValueError: not JSON, no object, or a name twice; the message completes "the record is".
+        RecursionError: nested too deeply for any use.
+    """
+    text = record.decode()
+    try:
+        value = orjson.loads(record)
+        # More colons than names: one inside a text or a nested object, or a name twice.
+        if isinstance(value, dict) and record.count(b":") == len(value):
+            return value
+    except orjson.JSONDecodeError:
+        pass  # either not JSON, or only a number beyond orjson: the slow parser knows
+    try:
+        value = json.loads(text, object_pairs_hook=_no_name_twice, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise RecursionError("not JSON that can be read: nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"no JSON object: {shown(value)}")
+    return value
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"ambiguous: it names {shown(twice)} twice")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"not JSON: {name} is no number in JSON")
+
+
+def convert(value: Any, feature: Feature) -> tuple[Any, Reason | None, str]:
+    """(value of the feature's type or None, what is wrong with it, detail)."""
+    if value is None:
+        return None, None, ""
+    if not feature.is_list:
+        if not isinstance(value, list):
+            return _convert_one(value, feature.type)
+        if len(value) == 1:
+            return _convert_one(value[0], feature.type)
+        return None, Reason.INVALID_VALUE_COUNT, f"{len(value)} values where one belongs"
+    items = []
+    for item in value if isinstance(value, list) else [value]:
+        if item is None:
+            return None, Reason.INVALID_TYPE, "null inside a list"
+        good, reason, detail = _convert_one(item, feature.type)
+        if reason is not None:
+            return None, reason, detail
+        items.append(good)
+    return items, None, ""
+
+
+def _convert_one(value: Any, kind: FeatureType) -> tuple[Any, Reason | None, str]:
+    if kind is FeatureType.INT:
+        if isinstance(value, int) and -(2**63) <= value < 2**63:
+            return int(value), None, ""
+        return None, Reason.INVALID_TYPE, f"{shown(value)} is not an INT"
+    if kind is FeatureType.FLOAT:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None, Reason.INVALID_TYPE, f"{shown(value)} is not a number"
+        if (isinstance(value, int) and abs(value) > 2**1000) or not math.isfinite(value):
+            return None, Reason.NOT_FINITE, f"{shown(value)} is not a finite number"
+        return float(value), None, ""
+    if isinstance(value, bool):
+        return str(value).lower(), None, ""
+    if not isinstance(value, str):
+        return None, Reason.INVALID_TYPE, f"{shown(value)} is not text"
+    if not _is_unicode(value):
+        return None, Reason.INVALID_ENCODING, f"{shown(value)} has half a surrogate pair"
+    return value, None, ""
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _key_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value if _is_unicode(value) else None
+    return None if value is None else json.dumps(value)
+
+
+def _unknown_of(objects: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, pa.Array]:
+    names = dict.fromkeys(name for value in objects for name in value if name not in known)
+    columns = {}
+    for name in names:
+        try:
+            column = _unknown(pa.array([value.get(name) for value in objects]))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
+            continue  # values of several types: nothing that statistics could count
+        if column is not None:
+            columns[name] = column
+    return columns

@@ -1,0 +1,257 @@
+"""Bytes -> records: where each one starts and ends, and which are broken.
+
+RFC 4180: a line end inside a quoted cell is data; the parity of the quotes before a line end
+tells whether it is. A quote where none may stand would carry one record's fault into all that
+follow, so a record of several lines that is not well-formed, not closed, or longer than
+`MAX_RECORD_BYTES` is cut at its first line end: that line is broken, and splitting resumes behind
+it. What a record is depends on the bytes behind it only as far as `MAX_RECORD_BYTES`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+
+from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH
+
+MAX_RECORD_BYTES = 1 << 20
+BLOCK_BYTES = 8 << 20
+"""Read at a time; more than a record can have, so that a full block holds one or a broken one."""
+
+NEWLINE, RETURN, QUOTE, COMMA = b'\n\r",'
+TOO_LONG = f"the record is longer than {MAX_RECORD_BYTES:,} bytes"
+BAD_QUOTES = "a quote is not closed, or stands inside an unquoted cell"
+NUL_BYTE = "the record holds a NUL byte"
+BARE_RETURN = "the record holds a carriage return that ends no line"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Records that follow each other in a file.
+
+    Attributes:
+        data: the bytes.
+        starts: int64[n] first byte of each record in `data`.
+        ends: int64[n] the byte behind each record, its line end not included.
+        broken: {record: what is wrong with it}.
+        quotes: int64[] positions of quotes in `data`; empty where quotes mean nothing.
+        offset: of data[0] in the file.
+    """
+
+    data: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+    broken: dict[int, str]
+    quotes: np.ndarray
+    offset: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def slice(self, first: int, last: int) -> "Block":
+        """The records first..last-1."""
+        broken = {row - first: why for row, why in self.broken.items() if first <= row < last}
+        starts, ends = self.starts[first:last], self.ends[first:last]
+        return Block(self.data, starts, ends, broken, self.quotes, self.offset)
+
+
+@dataclass
+class Splitter:
+    """Splits a stream into blocks of records.
+
+    Attributes:
+        stream: at the first byte of a record.
+        offset: that byte's place in the file.
+        quoted: whether quotes hide line ends (CSV) or are data (JSON Lines).
+        end: records that start at or behind this place belong to the next span; None for none.
+        rows: records of a full block.
+        block_bytes: read at a time.
+        next_start: where the next span's first record starts, once all blocks were taken.
+    """
+
+    stream: BinaryIO
+    offset: int
+    quoted: bool
+    end: int | None = None
+    rows: int = ROWS_PER_BATCH
+    block_bytes: int = BLOCK_BYTES
+    next_start: int | None = field(default=None, init=False)
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks; blank lines are no records."""
+        pending, final, offset = b"", False, self.offset
+        while not final or pending:
+            while not final and len(pending) < self.block_bytes:
+                more = self.stream.read(self.block_bytes - len(pending))
+                final = not more
+                pending += more
+            block, used = split(pending, offset, quoted=self.quoted, final=final)
+            if used == 0 and pending:
+                # One line fills the whole block.
+                block = _only_record(pending[:RAW_LIMIT_BYTES], offset)
+                used, pending, final = self._skip_line(pending)
+            elif len(block) > self.rows and not final:
+                # Whole batches only, so that they do not depend on how reads fall.
+                whole = len(block) - len(block) % self.rows
+                if whole < len(block):
+                    used = int(block.starts[whole])
+                    block = block.slice(0, whole)
+                pending = pending[used:]
+            else:
+                pending = pending[used:]
+            for first in range(0, len(block), self.rows):
+                part = self._own(block.slice(first, first + self.rows))
+                if len(part):
+                    yield part
+            if self.next_start is not None:
+                return
+            offset += used
+        self.next_start = offset
+
+    def _own(self, block: Block) -> Block:
+        if self.end is None or not len(block):
+            return block
+        own = int(np.searchsorted(block.starts + block.offset, self.end))
+        if own < len(block):
+            if self.next_start is None:
+                self.next_start = block.offset + int(block.starts[own])
+            return block.slice(0, own)
+        return block
+
+    def _skip_line(self, pending: bytes) -> tuple[int, bytes, bool]:
+        """Reads on to the next line end: (bytes of the line, what follows, whether the file ended)."""
+        used = len(pending)
+        while more := self.stream.read(self.block_bytes):
+            found = more.find(b"\n")
+            if found >= 0:
+                return used + found + 1, more[found + 1 :], False
+            used += len(more)
+        return used, b"", True
+
+
+def split(data: bytes, offset: int, *, quoted: bool, final: bool) -> tuple[Block, int]:
+    """All records that `data` decides, and how many bytes they take.
+
+    Args:
+        data: begins with a record.
+        offset: of data[0] in the file.
+        quoted: whether quotes hide line ends.
+        final: whether nothing follows.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    newlines = np.flatnonzero(buffer == NEWLINE)
+    quotes = np.flatnonzero(buffer == QUOTE) if quoted else np.zeros(0, np.int64)
+    if len(quotes):
+        stops, bad = _stops_outside_quotes(buffer, newlines, quotes, final)
+    else:
+        stops, bad = newlines + 1, np.zeros(0, np.int64)
+        if final and len(data) > (stops[-1] if len(stops) else 0):
+            stops = np.append(stops, len(data))
+    starts = np.concatenate([[0], stops[:-1]]).astype(np.int64) if len(stops) else stops
+    ends = _without_line_end(buffer, starts, stops)
+    broken = dict.fromkeys(np.searchsorted(stops, bad, side="right").tolist(), BAD_QUOTES)
+    broken |= dict.fromkeys(np.flatnonzero(stops - starts > MAX_RECORD_BYTES).tolist(), TOO_LONG)
+    used = int(stops[-1]) if len(stops) else 0
+    if data.find(b"\0", 0, used) >= 0:
+        broken |= dict.fromkeys(_records_at(np.flatnonzero(buffer[:used] == 0), stops), NUL_BYTE)
+    if quoted and data.find(b"\r", 0, used) >= 0:
+        bare = _bare_returns(buffer[:used], starts, stops, quotes)
+        broken |= dict.fromkeys(_records_at(bare, stops), BARE_RETURN)
+    block = Block(data, starts, ends, broken, quotes, offset)
+    return _without_blanks(block), used
+
+
+def _stops_outside_quotes(
+    buffer: np.ndarray, newlines: np.ndarray, quotes: np.ndarray, final: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the byte behind each record, the first byte of each record with bad quotes).
+
+    One turn of the loop decides all records up to the next one that must be cut.
+    """
+    size = len(buffer)
+    before = buffer[np.maximum(quotes - 1, 0)]
+    after = buffer[np.minimum(quotes + 1, size - 1)]
+    touches = np.diff(quotes) == 1
+    may_open = (quotes == 0) | (before == COMMA) | (before == NEWLINE)
+    may_open |= np.concatenate([[False], touches])
+    may_close = (quotes == size - 1) | np.isin(after, [COMMA, NEWLINE, RETURN])
+    may_close |= np.concatenate([touches, [False]])
+    stops: list[np.ndarray] = []
+    bad: list[np.ndarray] = []
+    start = first_quote = first_newline = 0
+    while start < size:
+        place = np.arange(len(quotes) - first_quote)
+        fits = np.where(place % 2 == 0, may_open[first_quote:], may_close[first_quote:])
+        wrong = quotes[first_quote:][~fits]
+        lines = newlines[first_newline:]
+        inside = (np.searchsorted(quotes, lines) - first_quote) % 2 == 1
+        found = lines[~inside] + 1
+        closed = (len(quotes) - first_quote) % 2 == 0
+        tail = found[-1] if len(found) else start
+        if final and tail < size and (closed or not (lines >= tail).any()):
+            if not closed:
+                wrong = np.append(wrong, quotes[-1])
+            found = np.append(found, size)
+        begins = np.concatenate([[start], found[:-1]])[: len(found)]
+        faulty = np.zeros(len(found), bool)
+        which = np.searchsorted(found, wrong, side="right")
+        faulty[which[which < len(found)]] = True
+        several = np.searchsorted(lines, found) - np.searchsorted(lines, begins) > 1
+        several |= (found == size) & (np.searchsorted(lines, begins) < len(lines)) & final
+        cut = np.flatnonzero((faulty | (found - begins > MAX_RECORD_BYTES)) & several)
+        if len(cut):
+            decided, start = int(cut[0]), int(begins[cut[0]])
+        else:
+            decided = len(found)
+            start = int(found[-1]) if len(found) else start
+        stops.append(found[:decided])
+        bad.append(begins[:decided][faulty[:decided]])
+        if not len(cut) and (start == size or not (final or size - start > MAX_RECORD_BYTES)):
+            break
+        line = np.searchsorted(newlines, start)
+        if line == len(newlines):
+            break
+        bad.append(np.array([start]))
+        start = int(newlines[line]) + 1
+        stops.append(np.array([start]))
+        first_quote = int(np.searchsorted(quotes, start))
+        first_newline = int(line) + 1
+    return np.concatenate(stops).astype(np.int64), np.concatenate(bad).astype(np.int64)
+
+
+def _without_line_end(buffer: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    ends = stops - (buffer[stops - 1] == NEWLINE)
+    return ends - ((ends > starts) & (buffer[np.maximum(ends - 1, 0)] == RETURN))
+
+
+def _bare_returns(
+    buffer: np.ndarray, starts: np.ndarray, stops: np.ndarray, quotes: np.ndarray
+) -> np.ndarray:
+    """Carriage returns outside quotes that no line feed (and not the file's end) follows."""
+    returns = np.flatnonzero(buffer == RETURN)
+    bare = returns[buffer[np.minimum(returns + 1, len(buffer) - 1)] != NEWLINE]
+    bare = bare[bare != len(buffer) - 1]
+    if not len(quotes):
+        return bare
+    begins = starts[np.searchsorted(stops, bare, side="right")]
+    return bare[(np.searchsorted(quotes, bare) - np.searchsorted(quotes, begins)) % 2 == 0]
+
+
+def _records_at(positions: np.ndarray, stops: np.ndarray) -> list[int]:
+    return np.unique(np.searchsorted(stops, positions, side="right")).tolist()
+
+
+def _without_blanks(block: Block) -> Block:
+    kept = block.ends > block.starts
+    if kept.all():
+        return block
+    number = np.cumsum(kept) - 1
+    broken = {int(number[row]): why for row, why in block.broken.items() if kept[row]}
+    starts, ends = block.starts[kept], block.ends[kept]
+    return Block(block.data, starts, ends, broken, block.quotes, block.offset)
+
+
+def _only_record(data: bytes, offset: int) -> Block:
+    none = np.zeros(0, np.int64)
+    return Block(data, np.array([0]), np.array([len(data)]), {0: TOO_LONG}, none, offset)

@@ -1,0 +1,293 @@
+"""Files -> spans -> RecordBatches: what is read where, with exact borders and row numbers.
+
+A file of many gigabytes is read in spans that start and end between records. Where a span's first
+record starts is known for sure only to whoever read all before it; so every span guesses, scans
+itself, and tells where the next one must start. Guesses that were wrong are scanned again from
+the right place (Ge et al., Speculative Distributed CSV Data Parsing, SIGMOD 2019).
+"""
+
+import contextlib
+import dataclasses
+import enum
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from beam_jobs import storage
+from beam_jobs.errors import InputError, UsageError
+from beam_jobs.features import Feature
+from beam_jobs.read import csv
+from beam_jobs.read.lines import MAX_RECORD_BYTES, Splitter, split
+from beam_jobs.records import ROWS_PER_BATCH
+
+SPAN_BYTES = 32 << 20
+"""Large enough that a span's start-up vanishes, small enough that all cores get some."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Format(str, enum.Enum):
+    """Formats, by suffix."""
+
+    CSV = ".csv"
+    CSV_GZ = ".csv.gz"
+    JSONL = ".jsonl"
+    JSONL_GZ = ".jsonl.gz"
+    PARQUET = ".parquet"
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.value.endswith(".gz")
+
+    @property
+    def is_csv(self) -> bool:
+        return self in (Format.CSV, Format.CSV_GZ)
+
+
+def format_of(uri: str) -> Format:
+    """Raises UsageError where the suffix is of no known format."""
+    found = [kind for kind in Format if uri.endswith(kind.value)]
+    if not found:
+        known = ", ".join(kind.value for kind in Format)
+        raise UsageError(f"{uri}: not a known format; the suffix must be one of {known}")
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of one file, read by one worker.
+
+    Attributes:
+        file: with the generation that must be read.
+        file_index: the file's place in the plan.
+        number: the span's place in the file.
+        start, end: bytes (row groups of Parquet). It owns the records that start in between.
+        first_row: source_row of its first record, from 1.
+    """
+
+    file: storage.FileInfo
+    file_index: int
+    number: int
+    start: int
+    end: int
+    first_row: int = 1
+
+
+@dataclass(frozen=True)
+class SpanScan:
+    """What scanning a span found.
+
+    Attributes:
+        first: byte of its first record, None where it owns none.
+        next_start: byte where the next span's first record starts.
+        rows: records that it owns.
+    """
+
+    span: Span
+    first: int | None
+    next_start: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class ReadSpec:
+    """What to make of the records.
+
+    Attributes:
+        features: the schema's.
+        key: column that identifies a row.
+        key_only: whether only the key is wanted; which rows there are does not depend on it.
+    """
+
+    features: tuple[Feature, ...]
+    key: str | None = None
+    key_only: bool = False
+
+
+def candidate_spans(
+    file: storage.FileInfo, file_index: int, span_bytes: int = SPAN_BYTES
+) -> list[Span]:
+    """Spans whose borders are still guesses, but for files that are one span.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    kind = format_of(file.uri)
+    if kind is Format.PARQUET:
+        from beam_jobs.read import parquet
+
+        return parquet.spans(file, file_index, span_bytes)
+    if kind.is_compressed:
+        return [Span(file, file_index, 0, 0, 1 << 62)]
+    starts = range(0, max(file.size, 1), span_bytes)
+    return [
+        Span(file, file_index, number, start, min(start + span_bytes, file.size))
+        for number, start in enumerate(starts)
+    ]
+
+
+def needs_scan(spans: Sequence[Span]) -> bool:
+    """Whether borders or row numbers of a file's candidate spans are still unknown."""
+    return len(spans) > 1 and format_of(spans[0].file.uri) is not Format.PARQUET
+
+
+def scan_span(span: Span) -> SpanScan:
+    """Counts the records of a candidate span from where its first one seems to start."""
+    with _opened(span.file) as stream:
+        start = _guess(stream, span) if span.number else _head(stream, span.file)[1]
+        return _scan(stream, span, start)
+
+
+def resolve_spans(scans: Sequence[SpanScan]) -> list[Span]:
+    """Exact spans of one file, from the scans of all its candidate spans in order."""
+    exact: list[Span] = []
+    expected, row = None, 1
+    for scan in scans:
+        # A scan that began elsewhere may still have met the true start of a record; the first
+        # span's start is no guess.
+        if expected is not None and scan.first != expected:
+            if expected >= scan.span.end:
+                continue
+            with _opened(scan.span.file) as stream:
+                right = _scan(stream, scan.span, expected)
+        else:
+            right = scan
+        if right.rows:
+            assert right.first is not None
+            exact.append(dataclasses.replace(scan.span, start=right.first, first_row=row))
+        expected, row = right.next_start, row + right.rows
+    return exact
+
+
+def read_span(
+    span: Span, spec: ReadSpec, rows_per_batch: int = ROWS_PER_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """The records of an exact span, as `records` describes batches.
+
+    Raises:
+        InputError: the file cannot be read to its end, or is not the generation planned.
+    """
+    from beam_jobs.read import batches, parquet
+
+    kind = format_of(span.file.uri)
+    if kind is Format.PARQUET:
+        yield from parquet.read(span, spec, rows_per_batch)
+    else:
+        row = span.first_row
+        with _opened(span.file) as stream:
+            header, data_start = _head(stream, span.file)
+            start = max(span.start, data_start)
+            for block in _splitter(stream, span, start, rows_per_batch).blocks():
+                yield batches.from_block(
+                    block,
+                    header,
+                    span.file.uri,
+                    row,
+                    spec.features,
+                    spec.key,
+                    key_only=spec.key_only,
+                    is_csv=kind.is_csv,
+                )
+                row += len(block)
+    storage.check_unchanged(span.file)
+
+
+def peek_columns(file: storage.FileInfo) -> list[str]:
+    """Names of a file's columns, from its first bytes; those of JSON Lines from its first record.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    from beam_jobs.read import jsonl, parquet
+
+    kind = format_of(file.uri)
+    if kind is Format.PARQUET:
+        return parquet.column_names(file)
+    with _opened(file) as stream:
+        header, start = _head(stream, file)
+        if kind.is_csv:
+            return header
+        stream.seek(start)
+        for block in Splitter(stream, start, quoted=False, rows=1).blocks():
+            return jsonl.names_of(block.data[block.starts[0] : block.ends[0]])
+    return []
+
+
+def _splitter(stream: BinaryIO, span: Span, start: int, rows: int = ROWS_PER_BATCH) -> Splitter:
+    stream.seek(start)
+    quoted = format_of(span.file.uri).is_csv
+    return Splitter(stream, start, quoted=quoted, end=span.end, rows=rows)
+
+
+def _scan(stream: BinaryIO, span: Span, start: int) -> SpanScan:
+    splitter = _splitter(stream, span, start)
+    first, rows = None, 0
+    for block in splitter.blocks():
+        first = block.offset + int(block.starts[0]) if first is None else first
+        rows += len(block)
+    assert splitter.next_start is not None
+    return SpanScan(span, first, splitter.next_start, rows)
+
+
+def _guess(stream: BinaryIO, span: Span) -> int:
+    """Behind the first line end of the span that does not seem to stand inside quotes.
+
+    The hypothesis under which fewer quotes stand where none may wins.
+    """
+    stream.seek(span.start - 1)
+    data = stream.read(1 << 16)
+    if not format_of(span.file.uri).is_csv or b'"' not in data:
+        return span.start + data.find(b"\n") if b"\n" in data else span.end
+    starts = [_first_start(data, inside) for inside in (False, True)]
+    faults = [_faults(data[start:]) for start in starts]
+    return span.start - 1 + starts[int(faults[1] < faults[0])]
+
+
+def _first_start(data: bytes, inside: bool) -> int:
+    for place, byte in enumerate(data):
+        if byte == 34:
+            inside = not inside
+        elif byte == 10 and not inside:
+            return place + 1
+    return len(data)
+
+
+def _faults(data: bytes) -> int:
+    splitter = Splitter(io.BytesIO(data[: MAX_RECORD_BYTES // 2]), 0, quoted=True)
+    return sum(len(block.broken) for block in splitter.blocks()) if data else 1 << 30
+
+
+def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
+    """(column names of a CSV file, byte of its first record): behind byte order mark and header."""
+    stream.seek(0)
+    data = stream.read(2 * MAX_RECORD_BYTES)
+    skipped = len(_BOM) if data.startswith(_BOM) else 0
+    if not format_of(file.uri).is_csv:
+        return [], skipped
+    final = len(data) < 2 * MAX_RECORD_BYTES
+    block, used = split(data[skipped:], skipped, quoted=True, final=final)
+    if not len(block):
+        return [], skipped + used
+    header = csv.parse_header(block.data[block.starts[0] : block.ends[0]], file.uri)
+    return header, skipped + (int(block.starts[1]) if len(block) > 1 else used)
+
+
+@contextlib.contextmanager
+def _opened(file: storage.FileInfo) -> Iterator[BinaryIO]:
+    """The file's bytes, decompressed; what stops reading is an InputError that names the file."""
+    try:
+        with storage.open_pinned(file) as raw:
+            if format_of(file.uri).is_compressed:
+                with gzip.GzipFile(fileobj=raw) as stream:
+                    yield stream  # type: ignore[misc]  # reads like any binary stream
+            else:
+                yield raw
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{file.uri}: the gzip data is truncated or corrupt ({error})") from error
+    except OSError as error:
+        raise InputError(f"{file.uri}: cannot be read ({error})") from error
