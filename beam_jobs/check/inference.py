@@ -1,0 +1,108 @@
+"""Statistics of the training data -> a schema that a data scientist can start from."""
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2, statistics_pb2
+
+from beam_jobs.features import SERVING, TRAINING
+
+CATEGORICAL_THRESHOLD = 0.1
+NUMERIC_THRESHOLD = 0.05
+MAX_DOMAIN_VALUES = 100
+MAX_CATEGORICAL_RANGE = 32
+
+HEADER = f"""\
+# Inferred by `beam-jobs baseline`; yours to edit: an existing schema is never overwritten.
+#
+# Presence: min_fraction 1 means that a row without the feature is quarantined. An optional
+#   feature has a default_value in tensor_representation_group (0, or the empty text, as TFX's
+#   guides do): the model gets it where the feature is missing. Without one, such a row is
+#   quarantined too.
+# Domains: texts with at most {MAX_DOMAIN_VALUES} values got the values as their domain; others flag a row.
+#   Limits of numbers cannot be known from data: add int_domain or float_domain with min and max.
+# Skew (against the training data) and drift (against the month before) are anomalies above
+#   infinity_norm {CATEGORICAL_THRESHOLD} for categories: the largest change of one value's share;
+#   jensen_shannon_divergence {NUMERIC_THRESHOLD} for numbers: 0 for equal distributions, 1 for disjoint ones;
+#   half a standard deviation's shift of a normal distribution is about 0.04.
+#   An integer whose values span at most {MAX_CATEGORICAL_RANGE} is taken as a category (is_categorical).
+# Environments: the label is not expected in {SERVING}.
+"""
+
+
+def infer_schema(
+    statistics: statistics_pb2.DatasetFeatureStatisticsList, label: str | None, key: str | None
+) -> schema_pb2.Schema:
+    """TFDV's schema of the statistics, with defaults, comparators and environments.
+
+    Args:
+        statistics: of the training data, one data set.
+        label: not expected when serving, and not compared.
+        key: has no domain, and is not compared.
+    """
+    import tensorflow_data_validation as tfdv
+
+    schema = tfdv.infer_schema(
+        statistics, infer_feature_shape=True, max_string_domain_size=MAX_DOMAIN_VALUES
+    )
+    schema.default_environment.extend([TRAINING, SERVING])
+    (dataset,) = statistics.datasets
+    ranges = {
+        _name(s.path, s.name): s.num_stats for s in dataset.features if s.HasField("num_stats")
+    }
+    for feature in schema.feature:
+        if feature.name == label:
+            feature.not_in_environment.append(SERVING)
+        if feature.name == key:
+            _drop_domain(schema, feature)
+        if feature.name in (label, key):
+            continue
+        if feature.type == schema_pb2.INT and _is_short(ranges.get(feature.name)):
+            feature.int_domain.is_categorical = True
+        _add_comparators(feature)
+        if feature.presence.min_fraction < 1:
+            _add_default(schema, feature)
+    return schema
+
+
+def schema_text(schema: schema_pb2.Schema) -> str:
+    """The text proto, with comments that say what may be edited."""
+    return HEADER + text_format.MessageToString(schema)
+
+
+def _name(path: path_pb2.Path, name: str) -> str:
+    return path.step[0] if path.step else name
+
+
+def _is_short(numbers: statistics_pb2.NumericStatistics | None) -> bool:
+    return numbers is not None and numbers.max - numbers.min < MAX_CATEGORICAL_RANGE
+
+
+def _drop_domain(schema: schema_pb2.Schema, feature: schema_pb2.Feature) -> None:
+    if feature.WhichOneof("domain_info") == "domain":
+        named = [domain for domain in schema.string_domain if domain.name == feature.domain]
+        for domain in named:
+            schema.string_domain.remove(domain)
+    kind = feature.WhichOneof("domain_info")
+    if kind:
+        feature.ClearField(kind)  # type: ignore[arg-type]  # one of the message's own fields
+
+
+def _add_comparators(feature: schema_pb2.Feature) -> None:
+    categorical = feature.type == schema_pb2.BYTES or feature.int_domain.is_categorical
+    for comparator in (feature.skew_comparator, feature.drift_comparator):
+        if categorical:
+            comparator.infinity_norm.threshold = CATEGORICAL_THRESHOLD
+        else:
+            comparator.jensen_shannon_divergence.threshold = NUMERIC_THRESHOLD
+
+
+def _add_default(schema: schema_pb2.Schema, feature: schema_pb2.Feature) -> None:
+    group = schema.tensor_representation_group[""]
+    tensor = group.tensor_representation[feature.name].dense_tensor
+    tensor.column_name = feature.name
+    tensor.shape.SetInParent()
+    if feature.type == schema_pb2.INT:
+        tensor.default_value.int_value = 0
+    elif feature.type == schema_pb2.FLOAT:
+        tensor.default_value.float_value = 0.0
+    else:
+        tensor.default_value.bytes_value = b""

@@ -1,0 +1,112 @@
+"""The Beam side of row checks and keys."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.pvalue import AsSingleton
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from beam_jobs import storage
+from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates, key_table, mark_keys
+from beam_jobs.check.rows import RowChecks, check_rows, compile_checks
+from beam_jobs.read.spans import ReadSpec, Span, read_span
+from beam_jobs.records import Located
+
+
+@dataclass(eq=False)
+class CheckRows(beam.PTransform):
+    """Adds a finding to a row for each cell that violates the schema.
+
+    In and out: PCollection[Located].
+
+    Attributes:
+        schema: serialized TFDV schema; compiled once a worker.
+    """
+
+    schema: bytes
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        return batches | "Check rows" >> beam.ParDo(_CheckRows(self.schema))
+
+
+class _CheckRows(beam.DoFn):
+    def __init__(self, schema: bytes) -> None:
+        self.schema = schema
+        self.checks: RowChecks = ()
+
+    def setup(self) -> None:
+        self.checks = compile_checks(schema_pb2.Schema.FromString(self.schema))
+
+    def process(self, element: Located) -> Iterator[Located]:
+        *place, batch = element
+        yield *place, check_rows(batch, self.checks)
+
+
+@dataclass(eq=False)
+class FindDuplicateKeys(beam.PTransform):
+    """Reads the keys of all spans and finds those that occur more than once.
+
+    In: PCollection[Span]. Out: one pa.Table of `keys.KEY_SCHEMA`, to be used as a side input.
+
+    Attributes:
+        key: the column that identifies a row.
+        folder: for the key files, one a span; whoever ends the run removes it.
+    """
+
+    key: str
+    folder: str
+
+    def expand(self, spans: beam.PCollection) -> beam.PCollection:
+        spec = ReadSpec((), self.key, key_only=True)
+        return (
+            spans
+            | "Read keys"
+            >> beam.Map(_write_keys, ReadSpec((), self.key, key_only=True), self.folder)
+            | "All key files" >> beam.combiners.ToList()
+            | "Find duplicates" >> beam.Map(_duplicates)
+        )
+
+
+def _write_keys(span: Span, spec: ReadSpec, folder: str) -> str:
+    """The Parquet file of a span's keys; the same name however often a bundle is repeated."""
+    uri = storage.join(folder, f"keys-{span.file_index:05d}-{span.number:05d}.parquet")
+    with storage.open_atomic(uri) as stream, pq.ParquetWriter(stream, KEY_SCHEMA) as writer:
+        for batch in read_span(span, spec):
+            writer.write_table(key_table(batch, span.file_index))
+    return uri
+
+
+def _duplicates(uris: Sequence[str]) -> pa.Table:
+    with tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch:
+        return find_duplicates(sorted(uris), scratch)
+
+
+@dataclass(eq=False)
+class MarkKeys(beam.PTransform):
+    """Adds MISSING_KEY and DUPLICATE_KEY findings.
+
+    In and out: PCollection[Located].
+
+    Attributes:
+        key: name of the key's column.
+        files: URIs of the plan's inputs.
+        duplicates: PCollection of the one table from `FindDuplicateKeys`.
+    """
+
+    key: str
+    files: Sequence[str]
+    duplicates: beam.PCollection
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        return batches | "Mark keys" >> beam.Map(
+            _mark, self.key, self.files, AsSingleton(self.duplicates)
+        )
+
+
+def _mark(element: Located, key: str, files: Sequence[str], duplicates: pa.Table) -> Located:
+    file_index, span, number, batch = element
+    return file_index, span, number, mark_keys(batch, key, file_index, duplicates, files)
