@@ -63,11 +63,14 @@ class DuckDbEngine:
         folder = os.path.dirname(self.path)
         while not os.path.exists(folder):
             folder = os.path.dirname(folder)
-        if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
             raise UsageError(
-                f"--warehouse {self.url}: {folder} is not a folder that can be written; make it"
+                f"--warehouse {self.url}: {folder} cannot be written ({error.strerror}); make it"
                 " writable or choose another path"
-            )
+            ) from error
 
     def columns(self) -> dict[str, dict[str, str]]:
         if not os.path.exists(self.path):
@@ -113,8 +116,8 @@ class DuckDbEngine:
             yield
         except duckdb.Error as error:
             raise RunError(
-                f"{self.url}: publishing failed ({_one_line(error)}); the warehouse is as it was; put"
-                " this right, then run the command again"
+                f"{self.url}: publishing failed ({_one_line(error)}); the warehouse is as it was;"
+                " put this right, then run the command again"
             ) from error
 
     def _make(self) -> None:

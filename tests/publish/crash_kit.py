@@ -10,12 +10,15 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
+import pandas  # noqa: F401 (Arrow imports it on first use; here it is imported once)
 import publish_kit
 
 from beam_jobs.publish import publishing, statements
 from beam_jobs.publish.duckdb_engine import DuckDbEngine, DuckDbSession
+from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import Warehouse
 
@@ -100,3 +103,10 @@ def run_alone(target: Callable[..., None], *arguments: Any) -> int:
         process.kill()
         sys.exit("the process does not end")
     return process.exitcode
+
+
+def keep_lock(path: str) -> None:
+    """Holds a run folder's lock until it is killed."""
+    with RunFolder(path).lock():
+        Path(path, "locked").touch()
+        signal.pause()

@@ -157,7 +157,8 @@ except RunError as error:
 
 def test_a_full_disk_is_one_clear_line_and_leaves_no_part(tmp_path):
     script = _FULL.format(kit=str(Path(__file__).parent), folder=str(tmp_path / "run"))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "cannot be written (File too large)" in done.stdout
     assert done.stdout.count("\n") == 1

@@ -216,7 +216,7 @@ def test_rollback_goes_back_run_by_run_and_forward_by_name(warehouse, make):
         assert back.run_id == expected.run_id
         assert set(warehouse.query(WHOLE_MONTH).rows) >= expected_rows(expected)
         assert _rows(warehouse, "scores") == {(expected.run_id, expected.rows_scored)}
-    with pytest.raises(UsageError, match="no run was published before r1; .*: r3, r2"):
+    with pytest.raises(UsageError, match=r"no run was published before r1; .*: r3, r2"):
         rollback(warehouse, "monthly", OCTOBER)
     assert rollback(warehouse, "monthly", OCTOBER, to="r3").run_id == "r3"
     assert _statuses(warehouse) == {"r1": "SUPERSEDED", "r2": "SUPERSEDED", "r3": "PUBLISHED"}
@@ -400,7 +400,7 @@ def test_a_column_of_another_type_is_refused_with_both_types(warehouse, tmp_path
     message = "column scores.PRICE is FLOAT64 there, and INT64 in this run"
     with pytest.raises(UsageError, match=message):
         check_columns(warehouse, scores_schema(changed))
-    with pytest.raises(UsageError, match="scores.tags is ARRAY<STRING> there, and STRING"):
+    with pytest.raises(UsageError, match=r"scores\.tags is ARRAY<STRING> there, and STRING"):
         check_columns(warehouse, scores_schema([Feature("tags", FeatureType.BYTES)]))
     with pytest.raises(UsageError, match=message):
         publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r2", features=changed))
