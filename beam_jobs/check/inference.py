@@ -6,7 +6,7 @@ from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2, statistics_pb2
 from beam_jobs.features import SERVING, TRAINING
 
 CATEGORICAL_THRESHOLD = 0.1
-NUMERIC_THRESHOLD = 0.05
+NUMERIC_THRESHOLD = 0.03
 MAX_DOMAIN_VALUES = 100
 MAX_CATEGORICAL_RANGE = 32
 
@@ -17,13 +17,15 @@ HEADER = f"""\
 #   feature has a default_value in tensor_representation_group (0, or the empty text, as TFX's
 #   guides do): the model gets it where the feature is missing. Without one, such a row is
 #   quarantined too.
-# Domains: texts with at most {MAX_DOMAIN_VALUES} values got the values as their domain; others flag a row.
+# Domains: a text feature with at most {MAX_DOMAIN_VALUES} values got them as its domain; other
+#   values are flagged.
 #   Limits of numbers cannot be known from data: add int_domain or float_domain with min and max.
 # Skew (against the training data) and drift (against the month before) are anomalies above
 #   infinity_norm {CATEGORICAL_THRESHOLD} for categories: the largest change of one value's share;
-#   jensen_shannon_divergence {NUMERIC_THRESHOLD} for numbers: 0 for equal distributions, 1 for disjoint ones;
+#   jensen_shannon_divergence {NUMERIC_THRESHOLD} for numbers: 0 for equal distributions, 1 for
+#   disjoint ones;
 #   half a standard deviation's shift of a normal distribution is about 0.04.
-#   An integer whose values span at most {MAX_CATEGORICAL_RANGE} is taken as a category (is_categorical).
+#   An integer whose values span at most {MAX_CATEGORICAL_RANGE} is a category (is_categorical).
 # Environments: the label is not expected in {SERVING}.
 """
 
@@ -83,7 +85,7 @@ def _drop_domain(schema: schema_pb2.Schema, feature: schema_pb2.Feature) -> None
             schema.string_domain.remove(domain)
     kind = feature.WhichOneof("domain_info")
     if kind:
-        feature.ClearField(kind)  # type: ignore[arg-type]  # one of the message's own fields
+        feature.ClearField(kind)
 
 
 def _add_comparators(feature: schema_pb2.Feature) -> None:

@@ -64,8 +64,7 @@ class FindDuplicateKeys(beam.PTransform):
         spec = ReadSpec((), self.key, key_only=True)
         return (
             spans
-            | "Read keys"
-            >> beam.Map(_write_keys, ReadSpec((), self.key, key_only=True), self.folder)
+            | "Read keys" >> beam.Map(_write_keys, spec, self.folder)
             | "All key files" >> beam.combiners.ToList()
             | "Find duplicates" >> beam.Map(_duplicates)
         )
