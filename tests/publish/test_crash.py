@@ -56,9 +56,9 @@ def _kill_everywhere(action, path, runs, reset, step):
     ("action", "step"),
     [
         (crash_kit.publish, 1),
-        (crash_kit.hold, 6),
-        (crash_kit.approve, 6),
-        (crash_kit.rollback, 6),
+        (crash_kit.hold, 9),
+        (crash_kit.approve, 9),
+        (crash_kit.rollback, 9),
     ],
 )
 def test_killed_after_any_statement_the_month_is_whole(before, tmp_path, action, step):
@@ -75,7 +75,7 @@ def test_killed_after_any_statement_the_month_is_whole(before, tmp_path, action,
 def test_killed_while_the_warehouse_is_made_there_is_none_or_a_whole_one(tmp_path):
     path = tmp_path / "ads.duckdb"
     happened = _kill_everywhere(
-        crash_kit.publish, path, str(tmp_path / "runs"), lambda: path.unlink(missing_ok=True), 6
+        crash_kit.publish, path, str(tmp_path / "runs"), lambda: path.unlink(missing_ok=True), 9
     )
     assert not any(happened[:-1])
 

@@ -2,7 +2,7 @@
 SELECT `key`, COUNT(*) AS times
 FROM ${staged_scores}
 WHERE `key` IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM UNNEST(flags) AS flag WHERE flag = 'DUPLICATE_KEY')
+  AND 'DUPLICATE_KEY' NOT IN UNNEST(flags)
 GROUP BY `key`
 HAVING COUNT(*) > 1
 ORDER BY `key`
