@@ -83,7 +83,7 @@ def execute(
         from beam_jobs.pipelines import monthly  # the imports' seconds are not the run's
 
         started = time.monotonic()
-        with _failure_recorded(plan, folder), _progress(plan) as counter:
+        with _failure_recorded(plan, folder), _progress() as counter:
             run_pipeline(lambda pipeline: monthly.build(pipeline, plan, counter), beam_args)
         summary = json.loads(storage.read_bytes(folder.summary))
         summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
@@ -138,13 +138,11 @@ def _failure_recorded(plan: Plan, folder: RunFolder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(plan: Plan) -> Iterator["RowCounter"]:
+def _progress() -> Iterator["RowCounter"]:
     """Shows rows as workers report them; gives the counter that they report to."""
-    from beam_jobs.pipelines.counter import SCORED, RowCounter
+    from beam_jobs.pipelines.counter import RowCounter
 
     with tempfile.TemporaryDirectory(prefix="beam-jobs-") as folder:
         counter = RowCounter(folder)
-        with terminal.Progress(
-            f"{plan.job.value} {plan.period:%Y-%m}", counter.stage, lambda: counter.total(SCORED)
-        ):
+        with terminal.Progress(counter.rows, stage_now=lambda: counter.stage().value):
             yield counter

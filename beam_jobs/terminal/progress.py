@@ -60,7 +60,8 @@ class Progress:
             progress.rows(total)
 
     The counter is called from a thread of its own, several times a second; it returns the rows
-    done so far and never goes back within a stage.
+    done so far and never goes back within a stage. So is `stage_now`, for a run whose stages begin
+    elsewhere.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Progress:
         count: Callable[[], int],
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        stage_now: Callable[[], str] | None = None,
     ) -> None:
         self._count = count
+        self._stage_now = stage_now
         self._clock = clock
         self._stream = stream or sys.stderr
         self._lock = threading.Lock()
@@ -119,6 +122,8 @@ class Progress:
 
     def _poll(self) -> None:
         while not self._closing.wait(POLL_SECONDS):
+            if self._stage_now is not None and (name := self._stage_now()) != self._stage:
+                self.stage(name)
             self._display.show(self.now())
 
 

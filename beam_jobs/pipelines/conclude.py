@@ -1,0 +1,206 @@
+"""The last element of a run: anomalies, gate, write-audit-publish, summary.
+
+It runs inside the graph, because a Flex Template's launcher does not wait for the job; all of it
+is safe to repeat, because Beam retries.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from beam_jobs import storage
+from beam_jobs.check.anomalies import AnomalyReport, RunCounts, find_anomalies
+from beam_jobs.check.gate import decide
+from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.pipelines.counter import RowCounter, Stage
+from beam_jobs.plan import Plan
+from beam_jobs.publish.parts import Part, PartTable
+from beam_jobs.publish.publishing import publish_run
+from beam_jobs.publish.run_folder import RunFolder
+from beam_jobs.publish.runs import RunRow, RunStatus
+from beam_jobs.publish.spans import FileCounts
+from beam_jobs.publish.warehouse import open_warehouse
+
+KEYS_FOLDER = "keys"
+"""In the run folder, until the run ends."""
+
+
+@dataclass(eq=False)
+class Conclude(beam.PTransform):
+    """Publishes or holds the run.
+
+    In: PBegin. Out: PCollection of the one summary, a JSON text.
+
+    Attributes:
+        plan: of the run.
+        parts: side input of all `Part`s.
+        counts: side input of all `FileCounts`, what writers wrote.
+        reads: side input of all (file index, rows), what readers read.
+        statistics: side input of the one DatasetFeatureStatisticsList.
+        counter: told of the stage, where workers share a disk with the launcher.
+
+    Raises:
+        AuditError: the figures do not add up.
+        RunError, UsageError: the run folder or the warehouse cannot be written.
+    """
+
+    plan: Plan
+    parts: beam.pvalue.AsSideInput
+    counts: beam.pvalue.AsSideInput
+    reads: beam.pvalue.AsSideInput
+    statistics: beam.pvalue.AsSideInput
+    counter: RowCounter | None = None
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+        return (
+            pbegin
+            | "Plan" >> beam.Create([self.plan])
+            | "Conclude"
+            >> beam.Map(
+                _conclude, self.parts, self.counts, self.reads, self.statistics, self.counter
+            )
+        )
+
+
+def _conclude(
+    plan: Plan,
+    parts: list[Part],
+    counts: list[FileCounts],
+    reads: list[tuple[int, int]],
+    statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    counter: RowCounter | None,
+) -> str:
+    if counter is not None:
+        counter.begin(Stage.PUBLISH)
+    return json.dumps(conclude(plan, parts, counts, reads, statistics))
+
+
+def conclude(
+    plan: Plan,
+    parts: Sequence[Part],
+    counts: Sequence[FileCounts],
+    reads: Sequence[tuple[int, int]],
+    statistics: statistics_pb2.DatasetFeatureStatisticsList,
+) -> dict[str, Any]:
+    """Finds anomalies, asks the gate, publishes or holds; the summary, also in summary.json."""
+    started = time.monotonic()
+    folder = RunFolder(plan.run_folder)
+    storage.remove(storage.join(folder.path, KEYS_FOLDER))
+    total = sum(counts, FileCounts(-1))
+    rows_of_file: Counter[int] = Counter()
+    for file_index, rows in reads:
+        rows_of_file[file_index] += rows
+    report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
+    folder.write(folder.statistics, statistics.SerializeToString())
+    folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
+    decision = decide(report.anomalies, plan.policy)
+    checked = time.monotonic()
+    run = publish_run(
+        open_warehouse(plan.warehouse),
+        plan.run_row(
+            RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
+            read=rows_of_file.total(),
+            scored=total.scored,
+            quarantined=total.quarantined,
+            hold_reasons=decision.hold_reasons,
+        ),
+        parts,
+        {
+            "anomalies": report.table,
+            "feature_statistics": report.feature_statistics,
+            "inputs": _inputs(plan, rows_of_file),
+        },
+    )
+    summary = _summary(run, total, report, parts)
+    summary["stages"] = {
+        "anomalies": round(checked - started, 3),
+        "publish": round(time.monotonic() - checked, 3),
+    }
+    folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+    return summary
+
+
+def _find_anomalies(
+    plan: Plan,
+    total: FileCounts,
+    read: int,
+    statistics: statistics_pb2.DatasetFeatureStatisticsList,
+) -> AnomalyReport:
+    return find_anomalies(
+        statistics,
+        plan.schema_proto,
+        load_statistics(plan.baseline.uri, "--baseline") if plan.baseline else None,
+        load_statistics(plan.previous.uri, "--previous") if plan.previous else None,
+        plan.policy,
+        RunCounts(
+            read=read,
+            scored=total.scored,
+            quarantined=total.quarantined,
+            reasons=dict(total.reasons),
+            previous_read=plan.previous_run.rows_read if plan.previous_run else None,
+        ),
+        label=plan.data.label,
+        key=plan.data.key,
+        used_features=plan.used_features,
+    )
+
+
+def _inputs(plan: Plan, rows_of_file: Counter[int]) -> pa.Table:
+    files = plan.inputs
+    return pa.table(
+        {
+            "uri": [file.uri for file in files],
+            "generation": [file.generation for file in files],
+            "bytes": pa.array([file.size for file in files], pa.int64()),
+            "rows": pa.array([rows_of_file[i] for i in range(len(files))], pa.int64()),
+        }
+    )
+
+
+def _summary(
+    run: RunRow, total: FileCounts, report: AnomalyReport, parts: Iterable[Part]
+) -> dict[str, Any]:
+    held = run.status is RunStatus.HELD
+    return {
+        "run_id": run.run_id,
+        "job": run.job,
+        "period": run.period.isoformat(),
+        "status": run.status.value,
+        "rows": {
+            "read": run.rows_read,
+            "scored": run.rows_scored,
+            "quarantined": run.rows_quarantined,
+        },
+        "reasons": {reason.value: count for reason, count in total.reasons},
+        "flags": {reason.value: count for reason, count in total.flags},
+        "examples": _examples(parts),
+        "anomalies": report.table.to_pylist(),
+        "hold_reasons": list(run.hold_reasons) if held else [],
+        "score": report.score,
+        "report": None,
+        "run_folder": run.run_folder,
+        "seconds": 0.0,
+    }
+
+
+def _examples(parts: Iterable[Part]) -> dict[str, str]:
+    """{reason: a detail}, from the first rows of each quarantine part."""
+    examples: dict[str, str] = {}
+    for part in sorted(parts):
+        if part.table is not PartTable.QUARANTINE:
+            continue
+        with pq.ParquetFile(part.uri) as file:
+            for batch in file.iter_batches(1_000, row_groups=[0], columns=["details"]):
+                for detail in batch.column(0).flatten().to_pylist():
+                    examples.setdefault(detail.split(" ", 1)[0], detail)
+                break
+    return examples

@@ -1,0 +1,82 @@
+"""The Beam side of scoring: RunInference with a handler of our own.
+
+Beam's TFModelHandler cannot load a SavedModel on Keras 3, and its elements are rows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
+
+from beam_jobs.records import Actions, Located
+from beam_jobs.score.fit import InputPlan
+from beam_jobs.score.location import ModelLocation
+from beam_jobs.score.model import load_model
+from beam_jobs.score.scorer import Scorer
+
+
+class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
+    """RecordBatch -> the same RecordBatch with scores; the model is loaded once a process."""
+
+    def __init__(self, location: ModelLocation, plan: InputPlan, actions: Actions) -> None:
+        super().__init__()
+        self._location, self._plan, self._actions = location, plan, dict(actions)
+
+    def load_model(self) -> Scorer:
+        predict = load_model(self._location, self._plan.signature)
+        return Scorer(predict, self._plan, self._actions)
+
+    def run_inference(
+        self,
+        batch: Sequence[pa.RecordBatch],
+        model: Scorer,
+        inference_args: dict[str, Any] | None = None,
+    ) -> Iterable[pa.RecordBatch]:
+        return [model.score(rows) for rows in batch]
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        # An element is a batch already.
+        return {"min_batch_size": 1, "max_batch_size": 1}
+
+    def get_num_bytes(self, batch: Sequence[pa.RecordBatch]) -> int:
+        return sum(rows.nbytes for rows in batch)
+
+    def get_metrics_namespace(self) -> str:
+        return "BeamJobsScoring"
+
+
+@dataclass(eq=False)
+class Score(beam.PTransform):
+    """Scores batches with RunInference.
+
+    In and out: PCollection[Located].
+
+    Attributes:
+        location: of the model.
+        plan: how rows are given to it.
+        actions: which findings keep a row from it.
+
+    Raises:
+        RunError: the model cannot be loaded, or does not give one row a row.
+    """
+
+    location: ModelLocation
+    plan: InputPlan
+    actions: Actions
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        handler: KeyedModelHandler = KeyedModelHandler(ScoringHandler(self.location, self.plan, self.actions))
+        return (
+            batches
+            | "Place as key" >> beam.Map(lambda element: (element[:3], element[3]))
+            | "Score" >> RunInference(handler)
+            | "Place again" >> beam.Map(_located)
+        )
+
+
+def _located(keyed: tuple[tuple[int, int, int], pa.RecordBatch]) -> Located:
+    (file_index, span, number), batch = keyed
+    return file_index, span, number, batch

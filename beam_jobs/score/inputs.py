@@ -1,0 +1,159 @@
+"""Columns -> the arrays that a signature takes; what cannot be one becomes a finding."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from beam_jobs import records
+from beam_jobs.features import FeatureType
+from beam_jobs.records import Findings, Reason
+from beam_jobs.score.fit import Default, Feed, InputPlan
+from beam_jobs.score.signature import DType, SignatureKind
+
+_NUMPY = {
+    DType.FLOAT32: np.float32,
+    DType.FLOAT64: np.float64,
+    DType.INT32: np.int32,
+    DType.INT64: np.int64,
+    DType.BOOL: np.bool_,
+}
+_TFDV_TYPES = {
+    FeatureType.INT: pa.int64(),
+    FeatureType.FLOAT: pa.float32(),
+    FeatureType.BYTES: pa.binary(),
+}
+
+
+def check_inputs(batch: pa.RecordBatch, plan: InputPlan) -> list[Findings]:
+    """Rows that the model cannot be given: a value that is missing, or does not fit the tensor.
+
+    Args:
+        batch: any rows; rows that are not to be scored should be left out.
+        plan: of the model.
+    """
+    found: list[Findings] = []
+    for feed in plan.feeds:
+        column = _column(batch, feed)
+        name = feed.feature.name
+        if feed.required and feed.default is None and column.null_count:
+            rows = np.flatnonzero(np.asarray(column.is_null()))
+            detail = f"{name}: is missing, and the schema has no default_value for it"
+            found.append(Findings(Reason.MISSING_REQUIRED, rows, [detail] * len(rows)))
+        if pt.is_list(column.type) and plan.signature.kind is SignatureKind.RAW:
+            found += _wrong_lengths(column, feed)
+        elif feed.dtype is DType.INT32:
+            found += _beyond_int32(column, name)
+        elif feed.dtype is DType.BOOL:
+            found += _no_booleans(column, feed)
+    return found
+
+
+def to_arrays(batch: pa.RecordBatch, plan: InputPlan) -> dict[str, np.ndarray]:
+    """{input: array [n, ...]} of rows without findings from `check_inputs`."""
+    if plan.signature.kind is SignatureKind.EXAMPLES:
+        return {plan.signature.inputs[0].name: to_examples(batch, plan.feeds)}
+    return {feed.name: _to_array(_column(batch, feed), feed) for feed in plan.feeds}
+
+
+def to_examples(batch: pa.RecordBatch, feeds: Sequence[Feed]) -> np.ndarray:
+    """object[n] of serialized tf.Example; a missing value without default is left out of it."""
+    from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+    columns, names = [], []
+    for feed in feeds:
+        column = _column(batch, feed)
+        if feed.default is not None:
+            column = _filled(column, feed.default)
+        columns.append(_as_lists(column, _TFDV_TYPES[feed.feature.type]))
+        names.append(feed.feature.name)
+    encoder = RecordBatchToExamplesEncoder()
+    encoded = encoder.encode(pa.RecordBatch.from_arrays(columns, names=names))
+    return np.array(encoded, dtype=object)
+
+
+def _column(batch: pa.RecordBatch, feed: Feed) -> pa.Array:
+    column = records.column_or_none(batch, feed.feature.name)
+    return pa.nulls(batch.num_rows, feed.feature.arrow) if column is None else column
+
+
+def _as_lists(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pt.is_list(column.type):
+        return column.cast(pa.list_(kind))
+    present = np.asarray(column.is_valid())
+    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
+    mask = np.append(~present, False) if column.null_count else None
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=mask), column.drop_null().cast(kind))
+
+
+def _filled(column: pa.Array, default: Default) -> pa.Array:
+    if not column.null_count:
+        return column
+    if pt.is_list(column.type):
+        one = pa.scalar([_plain(default)], column.type)
+        return pc.if_else(column.is_null(), one, column)
+    return column.fill_null(pa.scalar(_plain(default), column.type))
+
+
+def _plain(default: Default) -> int | float | str:
+    return default.decode() if isinstance(default, bytes) else default
+
+
+def _to_array(column: pa.Array, feed: Feed) -> np.ndarray:
+    width = feed.shape[0] if feed.shape else 1
+    rows = len(column)
+    if pt.is_list(column.type):
+        if column.null_count:
+            assert feed.default is not None
+            default = pa.scalar([_plain(feed.default)] * width, column.type)
+            column = pc.if_else(column.is_null(), default, column)
+        values = column.flatten()
+    else:
+        values = column if feed.default is None else _filled(column, feed.default)
+    return _values(values, feed.dtype).reshape((rows, *feed.shape))
+
+
+def _values(values: pa.Array, dtype: DType) -> np.ndarray:
+    if dtype is DType.STRING:
+        return _objects(values)
+    if dtype is DType.BOOL and pt.is_string(values.type):
+        return np.asarray(pc.equal(values, "true"))
+    return np.asarray(values).astype(_NUMPY[dtype], copy=False)
+
+
+def _objects(values: pa.Array) -> np.ndarray:
+    """object[n] of bytes. One object a distinct value: several times faster than one a row."""
+    encoded = values.dictionary_encode()
+    distinct = encoded.dictionary.cast(pa.binary()).to_numpy(zero_copy_only=False)
+    if not len(distinct):
+        return np.zeros(len(values), dtype=object)
+    return distinct[np.asarray(encoded.indices)]
+
+
+def _wrong_lengths(column: pa.Array, feed: Feed) -> list[Findings]:
+    width = feed.shape[0] if feed.shape else 1
+    lengths = pc.list_value_length(column)
+    rows = np.flatnonzero(np.asarray(pc.not_equal(lengths, width).fill_null(False)))
+    counts = lengths.take(pa.array(rows)).to_pylist()
+    details = [f"{feed.feature.name}: {n} values, the model takes {width}" for n in counts]
+    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details)]
+
+
+def _beyond_int32(column: pa.Array, name: str) -> list[Findings]:
+    limits = np.iinfo(np.int32)
+    beyond = pc.or_(pc.less(column, int(limits.min)), pc.greater(column, int(limits.max)))
+    rows = np.flatnonzero(np.asarray(beyond.fill_null(False)))
+    values = column.take(pa.array(rows)).to_pylist()
+    details = [f"{name}: {value} is beyond the model's int32" for value in values]
+    return [Findings(Reason.OUT_OF_RANGE, rows, details)]
+
+
+def _no_booleans(column: pa.Array, feed: Feed) -> list[Findings]:
+    domain = ["true", "false"] if feed.feature.type is FeatureType.BYTES else [0, 1]
+    known = pc.is_in(column, value_set=pa.array(domain, column.type))
+    rows = np.flatnonzero(~np.asarray(pc.or_(known, column.is_null())))
+    values = column.take(pa.array(rows)).to_pylist()
+    details = [f"{feed.feature.name}: {value!r} is no boolean" for value in values]
+    return [Findings(Reason.INVALID_TYPE, rows, details)]

@@ -1,0 +1,62 @@
+"""A loaded SavedModel: arrays in, arrays out."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from beam_jobs.errors import RunError
+from beam_jobs.score.location import ModelLocation
+from beam_jobs.score.signature import SERVE, Signature
+
+Predict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+"""{input: array [n, ...]} -> {output: array [n, ...]}."""
+
+
+def load_model(location: ModelLocation, signature: Signature) -> Predict:
+    """Loads the model, as TensorFlow 2 does or, where that fails, in a session of TensorFlow 1.
+
+    Raises:
+        RunError: neither can load it.
+    """
+    try:
+        return _load_v2(location, signature)
+    except Exception as error:  # noqa: BLE001 (the loader raises whatever the graph makes it)
+        try:
+            return _load_v1(location, signature)
+        except Exception as second:
+            raise RunError(
+                f"model {location.path}: cannot be loaded: {_line(error)}; as a model of"
+                f" TensorFlow 1: {_line(second)}"
+            ) from second
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _load_v2(location: ModelLocation, signature: Signature) -> Predict:
+    loaded = tf.saved_model.load(location.path)
+    function = loaded.signatures[signature.name]
+    dtypes = {tensor.name: tf.as_dtype(tensor.dtype) for tensor in signature.inputs}
+
+    def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = {name: tf.constant(value, dtypes[name]) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in function(**tensors).items()}
+
+    # The function alone does not keep the model's variables alive.
+    predict.loaded = loaded  # type: ignore[attr-defined]
+    return predict
+
+
+def _load_v1(location: ModelLocation, signature: Signature) -> Predict:
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        tf.compat.v1.saved_model.load(session, [SERVE], location.path)
+    outputs = {tensor.name: tensor.tensor for tensor in signature.outputs}
+    inputs = {tensor.name: tensor.tensor for tensor in signature.inputs}
+
+    def predict(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return session.run(outputs, {inputs[name]: value for name, value in values.items()})
+
+    return predict

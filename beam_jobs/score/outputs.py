@@ -1,0 +1,80 @@
+"""The arrays that a signature gives -> the score, and the other outputs as JSON."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_jobs.errors import RunError
+from beam_jobs.score.fit import InputPlan
+
+Outputs = Mapping[str, np.ndarray]
+
+
+def check_outputs(outputs: Outputs, plan: InputPlan, rows: int) -> None:
+    """Raises RunError where the model does not give one row a row, or not the score's column."""
+    for name, value in outputs.items():
+        if value.ndim == 0 or value.shape[0] != rows:
+            raise RunError(
+                f"the model gave output {name!r} of shape {list(value.shape)} for {rows} rows;"
+                " every output must have a row for each row of its input"
+            )
+    score = outputs[plan.score_output]
+    width = score.shape[1] if score.ndim > 1 else 1
+    if score.ndim > 2 or plan.score_index >= width:
+        raise RunError(
+            f"output {plan.score_output!r} has shape {list(score.shape)}, so no column"
+            f" {plan.score_index} for the score; choose one with --score OUTPUT:INDEX"
+        )
+
+
+def score_of(outputs: Outputs, plan: InputPlan) -> np.ndarray:
+    """float64[n]."""
+    value = outputs[plan.score_output]
+    column = value if value.ndim == 1 else value[:, plan.score_index]
+    return column.astype(np.float64)
+
+
+def others_as_json(outputs: Outputs, plan: InputPlan, rows: int) -> pa.Array:
+    """string[n]: {output: value or list}; null where the score is all that the model gives.
+
+    The score's own output is among them where it has more columns than the score.
+    """
+    parts = []
+    for name in sorted(outputs):
+        value = outputs[name]
+        if name == plan.score_output and (value.ndim == 1 or value.shape[1] == 1):
+            continue
+        parts.append(pc.binary_join_element_wise(json.dumps(name), _json(value), ":"))
+    if not parts:
+        return pa.nulls(rows, pa.string())
+    body = pc.binary_join_element_wise(*parts, ",")
+    return pc.binary_join_element_wise("{", body, "}", "")
+
+
+def _json(value: np.ndarray) -> pa.Array:
+    """string[n]: scalars for [n] and [n, 1], flat lists for more."""
+    rows = value.shape[0]
+    flat = _texts(value.reshape(-1))
+    width = len(flat) // rows if rows else 1
+    if width == 1:
+        return flat
+    offsets = pa.array(np.arange(0, len(flat) + 1, width, dtype=np.int32))
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, flat), ",")
+    return pc.binary_join_element_wise("[", joined, "]", "")
+
+
+def _texts(values: np.ndarray) -> pa.Array:
+    """JSON texts; NaN and infinities, which JSON lacks, become null."""
+    if values.dtype == object:
+        # Few distinct texts (classes) in many rows.
+        encoded = pa.array(values, pa.binary()).dictionary_encode()
+        texts = [json.dumps(v.decode(errors="replace")) for v in encoded.dictionary.to_pylist()]
+        return pa.array(texts, pa.string()).take(encoded.indices)
+    array = pa.array(values)
+    texts = pc.cast(array, pa.string())
+    if values.dtype.kind == "f":
+        texts = pc.if_else(pc.is_finite(array), texts, "null")
+    return texts

@@ -1,0 +1,124 @@
+"""What a SavedModel takes and gives, read without loading it."""
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.errors import UsageError
+from beam_jobs.flags import nearest
+from beam_jobs.score.location import SAVED_MODEL_FILE, ModelLocation
+
+SERVE = "serve"
+
+
+class DType(str, enum.Enum):
+    """Types of tensors that features can feed."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    INT32 = "int32"
+    INT64 = "int64"
+    BOOL = "bool"
+    STRING = "string"
+
+
+class SignatureKind(str, enum.Enum):
+    """How rows are given to the model."""
+
+    RAW = "RAW"  # one tensor an input, fed from the feature of that name
+    EXAMPLES = "EXAMPLES"  # one serialized tf.Example a row
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a signature.
+
+    Attributes:
+        name: key in the signature.
+        tensor: name in the graph.
+        dtype: TensorFlow's name of the type.
+        shape: sizes; None for an unknown one; None altogether where the rank is unknown.
+    """
+
+    name: str
+    tensor: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        sizes = "?" if self.shape is None else ", ".join(str(size) for size in self.shape)
+        return f"{self.name}: {self.dtype} [{sizes}]"
+
+    @property
+    def width(self) -> int | None:
+        """Values a row: 1 for [None] and [None, 1], k for [None, k], None where unknown."""
+        if self.shape is None or len(self.shape) > 2:
+            return None
+        return 1 if len(self.shape) < 2 else self.shape[1]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature of a SavedModel."""
+
+    name: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    kind: SignatureKind
+
+
+def read_signature(location: ModelLocation, name: str) -> Signature:
+    """Reads saved_model.pb.
+
+    Raises:
+        UsageError: it is not a SavedModel, is not for serving, or has no such signature.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString((Path(location.path) / SAVED_MODEL_FILE).read_bytes())
+    except (OSError, DecodeError) as error:
+        raise UsageError(f"--model {location.path}: is not a SavedModel ({error})") from error
+    graphs = [graph for graph in saved.meta_graphs if SERVE in graph.meta_info_def.tags]
+    if not graphs:
+        raise UsageError(f"--model {location.path}: has no graph with the tag {SERVE!r}")
+    known = {key: value for key, value in graphs[0].signature_def.items() if value.outputs}
+    if name not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise UsageError(
+            f"--signature {name}: not in {location.path}; its signatures are {listed}"
+            + nearest(name, known)
+        )
+    definition = known[name]
+    inputs = _tensors(definition.inputs)
+    takes_examples = (
+        len(inputs) == 1
+        and inputs[0].dtype == DType.STRING.value
+        and inputs[0].shape in (None, (None,))
+        and (definition.method_name.endswith(("/classify", "/regress")) or _is_example(inputs[0]))
+    )
+    kind = SignatureKind.EXAMPLES if takes_examples else SignatureKind.RAW
+    return Signature(name, inputs, _tensors(definition.outputs), kind)
+
+
+def _is_example(tensor: TensorInfo) -> bool:
+    """Whether a string input is by name, as exporters give it, a serialized tf.Example."""
+    names = f"{tensor.name} {tensor.tensor}".lower()
+    return "example" in names or tensor.name == "inputs"
+
+
+def _tensors(infos: Any) -> tuple[TensorInfo, ...]:
+    from tensorflow.core.framework import types_pb2
+
+    tensors = []
+    for name in sorted(infos):
+        info = infos[name]
+        dtype = types_pb2.DataType.Name(info.dtype).removeprefix("DT_").lower()
+        dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+        shape = info.tensor_shape
+        sizes = tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
+        tensors.append(TensorInfo(name, info.name, dtype, None if shape.unknown_rank else sizes))
+    return tuple(tensors)
