@@ -50,7 +50,7 @@ def _demo(config: DemoConfig, _: str | None, beam_args: list[str]) -> int:
 
 
 def _baseline(config: BaselineConfig, _: str | None, beam_args: list[str]) -> int:
-    from beam_jobs.launch import run_baseline
+    from beam_jobs.baseline import run_baseline
 
     return run_baseline(config, beam_args)
 

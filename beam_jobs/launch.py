@@ -83,7 +83,7 @@ def execute(
         from beam_jobs.pipelines import monthly  # the imports' seconds are not the run's
 
         started = time.monotonic()
-        with _failure_recorded(plan, folder), _progress() as counter:
+        with _failure_recorded(plan, folder), shown_progress() as counter:
             run_pipeline(lambda pipeline: monthly.build(pipeline, plan, counter), beam_args)
         summary = json.loads(storage.read_bytes(folder.summary))
         summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
@@ -99,7 +99,13 @@ def run_pipeline(build: Callable[["beam.Pipeline"], None], beam_args: Sequence[s
 
     pipeline = beam.Pipeline(options=pipeline_options(beam_args))
     build(pipeline)
-    pipeline.run().wait_until_finish()
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        ours = unwrap(error)
+        if ours is None:
+            raise
+        raise ours from error
 
 
 def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
@@ -124,13 +130,12 @@ def _failure_recorded(plan: Plan, folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        ours = unwrap(error)
         try:
             publishing.fail_run(open_warehouse(plan.warehouse), plan.run_row(RunStatus.FAILED))
         except BeamJobsError as second:
             terminal.print_note(f"the failure could not be written to `runs`: {second}")
-        if ours is not None:
-            raise ours from error
+        if isinstance(error, BeamJobsError):
+            raise
         log = storage.join(folder.path, "failure.txt")
         folder.write(log, traceback.format_exc().encode())
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
@@ -138,7 +143,7 @@ def _failure_recorded(plan: Plan, folder: RunFolder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator["RowCounter"]:
+def shown_progress() -> Iterator["RowCounter"]:
     """Shows rows as workers report them; gives the counter that they report to."""
     from beam_jobs.pipelines.counter import RowCounter
 

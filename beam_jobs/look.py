@@ -1,46 +1,57 @@
 """Verbs that look at the warehouse, or decide about a run in it. No pipeline, quick to start."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from beam_jobs import terminal
 from beam_jobs.config import LookConfig, RollbackConfig, parse_month
 from beam_jobs.publish import publishing
-from beam_jobs.publish.runs import RunRow
+from beam_jobs.publish.runs import RUN_COLUMNS, RunRow
 from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.tables import TABLES
 
 RUN_VIEW = (
     "run_id", "job", "period", "status", "rows_read", "rows_scored", "rows_quarantined",
     "model_version", "finished_at", "hold_reasons",
 )  # fmt: skip
+RUN_OPTIONAL = ("hold_reasons", "finished_at", "model_version", "rows_scored")
 ANOMALY_VIEW = (
     "severity", "kind", "feature", "slice", "code", "measure", "value", "threshold",
     "short_description",
 )  # fmt: skip
+ANOMALY_OPTIONAL = ("slice", "threshold", "value", "measure", "code")
 
 
 def runs(config: LookConfig) -> int:
-    """All runs, the newest first."""
+    """All runs, the latest period first."""
     rows = [run.to_json() for run in open_warehouse(config.warehouse).runs()]
-    if config.json:
-        terminal.print_table(list(rows[0]) if rows else [], [list(r.values()) for r in rows], True)
-    else:
-        terminal.print_table(RUN_VIEW, [[row[name] for name in RUN_VIEW] for row in rows], False)
+    _print(rows, RUN_COLUMNS if config.json else RUN_VIEW, config.json, RUN_OPTIONAL)
     return 0
 
 
 def anomalies(config: LookConfig, run_id: str | None) -> int:
-    """The anomalies of a run, the most severe first."""
-    table = open_warehouse(config.warehouse).anomalies(run_id)
-    columns = table.column_names if config.json else ANOMALY_VIEW
-    data = table.select(list(columns)).to_pydict()
-    rows = [list(row) for row in zip(*data.values(), strict=True)]
-    terminal.print_table(columns, rows, config.json)
+    """The anomalies of a run, the worst first."""
+    _, rows = open_warehouse(config.warehouse).anomalies(run_id)
+    columns = [column.name for column in TABLES["anomalies"]] if config.json else ANOMALY_VIEW
+    _print(rows, columns, config.json, ANOMALY_OPTIONAL)
     return 0
 
 
 def query(config: LookConfig, sql: str) -> int:
     """The result of a query."""
-    columns, rows = open_warehouse(config.warehouse).query(sql)
-    terminal.print_table(columns, rows, config.json)
+    found = open_warehouse(config.warehouse).query(sql)
+    terminal.print_table(found.columns, found.rows, config.json)
     return 0
+
+
+def _print(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    as_json: bool,
+    optional: Sequence[str],
+) -> None:
+    values = [[row[name] for name in columns] for row in rows]
+    terminal.print_table(columns, values, as_json, optional=optional)
 
 
 def approve(config: LookConfig, run_id: str) -> int:

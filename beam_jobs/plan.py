@@ -21,12 +21,14 @@ from beam_jobs.check.statistics_files import load_statistics
 from beam_jobs.config import DataConfig, MonthlyConfig, expand_month, month_before, parse_month
 from beam_jobs.errors import UsageError
 from beam_jobs.features import Feature, features_of, load_schema
-from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
-from beam_jobs.publish.runs import RunRow, RunStatus
+from beam_jobs.publish.run_folder import RunFolder
+from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus
 from beam_jobs.publish.warehouse import Warehouse, open_warehouse
 from beam_jobs.read import format_of, peek_columns
+from beam_jobs.score.fit import InputPlan, fit
 from beam_jobs.score.location import ModelLocation, resolve_model
+from beam_jobs.score.signature import read_signature
 from beam_jobs.tables import scores_schema
 
 
@@ -71,6 +73,7 @@ class Plan:
     warehouse: str
     inputs: tuple[storage.FileInfo, ...]
     model: ModelLocation
+    input_plan: InputPlan
     schema: bytes
     schema_uri: str
     schema_fingerprint: str
@@ -90,6 +93,10 @@ class Plan:
     @property
     def features(self) -> tuple[Feature, ...]:
         return features_of(self.schema_proto)
+
+    @property
+    def identity(self) -> RunIdentity:
+        return RunIdentity(self.run_id, self.job.value, self.period, self.model.version)
 
     @property
     def bytes(self) -> int:
@@ -161,7 +168,7 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
     data = DataConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(DataConfig)})
     check_slices(schema, data.slice)
     notes = check_columns(inputs, schema, data)
-    model = check_model(config.model, schema, data)
+    model, input_plan = check_model(config.model, schema, data)
     baseline = reference(config.baseline, "--baseline")
     warehouse = open_warehouse(config.warehouse)
     warehouse.check()
@@ -189,6 +196,7 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
         warehouse=config.warehouse,
         inputs=inputs,
         model=model,
+        input_plan=input_plan,
         schema=schema_bytes,
         schema_uri=config.schema,
         schema_fingerprint=_hash(schema_bytes),
@@ -244,17 +252,17 @@ def check_columns(
     return [f"feature {name} of the schema is in no input looked at" for name in absent]
 
 
-def check_model(uri: str, schema: schema_pb2.Schema, data: DataConfig) -> ModelLocation:
+def check_model(
+    uri: str, schema: schema_pb2.Schema, data: DataConfig
+) -> tuple[ModelLocation, InputPlan]:
     """Finds the model and proves that its signature fits the schema.
 
     Raises:
         UsageError: not a model, no such signature or output, or inputs that do not fit.
     """
-    from beam_jobs.score.signature import fit, read_signature
-
     location = resolve_model(uri)
-    fit(read_signature(location, data.signature), schema, data.label, data.score)
-    return location
+    signature = read_signature(location, data.signature)
+    return location, fit(signature, schema, data.label, data.score)
 
 
 def reference(uri: str | None, flag: str, run_id: str = "") -> Reference | None:

@@ -18,8 +18,10 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.anomalies import AnomalyReport, RunCounts, find_anomalies
+from beam_jobs.check.anomalies import Context, find_anomalies
 from beam_jobs.check.gate import decide
+from beam_jobs.check.report import AnomalyReport
+from beam_jobs.check.run_anomalies import RunCounts
 from beam_jobs.check.statistics_files import load_statistics
 from beam_jobs.pipelines.counter import RowCounter, Stage
 from beam_jobs.plan import Plan
@@ -102,7 +104,7 @@ def conclude(
     report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
-    decision = decide(report.anomalies, plan.policy)
+    decision = decide(report.anomalies)
     checked = time.monotonic()
     run = publish_run(
         open_warehouse(plan.warehouse),
@@ -148,9 +150,7 @@ def _find_anomalies(
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
         ),
-        label=plan.data.label,
-        key=plan.data.key,
-        used_features=plan.used_features,
+        Context(plan.data.label, plan.data.key, plan.input_plan.features),
     )
 
 

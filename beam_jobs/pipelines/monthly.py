@@ -7,14 +7,15 @@ is grouped is small: spans, counts, names of parts, statistics, keys that occur 
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
-from beam_jobs.check.transforms import CheckRows, FindDuplicateKeys, MarkKeys
+from beam_jobs import storage
 from beam_jobs.check.statistics import ComputeStatistics
-from beam_jobs.pipelines.conclude import Conclude
+from beam_jobs.check.transforms import CheckRows, FindDuplicateKeys, MarkKeys
+from beam_jobs.pipelines.conclude import KEYS_FOLDER, Conclude
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.read.spans import ReadSpec
-from beam_jobs.read.transforms import ReadSpans, SplitFiles
+from beam_jobs.read.transforms import CountRead, ReadSpans, SplitFiles
 from beam_jobs.score.handler import Score
 
 
@@ -26,19 +27,31 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         plan: what to read, compare and write.
         counter: told of rows for a progress bar, where workers share a disk with the launcher.
     """
-    spec = ReadSpec(plan.features, plan.data.key)
     spans = pipeline | SplitFiles(plan.inputs)
-    duplicates = spans | FindDuplicateKeys(plan)
+    read = spans | ReadSpans(ReadSpec(plan.features, plan.data.key))
     scored = (
-        spans
-        | ReadSpans(spec)
-        | MarkKeys(plan, duplicates)
+        _mark_keys(spans, read, plan)
         | CheckRows(plan.schema)
-        | Score(plan.model, plan.data, plan.schema, plan.policy.actions)
+        | Score(plan.model, plan.input_plan, plan.policy.actions)
         | "Count rows" >> beam.ParDo(CountRows(counter))
     )
-    written = scored | WriteParts(plan.run_folder, plan.identity, plan.features, plan.policy.actions)
+    written = scored | WriteParts(
+        plan.run_folder, plan.identity, plan.features, plan.policy.actions
+    )
     statistics = scored | ComputeStatistics(plan.schema, plan.data.slice)
     _ = pipeline | Conclude(
-        plan, AsList(written[PARTS]), AsList(written[COUNTS]), AsSingleton(statistics)
+        plan,
+        parts=AsList(written[PARTS]),
+        counts=AsList(written[COUNTS]),
+        reads=AsList(read | CountRead()),
+        statistics=AsSingleton(statistics),
+        counter=counter,
     )
+
+
+def _mark_keys(spans: beam.PCollection, read: beam.PCollection, plan: Plan) -> beam.PCollection:
+    if plan.data.key is None:
+        return read
+    folder = storage.join(plan.run_folder, KEYS_FOLDER)
+    duplicates = spans | FindDuplicateKeys(plan.data.key, folder)
+    return read | MarkKeys(plan.data.key, [file.uri for file in plan.inputs], duplicates)

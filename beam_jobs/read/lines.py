@@ -120,7 +120,7 @@ class Splitter:
         return block
 
     def _skip_line(self, pending: bytes) -> tuple[int, bytes, bool]:
-        """Reads on to the next line end: (bytes of the line, what follows, whether the file ended)."""
+        """Reads on to the line's end: (its bytes, what follows it, whether the file has ended)."""
         used = len(pending)
         while more := self.stream.read(self.block_bytes):
             found = more.find(b"\n")

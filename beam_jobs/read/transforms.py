@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 
@@ -54,7 +55,7 @@ class SplitFiles(beam.PTransform):
         return (spans[_KNOWN], resolved) | beam.Flatten() | "Spread spans" >> beam.Reshuffle()
 
 
-def _candidates(numbered: tuple[int, FileInfo]) -> Iterator[Span | beam.pvalue.TaggedOutput]:
+def _candidates(numbered: tuple[int, FileInfo]) -> Iterator[Any]:
     index, file = numbered
     spans = candidate_spans(file, index)
     if needs_scan(spans):
@@ -86,3 +87,18 @@ class ReadSpans(beam.PTransform):
 def _read(span: Span, spec: ReadSpec) -> Iterator[Located]:
     for number, batch in enumerate(read_span(span, spec)):
         yield span.file_index, span.number, number, batch
+
+
+@dataclass(eq=False)
+class CountRead(beam.PTransform):
+    """Counts what was read, apart from what is written: the audit compares the two.
+
+    In: PCollection[Located]. Out: PCollection[(file index, rows)], one a file.
+    """
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        return (
+            batches
+            | "Rows read" >> beam.Map(lambda element: (element[0], element[3].num_rows))
+            | "Rows a file" >> beam.CombinePerKey(sum)
+        )

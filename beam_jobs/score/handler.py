@@ -68,15 +68,25 @@ class Score(beam.PTransform):
     actions: Actions
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        handler: KeyedModelHandler = KeyedModelHandler(ScoringHandler(self.location, self.plan, self.actions))
+        handler: KeyedModelHandler = KeyedModelHandler(
+            ScoringHandler(self.location, self.plan, self.actions)
+        )
         return (
             batches
-            | "Place as key" >> beam.Map(lambda element: (element[:3], element[3]))
+            | "Place as key" >> beam.Map(_keyed)
             | "Score" >> RunInference(handler)
             | "Place again" >> beam.Map(_located)
         )
 
 
-def _located(keyed: tuple[tuple[int, int, int], pa.RecordBatch]) -> Located:
+Keyed = tuple[tuple[int, int, int], pa.RecordBatch]
+
+
+def _keyed(element: Located) -> Keyed:
+    file_index, span, number, batch = element
+    return (file_index, span, number), batch
+
+
+def _located(keyed: Keyed) -> Located:
     (file_index, span, number), batch = keyed
     return file_index, span, number, batch

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -129,3 +129,17 @@ def console(stream: TextIO) -> "Console":
         highlight=False,
         force_terminal=is_terminal(stream),
     )
+
+
+def print_note(message: str) -> None:
+    """A line on standard error that is no error."""
+    print(f"beam-jobs: {printable(message)}", file=sys.stderr, flush=True)
+
+
+def print_pairs(pairs: Mapping[str, str], notes: Sequence[str] = ()) -> None:
+    """What and value, a line each; then notes."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        print(f"{name:<{width}}  {printable(value)}")
+    for note in notes:
+        print(f"note: {printable(note)}")

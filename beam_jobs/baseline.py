@@ -1,0 +1,109 @@
+"""The verb `baseline`: training data in, schema and statistics out."""
+
+import tempfile
+from collections.abc import Sequence
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from beam_jobs import storage
+from beam_jobs.check.slices import ALL, check_slices
+from beam_jobs.check.statistics_files import Statistics, dataset_of, load_statistics
+from beam_jobs.config import BaselineConfig
+from beam_jobs.errors import RunError, UsageError
+from beam_jobs.features import features_of, load_schema
+from beam_jobs.launch import run_pipeline, shown_progress
+from beam_jobs.plan import check_model, match_inputs
+from beam_jobs.read import peek_columns
+
+SCHEMA_FILE = "schema.pbtxt"
+STATISTICS_FILE = "statistics.binpb"
+
+
+def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
+    """Writes `schema.pbtxt`, unless there is one, and `statistics.binpb`; the exit code.
+
+    Raises:
+        UsageError: no data, a schema or model that does not fit, or a folder that is read-only.
+        RunError: the data cannot be read to its end.
+    """
+    inputs = match_inputs(config.data, "--data")
+    storage.check_writable(config.out, "--out")
+    _check_names(inputs, config)
+    schema_uri = storage.join(config.out, SCHEMA_FILE)
+    statistics_uri = storage.join(config.out, STATISTICS_FILE)
+    is_new = not storage.exists(schema_uri)
+    if is_new:
+        infer_schema_file(config, schema_uri, beam_args)
+    schema = load_schema(schema_uri, "--out")
+    check_slices(schema, config.slice)
+    rows = dataset_of(_statistics(inputs, config, schema, statistics_uri, beam_args), ALL)
+    assert rows is not None
+    print(f"schema      {schema_uri} ({'inferred; edit it' if is_new else 'kept as it is'})")
+    print(f"statistics  {statistics_uri} ({int(rows.num_examples):,} rows,"
+          f" {len(rows.features)} features)")  # fmt: skip
+    return 0
+
+
+def _check_names(inputs: Sequence[storage.FileInfo], config: BaselineConfig) -> None:
+    columns = {name for file in inputs if file.size for name in peek_columns(file)}
+    for flag, name in (("--key", config.key), ("--label", config.label)):
+        if name is not None and name not in columns:
+            raise UsageError(
+                f"{flag} {name}: no such column in --data; it has {', '.join(sorted(columns))}"
+            )
+
+
+def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]) -> None:
+    """Writes a schema, in two passes: the columns' types, then the statistics TFDV infers from.
+
+    Raises:
+        UsageError: there are no rows.
+        RunError: the data cannot be read to its end, or the schema not be written.
+    """
+    inputs = match_inputs(config.data, "--data")
+    from beam_jobs.check.inference import infer_schema, schema_text
+    from beam_jobs.pipelines import baseline
+
+    with tempfile.TemporaryDirectory(prefix="beam-jobs-") as scratch:
+        census = storage.join(scratch, "census.json")
+        run_pipeline(lambda p: baseline.build_census(p, inputs, census), beam_args)
+        features = baseline.read_census(census)
+        if not features:
+            raise UsageError("--data: holds no rows to infer a schema from")
+        found = storage.join(scratch, STATISTICS_FILE)
+        run_pipeline(lambda p: baseline.build_statistics(p, inputs, features, found), beam_args)
+        statistics = load_statistics(found, "--data")
+    schema = infer_schema(statistics, config.label, config.key)
+    try:
+        storage.write_atomic(uri, schema_text(schema).encode())
+    except OSError as error:
+        raise RunError(f"{uri}: cannot be written ({error.strerror})") from error
+
+
+def _statistics(
+    inputs: Sequence[storage.FileInfo],
+    config: BaselineConfig,
+    schema: schema_pb2.Schema,
+    found: str,
+    beam_args: Sequence[str],
+) -> Statistics:
+    from beam_jobs.pipelines import baseline
+
+    scoring = None
+    if config.model is not None:
+        scoring = baseline.Scoring(*check_model(config.model, schema, config))
+    with shown_progress() as counter:
+        run_pipeline(
+            lambda p: baseline.build_statistics(
+                p,
+                inputs,
+                features_of(schema),
+                found,
+                schema=schema.SerializeToString(),
+                scoring=scoring,
+                slice_by=config.slice,
+                counter=counter,
+            ),
+            beam_args,
+        )
+    return load_statistics(found, "--out")

@@ -1,0 +1,70 @@
+"""An anomaly, and all that a run found."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import pyarrow as pa
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+from beam_jobs.check.policy import Kind, Severity
+from beam_jobs.check.slices import ALL
+from beam_jobs.tables import RUN_COLUMNS, arrow_schema
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """A line of the table `anomalies`; the fields are its columns.
+
+    Attributes:
+        code: TFDV's anomaly type where TFDV found it.
+        value, threshold: None where nothing was measured.
+        reference: what it was compared with: schema, baseline or previous.
+    """
+
+    kind: Kind
+    code: str
+    severity: Severity
+    short_description: str
+    description: str
+    feature: str = ""
+    slice: str = ALL
+    measure: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class AnomalyReport:
+    """What `find_anomalies` found.
+
+    Attributes:
+        proto: TFDV's own, drift and skew included.
+        anomalies: the worst first.
+        feature_statistics: rows of that table.
+        score: mean, min and max of the score; None where no row was scored.
+    """
+
+    proto: anomalies_pb2.Anomalies
+    anomalies: tuple[Anomaly, ...]
+    feature_statistics: pa.Table
+    score: dict[str, float] | None
+
+    @property
+    def table(self) -> pa.Table:
+        """Rows of the table `anomalies`, without the run's own columns."""
+        schema = own_schema("anomalies")
+        rows = [dataclasses.asdict(anomaly) for anomaly in self.anomalies]
+        columns = [
+            pa.array(
+                [getattr(row[name], "value", row[name]) for row in rows], schema.field(name).type
+            )
+            for name in schema.names
+        ]
+        return pa.table(columns, schema=schema)
+
+
+def own_schema(table: str) -> pa.Schema:
+    """A table's columns but for those that every table of a run has."""
+    shared = {column.name for column in RUN_COLUMNS}
+    return pa.schema([field for field in arrow_schema(table) if field.name not in shared])

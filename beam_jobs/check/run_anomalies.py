@@ -1,0 +1,82 @@
+"""Anomalies of a run as a whole: how many rows it read, and how many it could not score."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from beam_jobs.check.policy import Kind, Policy, Severity
+from beam_jobs.check.report import Anomaly
+from beam_jobs.records import Reason
+
+PREVIOUS = "previous"
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """Rows of a run.
+
+    Attributes:
+        read, scored, quarantined: rows.
+        reasons: quarantined rows a reason.
+        previous_read: rows that the previous run read, None without one.
+    """
+
+    read: int
+    scored: int
+    quarantined: int
+    reasons: Mapping[Reason, int]
+    previous_read: int | None = None
+
+
+def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
+    """No rows at all, or far fewer or more than the previous run's."""
+    if not counts.read:
+        text = "The inputs hold no rows."
+        return [Anomaly(Kind.VOLUME, "NO_ROWS", Severity.HOLD, "No rows", text, measure="rows",
+                        value=0.0)]  # fmt: skip
+    if not counts.previous_read:
+        return []
+    ratio = counts.read / counts.previous_read
+    limits = policy.thresholds
+    if limits.rows_low <= ratio <= limits.rows_high:
+        return []
+    low = ratio < limits.rows_low
+    return [
+        Anomaly(
+            kind=Kind.VOLUME,
+            code="ROWS_LOW" if low else "ROWS_HIGH",
+            severity=Severity.WARN,
+            short_description="Far fewer rows" if low else "Far more rows",
+            description=f"{counts.read:,} rows, {ratio:.2g} times the {counts.previous_read:,} of"
+            " the previous run.",
+            measure="rows_ratio",
+            value=ratio,
+            threshold=limits.rows_low if low else limits.rows_high,
+            reference=PREVIOUS,
+        )
+    ]
+
+
+def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
+    """Too large a share of the rows in quarantine."""
+    if not counts.read:
+        return []
+    share = counts.quarantined / counts.read
+    limits = policy.thresholds
+    if share <= limits.quarantined_share:
+        return []
+    held = share > limits.quarantined_share_hold
+    reasons = sorted(counts.reasons.items(), key=lambda item: -item[1])
+    most = ", ".join(f"{reason.value} {rows:,}" for reason, rows in reasons[:3])
+    return [
+        Anomaly(
+            kind=Kind.QUALITY,
+            code="QUARANTINED_SHARE_HIGH",
+            severity=Severity.HOLD if held else Severity.WARN,
+            short_description="Many rows in quarantine",
+            description=f"{share:.1%} of the rows ({counts.quarantined:,}) are in quarantine:"
+            f" {most}.",
+            measure="quarantined_share",
+            value=share,
+            threshold=limits.quarantined_share_hold if held else limits.quarantined_share,
+        )
+    ]

@@ -1,0 +1,71 @@
+"""Statistics in files, in all forms that TFDV and TFX write. No TensorFlow but for TFRecord."""
+
+from typing import TypeAlias
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from beam_jobs import storage
+from beam_jobs.check.slices import ALL
+from beam_jobs.errors import UsageError
+
+Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
+_TFDV_ALL = "All Examples"
+
+
+def load_statistics(uri: str, flag: str) -> Statistics:
+    """Reads a DatasetFeatureStatisticsList: binary, TFRecord of one, or text.
+
+    Raises:
+        UsageError: it cannot be read, or is none of these.
+    """
+    try:
+        data = storage.read_bytes(uri)
+    except OSError as error:
+        raise UsageError(f"{flag} {uri}: cannot be read ({error.strerror})") from error
+    for parse in (_binary, _record, _text):
+        statistics = parse(data)
+        if statistics is not None:
+            return statistics
+    raise UsageError(
+        f"{flag} {uri}: holds no TFDV statistics; `beam-jobs baseline` writes them"
+        " (statistics.binpb), and TFX (FeatureStats.pb)"
+    )
+
+
+def _binary(data: bytes) -> Statistics | None:
+    try:
+        return _plausible(Statistics.FromString(data))
+    except DecodeError:
+        return None
+
+
+def _record(data: bytes) -> Statistics | None:
+    # A TFRecord frames each record: 8 bytes length, 4 bytes checksum, the record, 4 bytes.
+    length = int.from_bytes(data[:8], "little")
+    return _binary(data[12 : 12 + length]) if 0 < length <= len(data) - 16 else None
+
+
+def _text(data: bytes) -> Statistics | None:
+    try:
+        return _plausible(text_format.Parse(data.decode(), Statistics()))
+    except (UnicodeDecodeError, text_format.ParseError):
+        return None
+
+
+def _plausible(statistics: Statistics) -> Statistics | None:
+    """Nearly any bytes parse as some message; statistics have features."""
+    return statistics if any(dataset.features for dataset in statistics.datasets) else None
+
+
+def dataset_of(
+    statistics: Statistics | None, name: str
+) -> statistics_pb2.DatasetFeatureStatistics | None:
+    """The data set of a slice; statistics of one data set are those of the whole."""
+    if statistics is None:
+        return None
+    for dataset in statistics.datasets:
+        if dataset.name == name or (name == ALL and dataset.name in ("", _TFDV_ALL)):
+            return dataset
+    return statistics.datasets[0] if name == ALL and len(statistics.datasets) == 1 else None
