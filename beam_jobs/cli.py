@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import logging
 import os
 import sys
 import warnings
@@ -209,5 +210,8 @@ def _run(argv: list[str]) -> int:
 def _quiet_libraries() -> None:
     """Keeps the libraries' chatter (CUDA, deprecations) away from the user's terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    # What a worker raises is reported once, by us; a defect's traceback is kept in the run folder.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

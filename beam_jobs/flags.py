@@ -165,7 +165,8 @@ def _settings_of(
     config: type, verb: str, file: tuple[Mapping[str, Any], str], known: Iterable[str]
 ) -> dict[str, Any]:
     settings, folder = file
-    own = settings.get(verb, {})
+    # `runs` is a verb and a flag: only a table belongs to the verb.
+    own = settings[verb] if isinstance(settings.get(verb), dict) else {}
     allowed = {name for name, about in flags_of(config).items() if about.in_file}
     where = os.path.join(folder, DEFAULT_CONFIG_FILE) if folder else "--config"
     for name in settings:
@@ -174,7 +175,11 @@ def _settings_of(
     for name in own:
         if _field(name) not in allowed:
             raise UsageError(f"{where}: unknown key {name!r} in [{verb}]{nearest(name, allowed)}")
-    merged = {_field(name): value for name, value in settings.items() if _field(name) in allowed}
+    merged = {
+        _field(name): value
+        for name, value in settings.items()
+        if _field(name) in allowed and not isinstance(value, dict)
+    }
     return merged | {_field(name): value for name, value in own.items()}
 
 

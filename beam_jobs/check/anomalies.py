@@ -6,10 +6,9 @@ samples, missing values, predictions, volume and quarantine.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from beam_jobs.check.distances import (
@@ -27,7 +26,8 @@ from beam_jobs.check.run_anomalies import PREVIOUS, RunCounts, quarantine, volum
 from beam_jobs.check.slices import ALL
 from beam_jobs.check.statistics import score_feature_name
 from beam_jobs.check.statistics_files import Statistics, dataset_of
-from beam_jobs.features import SERVING
+from beam_jobs.check.tfdv import tfdv
+from beam_jobs.features import SERVING, in_environment
 
 BASELINE, SCHEMA = "baseline", "schema"
 LINF = "infinity_norm"
@@ -45,6 +45,7 @@ _DISTANCE_CODES = {
     "COMPARATOR_L_INFTY_HIGH": LINF,
     "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH": JENSEN_SHANNON,
 }
+_MISSING_CODES = ("FEATURE_TYPE_LOW_FRACTION_PRESENT", "INVALID_FEATURE_SHAPE")
 _SEVERITIES = (Severity.HOLD, Severity.WARN, Severity.INFO)
 
 
@@ -83,7 +84,7 @@ def find_anomalies(
         context: label, key and used features.
     """
     score = score_feature_name(schema)
-    proto, rows = _tfdv(current, schema, baseline, previous, score)
+    proto, rows = _tfdv(current, schema, baseline, previous, score, policy)
     distances: dict[tuple[str, str, Kind], Distance] = {}
     for kind, reference in ((Kind.SKEW, baseline), (Kind.DRIFT, previous)):
         for pair in _pairs(current, reference, context):
@@ -114,16 +115,18 @@ def _tfdv(
     baseline: Statistics | None,
     previous: Statistics | None,
     score: str,
+    policy: Policy,
 ) -> tuple[anomalies_pb2.Anomalies, list[Anomaly]]:
     """TFDV's verdict on the whole data set: its proto, and a line for each of its reasons."""
-    ours = _whole(current, score)
+    hidden = {score} | {f.name for f in schema.feature if not in_environment(schema, f, SERVING)}
+    ours = _whole(current, hidden)
     if ours is None or not ours.datasets[0].num_examples:
         return anomalies_pb2.Anomalies(baseline=schema), []
     proto = tfdv.validate_statistics(
-        ours, schema, environment=SERVING, previous_statistics=_whole(previous, score)
+        ours, schema, environment=SERVING, previous_statistics=_whole(previous, hidden)
     )
-    rows = list(_lines(proto, Kind.SCHEMA, Kind.DRIFT))
-    theirs = _whole(baseline, score)
+    rows = [_if_quarantined(row, ours, policy) for row in _lines(proto, Kind.SCHEMA, Kind.DRIFT)]
+    theirs = _whole(baseline, hidden)
     if theirs is not None:
         skew = tfdv.validate_statistics(theirs, schema, serving_statistics=ours)
         rows += _lines(skew, None, Kind.SKEW)
@@ -131,14 +134,24 @@ def _tfdv(
     return proto, rows
 
 
-def _whole(statistics: Statistics | None, score: str) -> Statistics | None:
-    """The whole data set alone, without the score, which no schema knows."""
+def _if_quarantined(row: Anomaly, whole: Statistics, policy: Policy) -> Anomaly:
+    """A few missing values of a required feature are known row by row, in quarantine."""
+    if row.code not in _MISSING_CODES:
+        return row
+    (dataset,) = whole.datasets
+    shares = [missing_share(f) for f in dataset.features if feature_name(f) == row.feature]
+    few = bool(shares) and shares[0] <= policy.thresholds.quarantined_share
+    return dataclasses.replace(row, severity=Severity.INFO) if few else row
+
+
+def _whole(statistics: Statistics | None, hidden: Collection[str]) -> Statistics | None:
+    """The whole data set alone, without the score and what SERVING does not expect (the label)."""
     dataset = dataset_of(statistics, ALL)
     if dataset is None:
         return None
     whole = statistics_pb2.DatasetFeatureStatisticsList()
     whole.datasets.add().CopyFrom(dataset)
-    kept = [f for f in dataset.features if feature_name(f) != score]
+    kept = [f for f in dataset.features if feature_name(f) not in hidden]
     del whole.datasets[0].features[:]
     whole.datasets[0].features.extend(kept)
     whole.datasets[0].name = ""
@@ -265,7 +278,9 @@ def _weighed(row: Anomaly, severity: Severity, measured: Distance, is_high: bool
     note = f" Our {row.measure} is {measured.value:.4g}; chance alone gives {measured.noise:.2g}."
     if not is_high:
         note += " That is below the threshold: few extreme values stretch TFDV's equal-width bins."
-    return dataclasses.replace(row, severity=severity, description=row.description + note)
+    return dataclasses.replace(
+        row, severity=severity, description=row.description.rstrip(". ") + "." + note
+    )
 
 
 def _weight(measured: Distance, threshold: float, is_used: bool, policy: Policy) -> Severity:

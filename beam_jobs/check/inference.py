@@ -40,7 +40,7 @@ def infer_schema(
         label: not expected when serving, and not compared.
         key: has no domain, and is not compared.
     """
-    import tensorflow_data_validation as tfdv
+    from beam_jobs.check.tfdv import tfdv
 
     schema = tfdv.infer_schema(
         statistics, infer_feature_shape=True, max_string_domain_size=MAX_DOMAIN_VALUES

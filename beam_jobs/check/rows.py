@@ -79,7 +79,9 @@ def _explained(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
     if findings is None or not len(findings.flatten()):
         return {}
     rows = np.asarray(pc.list_parent_indices(findings), dtype=np.int64)
-    names = pc.list_element(pc.split_pattern(findings.flatten().field("detail"), ": ", 1), 0)
+    names = pc.list_element(
+        pc.split_pattern(findings.flatten().field("detail"), ": ", max_splits=1), 0
+    )
     encoded = names.dictionary_encode()
     codes = np.asarray(encoded.indices)
     return {name: rows[codes == code] for code, name in enumerate(encoded.dictionary.to_pylist())}

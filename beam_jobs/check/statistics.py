@@ -7,11 +7,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
-import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from beam_jobs import records
 from beam_jobs.check.slices import ALL, slice_values, slices_of
+from beam_jobs.check.tfdv import tfdv
 
 _QUANTILES = 100
 """Buckets of equal mass: robust distances are as fine as these."""

@@ -1,0 +1,163 @@
+"""Flags, TOML files and months."""
+
+import argparse
+import datetime
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_jobs import flags
+from beam_jobs.cli import VERBS, make_parser
+from beam_jobs.config import LookConfig, MonthlyConfig, expand_month, month_before, parse_month
+from beam_jobs.errors import UsageError
+
+REQUIRED = {"month": "2026-10", "ads": ("a.csv",), "model": "m", "schema": "s", "runs": "r",
+            "warehouse": "duckdb:w"}  # fmt: skip
+KNOWN = {name for verb in VERBS.values() for name in flags.flags_of(verb.config)} | set(VERBS)
+
+
+def resolve(given: dict, settings: dict | None = None, folder: str = "") -> MonthlyConfig:
+    return flags.resolve(MonthlyConfig, "monthly", given, (settings or {}, folder), KNOWN)
+
+
+def test_the_command_line_wins_over_the_verbs_table_over_the_top_level() -> None:
+    file = {"key": "top", "label": "top", "monthly": {"key": "table", "label": "table"}}
+    config = resolve(REQUIRED | {"key": "line"}, file)
+    assert (config.key, config.label) == ("line", "table")
+    assert resolve(REQUIRED, {"key": "top"}).key == "top"
+
+
+def test_the_environment_gives_the_warehouse_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEAM_JOBS_WAREHOUSE", "duckdb:env")
+    assert flags.resolve(LookConfig, "runs", {}, ({}, ""), KNOWN).warehouse == "duckdb:env"
+    file = ({"warehouse": "duckdb:file"}, "")
+    assert flags.resolve(LookConfig, "runs", {}, file, KNOWN).warehouse == "duckdb:file"
+
+
+def test_paths_in_a_file_start_from_its_folder() -> None:
+    file = {"ads": ["ads/{month}/*.csv", "gs://bucket/x.csv"], "model": "/models/a",
+            "warehouse": "duckdb:w.duckdb", "key": "ad_id"}  # fmt: skip
+    given = {name: REQUIRED[name] for name in ("month", "schema", "runs")}
+    config = resolve(given, file, "/work")
+    assert config.ads == ("/work/ads/{month}/*.csv", "gs://bucket/x.csv")
+    assert (config.model, config.warehouse) == ("/models/a", "duckdb:/work/w.duckdb")
+    assert (config.key, config.schema) == ("ad_id", "s")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({"polcy": "x"}, "unknown key 'polcy'; did you mean policy?"),
+        ({"monthly": {"keey": "x"}}, r"unknown key 'keey' in \[monthly\]; did you mean key?"),
+        ({"key": 3}, "key must be text, not 3"),
+        ({"slice": [1]}, "slice must be text or a list of texts"),
+        ({"monthly": {"force": True}}, "unknown key 'force'"),
+    ],
+)
+def test_mistakes_in_the_file(file: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(REQUIRED, file)
+
+
+def test_a_flag_may_have_the_name_of_a_verb() -> None:
+    settings = {"runs": "runs", "warehouse": "duckdb:w"}
+    assert flags.resolve(LookConfig, "runs", {}, (settings, ""), KNOWN).warehouse == "duckdb:w"
+    assert resolve({k: v for k, v in REQUIRED.items() if k != "runs"}, settings).runs == "runs"
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_a_missing_flag_is_named_with_an_example(name: str) -> None:
+    given = {key: value for key, value in REQUIRED.items() if key != name}
+    with pytest.raises(UsageError, match=f"--{name} is required, for example --{name} "):
+        resolve(given)
+
+
+def test_every_flag_explains_itself() -> None:
+    for verb in VERBS.values():
+        parser = argparse.ArgumentParser()
+        flags.add_flags(parser, verb.config)
+        text = " ".join(parser.format_help().split())
+        for name, about in flags.flags_of(verb.config).items():
+            assert flags.flag_name(name) in text
+            if about.example:
+                assert f"example: {flags.flag_name(name)}" in text
+                assert "required" in text or "default:" in text
+
+
+def test_help_of_every_verb_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("", *VERBS):
+        with pytest.raises(SystemExit) as stop:
+            make_parser().parse_args([*([verb] if verb else []), "--help"])
+        assert stop.value.code == 0
+        assert "usage: beam-jobs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "month"),
+    [
+        ("2026-11-01T00:30:00+00:00", "UTC", "2026-10-01"),
+        ("2026-11-01T00:30:00+00:00", "America/New_York", "2026-09-01"),
+        ("2026-12-31T23:30:00+00:00", "Europe/Berlin", "2026-12-01"),
+        ("2026-01-15T12:00:00+00:00", "UTC", "2025-12-01"),
+    ],
+)
+def test_previous_is_the_month_before_now_in_the_time_zone(now: str, zone: str, month: str) -> None:
+    at = datetime.datetime.fromisoformat(now)
+    assert parse_month("previous", zone, at).isoformat() == month
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-13", "2026-00", "26-10", "2026-10-01", "October", "", "0000-01", "2026-1"]
+)
+def test_what_is_not_a_month_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a month; expected YYYY-MM"):
+        parse_month(text, "UTC")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../../etc/passwd"])
+def test_what_is_not_a_time_zone_is_refused(zone: str) -> None:
+    with pytest.raises(UsageError, match="is not a time zone"):
+        parse_month("2026-10", zone)
+
+
+def test_months_in_patterns() -> None:
+    month = datetime.date(2026, 3, 1)
+    assert expand_month("a/{month}/b-{month:%Y/%m}.csv", month) == "a/2026-03/b-2026/03.csv"
+    assert expand_month("a/{other}/*.csv", month) == "a/{other}/*.csv"
+
+
+@given(st.dates())
+def test_the_month_before(day: datetime.date) -> None:
+    if day < datetime.date(1, 2, 1):
+        return
+    before = month_before(day)
+    assert before.day == 1
+    months = day.year * 12 + day.month - (before.year * 12 + before.month)
+    assert months == 1
+
+
+def test_a_file_that_is_not_toml(tmp_path: os.PathLike) -> None:
+    path = os.path.join(tmp_path, "c.toml")
+    with open(path, "w") as stream:
+        stream.write("key = = 3")
+    with pytest.raises(UsageError, match=r"c\.toml: is not TOML: .*line 1"):
+        flags.load_file(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        flags.load_file(path + ".absent")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--modle=x"], "unknown flag --modle; did you mean --model"),
+        (["--runer=DirectRunner"], "unknown flag --runer; did you mean --runner"),
+        (["stray"], "unexpected argument 'stray'"),
+    ],
+)
+def test_flags_that_nobody_knows_are_refused(extra: list[str], message: str) -> None:
+    ours = [flags.flag_name(name) for name in flags.flags_of(MonthlyConfig)]
+    with pytest.raises(UsageError, match=message):
+        flags.check_extra(extra, ours, takes_beam_flags=True)
+    flags.check_extra(["--runner=DirectRunner"], ours, takes_beam_flags=True)
