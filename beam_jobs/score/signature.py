@@ -85,7 +85,9 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
     graphs = [graph for graph in saved.meta_graphs if SERVE in graph.meta_info_def.tags]
     if not graphs:
         raise UsageError(f"--model {location.path}: has no graph with the tag {SERVE!r}")
-    known = {key: value for key, value in graphs[0].signature_def.items() if value.outputs}
+    # TensorFlow keeps its own signatures, such as __saved_model_init_op, beside the user's.
+    every = graphs[0].signature_def.items()
+    known = {key: value for key, value in every if not key.startswith("__")}
     if name not in known:
         listed = ", ".join(sorted(known)) or "none"
         raise UsageError(

@@ -1,0 +1,136 @@
+"""Splitting bytes into records: against Python's csv, and the same for any span."""
+
+import csv
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from beam_jobs import records, storage
+from beam_jobs.features import Feature, FeatureType
+from beam_jobs.read import ReadSpec, candidate_spans, read_span, resolve_spans, scan_span
+from beam_jobs.read.lines import Splitter
+from beam_jobs.read.spans import needs_scan
+
+NASTY = st.text(alphabet='ab,"\n\r', max_size=60)
+Record = tuple[bytes, str | None]
+
+
+def split_all(data: bytes, **how: int) -> list[Record]:
+    splitter = Splitter(io.BytesIO(data), 0, quoted=True, **how)
+    return [
+        (block.data[block.starts[row] : block.ends[row]], block.broken.get(row))
+        for block in splitter.blocks()
+        for row in range(len(block))
+    ]
+
+
+@given(NASTY)
+@example('1,"a\nb"\n2,c')
+@settings(max_examples=500)
+def test_without_broken_records_it_is_what_csv_reads(text: str) -> None:
+    found = split_all(text.encode())
+    if any(why for _, why in found):
+        return
+    cells = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    ours = [next(csv.reader(io.StringIO(r.decode(), newline=""))) for r, _ in found]
+    assert ours == cells
+
+
+@given(st.lists(st.lists(st.text('ab ,"\n\u00e9', min_size=1), min_size=2, max_size=3)))
+def test_whatever_csv_writes_has_no_broken_record(rows: list[list[str]]) -> None:
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows(rows)
+    found = split_all(out.getvalue().encode())
+    assert [why for _, why in found] == [None] * len(rows)
+
+
+@given(NASTY, st.integers(1, 5))
+def test_rows_a_batch_do_not_matter(text: str, rows: int) -> None:
+    assert split_all(text.encode(), rows=rows) == split_all(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ('1,"xy\n2,y\n3,z\n', [True, False, False]),
+        ('1,"xy\n2,y\n3,"abc",4\n5,6', [True, False, False, False]),
+        ('1,x"y\n2,y"\n3,4\n', [True, True, False]),
+        ('"x"y,1\n2,3\n', [True, False]),
+        ("a\0b\nc\n", [True, False]),
+        ("a\rb\nc\r\nd\n", [True, False, False]),
+    ],
+)
+def test_a_broken_record_costs_itself_only(text: str, broken: list[bool]) -> None:
+    assert [why is not None for _, why in split_all(text.encode())] == broken
+
+
+def test_a_cell_of_100_mb_is_one_broken_record() -> None:
+    data = b"1,a\n2," + b"x" * 100_000_000 + b"\n3,c\n"
+    found = split_all(data)
+    assert [why is not None for _, why in found] == [False, True, False]
+    assert len(found[1][0]) == records.RAW_LIMIT_BYTES
+
+
+FEATURES = (Feature("a", FeatureType.BYTES), Feature("b", FeatureType.INT))
+
+
+def read(path: Path, span_bytes: int) -> list[tuple]:
+    spans = candidate_spans(storage.info(str(path)), 0, span_bytes)
+    if needs_scan(spans):
+        spans = resolve_spans([scan_span(span) for span in spans])
+    rows = []
+    for span in spans:
+        for batch in read_span(span, ReadSpec(FEATURES, "a")):
+            table = pa.Table.from_batches([batch]).to_pydict()
+            rows += zip(
+                table["a"], table["b"], table[records.SOURCE_ROW], table[records.FINDINGS],
+                strict=True,
+            )  # fmt: skip
+    return rows
+
+
+@given(st.text(alphabet='a1,"\n\r', max_size=80), st.integers(1, 12))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+def test_any_spans_give_the_records_of_one(tmp_path: Path, text: str, span_bytes: int) -> None:
+    path = tmp_path / "ads.csv"
+    path.write_bytes(b"a,b\n" + text.encode())
+    assert read(path, span_bytes) == read(path, 1 << 20)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("last", [True, False])
+def test_line_ends_and_marks(tmp_path: Path, end: str, bom: bytes, last: bool) -> None:
+    path = tmp_path / "ads.csv"
+    text = end.join(["b,a", "1,x", "", '2,"y""z"']) + (end if last else "")
+    path.write_bytes(bom + text.encode())
+    assert read(path, 1 << 20) == [("x", 1, 1, []), ('y"z', 2, 2, [])]
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", "a,b", "\n\n"])
+def test_files_without_records(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "ads.csv"
+    path.write_text(text)
+    assert read(path, 1 << 20) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("0x10", "INVALID_TYPE"), (" 7 ", "INVALID_TYPE"), ("NaN", "INVALID_TYPE"),
+        ("١٢", "INVALID_TYPE"), ("9223372036854775808", "INVALID_TYPE"), ("7.0", "INVALID_TYPE"),
+        ("2026-10-01", "INVALID_TYPE"), ("1e999", "INVALID_TYPE"),
+    ],
+)  # fmt: skip
+def test_cells_that_are_no_integer(tmp_path: Path, cell: str, reason: str) -> None:
+    path = tmp_path / "ads.csv"
+    path.write_text(f"a,b\nx,1\ny,{cell}\nz,-3\n")
+    rows = read(path, 1 << 20)
+    assert [(row[1], [f["reason"] for f in row[3]]) for row in rows] == [
+        (1, []), (None, [reason]), (-3, []),
+    ]  # fmt: skip
+    assert repr(cell) in rows[1][3][0]["detail"]
