@@ -28,7 +28,10 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         counter: told of rows for a progress bar, where workers share a disk with the launcher.
     """
     spans = pipeline | SplitFiles(plan.inputs)
-    read = spans | ReadSpans(ReadSpec(plan.features, plan.data.key))
+    # Without this the reader would share a stage with what finds duplicate keys, whose result it
+    # waits for: the runner would then have to store all rows in between.
+    apart = spans | "Spread spans again" >> beam.Reshuffle()
+    read = apart | ReadSpans(ReadSpec(plan.features, plan.data.key))
     scored = (
         _mark_keys(spans, read, plan)
         | CheckRows(plan.schema)

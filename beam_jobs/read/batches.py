@@ -106,7 +106,8 @@ def raw_records(block: Block) -> pa.Array:
     """
     if not len(block):
         return pa.array([], pa.binary())
-    offsets = np.append(block.starts, block.ends[-1]).astype(np.int32)
-    return pa.Array.from_buffers(
-        pa.binary(), len(block), [None, pa.py_buffer(offsets), pa.py_buffer(block.data)]
-    )
+    # Offsets from zero: Arrow's IPC writer (pyarrow 10) cuts the values but keeps the offsets.
+    first = int(block.starts[0])
+    offsets = (np.append(block.starts, block.ends[-1]) - first).astype(np.int32)
+    values = pa.py_buffer(block.data).slice(first)
+    return pa.Array.from_buffers(pa.binary(), len(block), [None, pa.py_buffer(offsets), values])
