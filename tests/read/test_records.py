@@ -134,3 +134,18 @@ def test_cells_that_are_no_integer(tmp_path: Path, cell: str, reason: str) -> No
         (1, []), (None, [reason]), (-3, []),
     ]  # fmt: skip
     assert repr(cell) in rows[1][3][0]["detail"]
+
+
+def test_the_raw_records_survive_arrows_ipc(tmp_path: Path) -> None:
+    path = tmp_path / "ads.csv"
+    path.write_text("a,b\n" + "".join(f"x{row},{row}\n" for row in range(10)))
+    (span,) = candidate_spans(storage.info(str(path)), 0)
+    batches = list(read_span(span, ReadSpec(FEATURES, "a"), rows_per_batch=4))
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        back = pa.ipc.open_stream(sink.getvalue()).read_all()
+        assert back.to_pydict() == batch.to_pydict()
+    raw = [value for batch in batches for value in batch.to_pydict()[records.RAW]]
+    assert [value.rstrip(b"\n") for value in raw] == [f"x{row},{row}".encode() for row in range(10)]
