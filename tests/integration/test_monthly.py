@@ -63,6 +63,10 @@ def test_every_record_ends_in_exactly_one_table(monthly: Run, ask: Ask) -> None:
     for _, rows in both.groupby("source_file"):
         assert sorted(rows.source_row) == list(range(1, len(rows) + 1))
     assert not scores.key.duplicated().any()
+    for row in quarantine.itertuples():
+        if row.source_file.endswith(".csv"):
+            assert row.raw in Path(row.source_file).read_bytes()
+            assert not row.raw.endswith(b"\n")
 
 
 def test_scores_are_those_of_the_model_called_directly(demo: Path, monthly: Run) -> None:
