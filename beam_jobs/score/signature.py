@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from beam_jobs.errors import UsageError
 from beam_jobs.flags import nearest
 from beam_jobs.score.location import SAVED_MODEL_FILE, ModelLocation
+from beam_jobs.score.saved_model import dtype_name, parse_saved_model
 
 SERVE = "serve"
+
+_NOT_DENSE = {
+    "coo_sparse": "a SparseTensor",
+    "composite_tensor": "a composite tensor (ragged, or of a type of its own)",
+}
 
 
 class DType(str, enum.Enum):
@@ -74,12 +82,9 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
     Raises:
         UsageError: it is not a SavedModel, is not for serving, or has no such signature.
     """
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel()
+    file = Path(location.path) / SAVED_MODEL_FILE
     try:
-        saved.ParseFromString((Path(location.path) / SAVED_MODEL_FILE).read_bytes())
+        saved = parse_saved_model(file.read_bytes())
     except (OSError, DecodeError) as error:
         raise UsageError(f"--model {location.path}: is not a SavedModel ({error})") from error
     graphs = [graph for graph in saved.meta_graphs if SERVE in graph.meta_info_def.tags]
@@ -95,6 +100,7 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
             + nearest(name, known)
         )
     definition = known[name]
+    _check_dense(name, definition)
     inputs = _tensors(definition.inputs)
     takes_examples = (
         len(inputs) == 1
@@ -112,15 +118,24 @@ def _is_example(tensor: TensorInfo) -> bool:
     return "example" in names or tensor.name == "inputs"
 
 
-def _tensors(infos: Any) -> tuple[TensorInfo, ...]:
-    from tensorflow.core.framework import types_pb2
+def _check_dense(name: str, definition: Any) -> None:
+    """Rows are given and taken as dense tensors, one row each."""
+    for role, infos in (("input", definition.inputs), ("output", definition.outputs)):
+        for key in sorted(infos):
+            encoding = infos[key].WhichOneof("encoding")
+            if encoding in _NOT_DENSE:
+                raise UsageError(
+                    f"--signature {name}: {role} {key!r} is {_NOT_DENSE[encoding]}; export a"
+                    " signature whose inputs and outputs are all dense tensors"
+                )
 
+
+def _tensors(infos: Any) -> tuple[TensorInfo, ...]:
     tensors = []
     for name in sorted(infos):
         info = infos[name]
-        dtype = types_pb2.DataType.Name(info.dtype).removeprefix("DT_").lower()
-        dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
-        shape = info.tensor_shape
-        sizes = tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
-        tensors.append(TensorInfo(name, info.name, dtype, None if shape.unknown_rank else sizes))
+        proto = info.tensor_shape
+        sizes = tuple(None if dim.size < 0 else int(dim.size) for dim in proto.dim)
+        shape = None if proto.unknown_rank else sizes
+        tensors.append(TensorInfo(name, info.name, dtype_name(info.dtype), shape))
     return tuple(tensors)
