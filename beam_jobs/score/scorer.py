@@ -15,7 +15,7 @@ from beam_jobs.score.outputs import check_outputs, others_as_json, score_of
 
 _MESSAGE_LENGTH = 300
 _GRAPH_PLACES = re.compile(
-    r"Graph execution error:\s+|Detected at node .*?\n(?:<stack traces unavailable>\n|  .*\n)+"
+    r"Graph execution error:\s+|Detected at node .*?\n(?:<stack traces unavailable>\n|  .*\n|\n)+"
     r"|\s*\[\[\{.*|\s*\[Op:\w+\]"
 )
 
