@@ -1,5 +1,6 @@
 """Which feature feeds which input, and which output is the score; decided before any work."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.errors import UsageError
 from beam_jobs.features import SERVING, Feature, FeatureType, features_of, in_environment
+from beam_jobs.flags import nearest
+from beam_jobs.score.defaults import Default, check_default, defaults_of, truth_of
 from beam_jobs.score.signature import DType, Signature, SignatureKind, TensorInfo
-
-Default = int | float | bytes
 
 _ACCEPTED: Mapping[FeatureType, frozenset[str]] = {
     FeatureType.INT: frozenset(d.value for d in DType if d is not DType.STRING),
@@ -20,6 +21,9 @@ _ACCEPTED: Mapping[FeatureType, frozenset[str]] = {
 
 _SCORE_NAMES = ("score", "scores", "probability", "probabilities", "predictions", "logistic")
 """Outputs that are the score where there are several, the first of these that exists."""
+
+_NUMBERS = ("float", "bfloat", "int", "uint", "bool")
+"""How the names of types begin whose values are real numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Feed:
         shape: of one row: () for [None], (1,) for [None, 1], (k,) for [None, k].
         default: for rows without a value, None where there is none.
         required: whether a row without a value and a default cannot be scored.
+        truth: texts that mean true and false, the schema's; for a text that feeds a bool.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Feed:
     shape: tuple[int, ...]
     default: Default | None
     required: bool = True
+    truth: tuple[str, str] = ("true", "false")
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,14 @@ class InputPlan:
     Attributes:
         signature: of the model.
         feeds: one an input; of a signature that takes tf.Example, one a feature in it.
-        score_output, score_index: name of the output, and the column of it.
+        score_output, score_index: name of the output, and the column of it; None where only the
+            model's answer tells how many columns there are.
     """
 
     signature: Signature
     feeds: tuple[Feed, ...]
     score_output: str
-    score_index: int
+    score_index: int | None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -85,30 +92,45 @@ def fit(
         for feature in features_of(schema)
         if feature.name != label and in_environment(schema, protos[feature.name], SERVING)
     }
-    defaults = _defaults(schema)
+    if signature.kind is SignatureKind.EXAMPLES and signature.inputs[0].name in features:
+        # A text of that name is in the data, so the input only sounds like a tf.Example.
+        signature = dataclasses.replace(signature, kind=SignatureKind.RAW)
+    defaults = defaults_of(schema, features.values())
     if signature.kind is SignatureKind.EXAMPLES:
         feeds = [_example_feed(feature, defaults.get(name)) for name, feature in features.items()]
     else:
-        feeds = _raw_feeds(signature, features, defaults, label)
+        known = {name: _why_absent(name, protos, label) for name in protos if name not in features}
+        feeds = _raw_feeds(signature, features, known, defaults)
+        feeds = [_with_truth(feed, protos[feed.feature.name]) for feed in feeds]
+    _check_outputs(signature)
     output, index = _choose_score(signature.outputs, score)
     return InputPlan(signature, tuple(feeds), output, index)
+
+
+def _why_absent(name: str, protos: Mapping[str, schema_pb2.Feature], label: str | None) -> str:
+    if name == label:
+        return "is the label, which the model never gets"
+    stage = schema_pb2.LifecycleStage.Name(protos[name].lifecycle_stage)
+    if stage in ("DEPRECATED", "DISABLED"):
+        return f"is {stage}"
+    return f"is not expected in the environment {SERVING}"
 
 
 def _raw_feeds(
     signature: Signature,
     features: Mapping[str, Feature],
+    left_out: Mapping[str, str],
     defaults: Mapping[str, Default],
-    label: str | None,
 ) -> list[Feed]:
     feeds, problems = [], []
     for tensor in signature.inputs:
         feature = features.get(tensor.name)
         if feature is None:
-            why = (
-                "is the label, which the model never gets" if tensor.name == label else "is absent"
-            )
+            why = left_out.get(tensor.name) or f"is absent{nearest(tensor.name, features)}"
             problems.append(f"input {tensor}, but in the schema {tensor.name!r} {why}")
-        elif tensor.dtype not in _ACCEPTED[feature.type] or not _shape_fits(tensor, feature):
+        elif (shape_problem := _shape_problem(tensor)) is not None:
+            problems.append(f"input {tensor} {shape_problem}")
+        elif tensor.dtype not in _ACCEPTED[feature.type] or not _width_fits(tensor, feature):
             many = " list" if feature.is_list else ""
             problems.append(f"input {tensor}, but in the schema {feature.type.value}{many}")
         else:
@@ -124,12 +146,31 @@ def _raw_feeds(
     return feeds
 
 
-def _shape_fits(tensor: TensorInfo, feature: Feature) -> bool:
+def _shape_problem(tensor: TensorInfo) -> str | None:
+    """Why no feature of any type could feed such a tensor; None where one could."""
+    if tensor.shape is None:
+        return None
+    if not 1 <= len(tensor.shape) <= 2:
+        return f"has {len(tensor.shape)} dimensions; a row can be a value or a list of values"
+    if tensor.shape[0] is not None:
+        return f"takes exactly {tensor.shape[0]} rows at a time; export it with None for the rows"
+    if tensor.width is None:
+        return "does not say how many values a row has; export it with their number"
+    return None
+
+
+def _width_fits(tensor: TensorInfo, feature: Feature) -> bool:
     if tensor.shape is None:
         return not feature.is_list
-    if not 1 <= len(tensor.shape) <= 2 or tensor.shape[0] is not None or tensor.width is None:
-        return False
     return feature.is_list or tensor.width == 1
+
+
+def _with_truth(feed: Feed, proto: schema_pb2.Feature) -> Feed:
+    """The feed with the schema's own words for true and false, its default proven to fit."""
+    feed = dataclasses.replace(feed, truth=truth_of(proto))
+    if feed.default is not None:
+        check_default(feed.feature.name, feed.default, feed.dtype, feed.truth)
+    return feed
 
 
 def _example_feed(feature: Feature, default: Default | None) -> Feed:
@@ -137,29 +178,21 @@ def _example_feed(feature: Feature, default: Default | None) -> Feed:
     return Feed(feature.name, feature, dtype, (), default, required=False)
 
 
-def _defaults(schema: schema_pb2.Schema) -> dict[str, Default]:
-    """{feature: default_value of its tensor representation}, where it has one.
-
-    Source: `schema.proto`, `TensorRepresentation.DenseTensor.default_value`.
-    """
-    defaults: dict[str, Default] = {}
-    for group in schema.tensor_representation_group.values():
-        for name, representation in group.tensor_representation.items():
-            if representation.WhichOneof("kind") != "dense_tensor":
-                continue
-            tensor = representation.dense_tensor
-            kind = tensor.default_value.WhichOneof("kind")
-            if kind in ("int_value", "float_value", "bytes_value"):
-                column = tensor.column_name or name
-                defaults.setdefault(column, getattr(tensor.default_value, kind))
-    return defaults
+def _check_outputs(signature: Signature) -> None:
+    """All outputs are kept beside the score, as numbers and texts."""
+    for output in signature.outputs:
+        if output.dtype != DType.STRING.value and not _is_number(output):
+            raise UsageError(
+                f"--model: signature {signature.name!r} gives output {output}; an output must be"
+                " real numbers, booleans or text"
+            )
 
 
-def _choose_score(outputs: Sequence[TensorInfo], chosen: str | None) -> tuple[str, int]:
+def _choose_score(outputs: Sequence[TensorInfo], chosen: str | None) -> tuple[str, int | None]:
     listed = ", ".join(str(output) for output in outputs)
     by_name = {output.name: output for output in outputs}
     if chosen is None:
-        numeric = [o for o in outputs if o.dtype != DType.STRING.value]
+        numeric = [output for output in outputs if _is_number(output)]
         named = [by_name[name] for name in _SCORE_NAMES if name in by_name]
         candidates = numeric if len(numeric) == 1 else named
         if not candidates:
@@ -167,19 +200,48 @@ def _choose_score(outputs: Sequence[TensorInfo], chosen: str | None) -> tuple[st
         output, index = candidates[0], None
     else:
         name, _, text = chosen.partition(":")
-        if name not in by_name or (text and not text.isdigit()):
-            raise UsageError(f"--score {chosen}: no such output; there are {listed}")
+        if name not in by_name or (text and not text.isdecimal()):
+            raise UsageError(
+                f"--score {chosen}: no such output; there are {listed}{nearest(name, by_name)}"
+            )
         output, index = by_name[name], int(text) if text else None
     if output.dtype == DType.STRING.value:
         raise UsageError(f"--score {output.name}: is text, not a number; there are {listed}")
+    if output.shape is not None and not 1 <= len(output.shape) <= 2:
+        raise UsageError(
+            f"--score: output {output} has {len(output.shape)} dimensions; a score is one number"
+            " a row, [None] or a column of [None, k]"
+        )
     if index is None:
-        if output.width is not None and output.width > 2:
-            raise UsageError(
-                f"--score: output {output} has {output.width} columns; choose one, for example"
-                f" --score {output.name}:1"
-            )
-        # Of two classes the second is the positive one; unknown widths are seen when scoring.
-        index = 1 if output.width == 2 else 0
-    elif output.width is not None and index >= output.width:
+        return output.name, _positive(output)
+    if output.width is not None and index >= output.width:
         raise UsageError(f"--score {chosen}: output {output} has no column {index}")
     return output.name, index
+
+
+def _positive(output: TensorInfo) -> int | None:
+    """The column of the score where none was named; None where their number is not known yet."""
+    if output.width is None:
+        return None
+    try:
+        return positive_column(output.width)
+    except ValueError:
+        raise UsageError(
+            f"--score: output {output} has {output.width} columns; choose one, for example"
+            f" --score {output.name}:1"
+        ) from None
+
+
+def positive_column(width: int) -> int:
+    """The only column; of two classes the second, which is the positive one.
+
+    Raises:
+        ValueError: of more columns one must be chosen.
+    """
+    if width not in (1, 2):
+        raise ValueError(f"{width} columns")
+    return width - 1
+
+
+def _is_number(output: TensorInfo) -> bool:
+    return output.dtype.startswith(_NUMBERS)

@@ -1,6 +1,6 @@
 """Columns -> the arrays that a signature takes; what cannot be one becomes a finding."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,8 @@ import pyarrow.types as pt
 from beam_jobs import records
 from beam_jobs.features import FeatureType
 from beam_jobs.records import Findings, Reason
-from beam_jobs.score.fit import Default, Feed, InputPlan
+from beam_jobs.score.defaults import Default
+from beam_jobs.score.fit import Feed, InputPlan
 from beam_jobs.score.signature import DType, SignatureKind
 
 _NUMPY = {
@@ -20,6 +21,12 @@ _NUMPY = {
     DType.INT64: np.int64,
     DType.BOOL: np.bool_,
 }
+_LIMITS: Mapping[DType, tuple[float, float]] = {
+    DType.INT32: (int(np.iinfo(np.int32).min), int(np.iinfo(np.int32).max)),
+    DType.FLOAT32: (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)),
+}
+"""Lowest and highest finite values of the types that are narrower than the columns'."""
+
 _TFDV_TYPES = {
     FeatureType.INT: pa.int64(),
     FeatureType.FLOAT: pa.float32(),
@@ -44,10 +51,7 @@ def check_inputs(batch: pa.RecordBatch, plan: InputPlan) -> list[Findings]:
             found.append(Findings(Reason.MISSING_REQUIRED, rows, [detail] * len(rows)))
         if pt.is_list(column.type) and plan.signature.kind is SignatureKind.RAW:
             found += _wrong_lengths(column, feed)
-        elif feed.dtype is DType.INT32:
-            found += _beyond_int32(column, name)
-        elif feed.dtype is DType.BOOL:
-            found += _no_booleans(column, feed)
+        found += _unfit_values(column, feed)
     return found
 
 
@@ -92,13 +96,9 @@ def _filled(column: pa.Array, default: Default) -> pa.Array:
     if not column.null_count:
         return column
     if pt.is_list(column.type):
-        one = pa.scalar([_plain(default)], column.type)
+        one = pa.scalar([default], column.type)
         return pc.if_else(column.is_null(), one, column)
-    return column.fill_null(pa.scalar(_plain(default), column.type))
-
-
-def _plain(default: Default) -> int | float | str:
-    return default.decode() if isinstance(default, bytes) else default
+    return column.fill_null(pa.scalar(default, column.type))
 
 
 def _to_array(column: pa.Array, feed: Feed) -> np.ndarray:
@@ -107,19 +107,20 @@ def _to_array(column: pa.Array, feed: Feed) -> np.ndarray:
     if pt.is_list(column.type):
         if column.null_count:
             assert feed.default is not None
-            default = pa.scalar([_plain(feed.default)] * width, column.type)
+            default = pa.scalar([feed.default] * width, column.type)
             column = pc.if_else(column.is_null(), default, column)
         values = column.flatten()
     else:
         values = column if feed.default is None else _filled(column, feed.default)
-    return _values(values, feed.dtype).reshape((rows, *feed.shape))
+    return _values(values, feed).reshape((rows, *feed.shape))
 
 
-def _values(values: pa.Array, dtype: DType) -> np.ndarray:
+def _values(values: pa.Array, feed: Feed) -> np.ndarray:
+    dtype = feed.dtype
     if dtype is DType.STRING:
         return _objects(values)
     if dtype is DType.BOOL and pt.is_string(values.type):
-        return np.asarray(pc.equal(values, "true"))
+        return np.asarray(pc.equal(values, feed.truth[0]))
     return np.asarray(values).astype(_NUMPY[dtype], copy=False)
 
 
@@ -141,19 +142,40 @@ def _wrong_lengths(column: pa.Array, feed: Feed) -> list[Findings]:
     return [Findings(Reason.INVALID_VALUE_COUNT, rows, details)]
 
 
-def _beyond_int32(column: pa.Array, name: str) -> list[Findings]:
-    limits = np.iinfo(np.int32)
-    beyond = pc.or_(pc.less(column, int(limits.min)), pc.greater(column, int(limits.max)))
-    rows = np.flatnonzero(np.asarray(beyond.fill_null(False)))
-    values = column.take(pa.array(rows)).to_pylist()
-    details = [f"{name}: {value} is beyond the model's int32" for value in values]
-    return [Findings(Reason.OUT_OF_RANGE, rows, details)]
+def _unfit_values(column: pa.Array, feed: Feed) -> list[Findings]:
+    """Values, in lists too, that a cast to the tensor's type would silently change."""
+    values = column.flatten() if pt.is_list(column.type) else column
+    if feed.dtype is DType.BOOL:
+        reason, hit = Reason.INVALID_TYPE, _no_booleans(values, feed)
+    elif feed.dtype in _LIMITS and feed.feature.type is not FeatureType.BYTES:
+        reason, hit = Reason.OUT_OF_RANGE, _beyond(values, _LIMITS[feed.dtype])
+    else:
+        return []
+    places = np.flatnonzero(hit)
+    if not len(places):
+        return []
+    bad = values.take(pa.array(places)).to_pylist()
+    rows = places
+    if pt.is_list(column.type):
+        rows = np.asarray(pc.list_parent_indices(column), dtype=np.int64)[places]
+    wrong = "is no boolean" if feed.dtype is DType.BOOL else f"is beyond {feed.dtype.value}"
+    details = [f"{feed.feature.name}: {value!r} {wrong}, which the model takes" for value in bad]
+    return [Findings(reason, rows, details)]
 
 
-def _no_booleans(column: pa.Array, feed: Feed) -> list[Findings]:
-    domain = ["true", "false"] if feed.feature.type is FeatureType.BYTES else [0, 1]
-    known = pc.is_in(column, value_set=pa.array(domain, column.type))
-    rows = np.flatnonzero(~np.asarray(pc.or_(known, column.is_null())))
-    values = column.take(pa.array(rows)).to_pylist()
-    details = [f"{feed.feature.name}: {value!r} is no boolean" for value in values]
-    return [Findings(Reason.INVALID_TYPE, rows, details)]
+def _beyond(values: pa.Array, limits: tuple[float, float]) -> np.ndarray:
+    """bool[n]: finite values that are not within the limits."""
+    low, high = limits
+    extremes = pc.min_max(values)
+    lowest, highest = extremes["min"].as_py(), extremes["max"].as_py()
+    if lowest is None or (low <= lowest and highest <= high):
+        return np.zeros(len(values), bool)
+    beyond = pc.or_(pc.less(values, low), pc.greater(values, high))
+    return np.asarray(pc.and_(beyond, pc.is_finite(values)).fill_null(False))
+
+
+def _no_booleans(values: pa.Array, feed: Feed) -> np.ndarray:
+    """bool[n]: values that mean neither true nor false; a null is no such value."""
+    domain = list(feed.truth) if feed.feature.type is FeatureType.BYTES else [0, 1]
+    known = pc.is_in(values, value_set=pa.array(domain, values.type))
+    return ~np.asarray(pc.or_(known, values.is_null()))

@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.errors import RunError
-from beam_jobs.score.fit import InputPlan
+from beam_jobs.score.fit import InputPlan, positive_column
 
 Outputs = Mapping[str, np.ndarray]
+
+_HALF = 2  # bytes
 
 
 def check_outputs(outputs: Outputs, plan: InputPlan, rows: int) -> None:
@@ -23,18 +25,22 @@ def check_outputs(outputs: Outputs, plan: InputPlan, rows: int) -> None:
             )
     score = outputs[plan.score_output]
     width = score.shape[1] if score.ndim > 1 else 1
-    if score.ndim > 2 or plan.score_index >= width:
+    index = plan.score_index
+    if score.ndim > 2 or (width not in (1, 2) if index is None else index >= width):
         raise RunError(
             f"output {plan.score_output!r} has shape {list(score.shape)}, so no column"
-            f" {plan.score_index} for the score; choose one with --score OUTPUT:INDEX"
+            f" {'that is surely' if index is None else f'{index} for'} the score; choose one with"
+            " --score OUTPUT:INDEX"
         )
 
 
 def score_of(outputs: Outputs, plan: InputPlan) -> np.ndarray:
     """float64[n]."""
     value = outputs[plan.score_output]
-    column = value if value.ndim == 1 else value[:, plan.score_index]
-    return column.astype(np.float64)
+    if value.ndim == 1:
+        return value.astype(np.float64)
+    index = positive_column(value.shape[1]) if plan.score_index is None else plan.score_index
+    return value[:, index].astype(np.float64)
 
 
 def others_as_json(outputs: Outputs, plan: InputPlan, rows: int) -> pa.Array:
@@ -61,7 +67,7 @@ def _json(value: np.ndarray) -> pa.Array:
     width = len(flat) // rows if rows else 1
     if width == 1:
         return flat
-    offsets = pa.array(np.arange(0, len(flat) + 1, width, dtype=np.int32))
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * np.int32(width))
     joined = pc.binary_join(pa.ListArray.from_arrays(offsets, flat), ",")
     return pc.binary_join_element_wise("[", joined, "]", "")
 
@@ -73,6 +79,9 @@ def _texts(values: np.ndarray) -> pa.Array:
         encoded = pa.array(values, pa.binary()).dictionary_encode()
         texts = [json.dumps(v.decode(errors="replace")) for v in encoded.dictionary.to_pylist()]
         return pa.array(texts, pa.string()).take(encoded.indices)
+    if values.dtype.itemsize == _HALF and values.dtype.kind in "fV":
+        # float16 and bfloat16, which Arrow cannot print.
+        values = values.astype(np.float32)
     array = pa.array(values)
     texts = pc.cast(array, pa.string())
     if values.dtype.kind == "f":

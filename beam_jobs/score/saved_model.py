@@ -47,9 +47,6 @@ class DataType(enum.IntEnum):
     uint64 = 23
     float8_e5m2 = 24
     float8_e4m3fn = 25
-    float8_e4m3fnuz = 26
-    float8_e4m3b11fnuz = 27
-    float8_e5m2fnuz = 28
     int4 = 29
     uint4 = 30
 

@@ -1,5 +1,6 @@
 """A batch -> the same batch with scores; rows that make the model fail gain a finding."""
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,10 @@ from beam_jobs.score.model import Predict
 from beam_jobs.score.outputs import check_outputs, others_as_json, score_of
 
 _MESSAGE_LENGTH = 300
+_GRAPH_PLACES = re.compile(
+    r"Graph execution error:\s+|Detected at node .*?\n(?:<stack traces unavailable>\n|  .*\n|\n)+"
+    r"|\s*\[\[\{.*|\s*\[Op:\w+\]"
+)
 
 
 @dataclass
@@ -125,5 +130,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:_MESSAGE_LENGTH]
+    """What failed, without TensorFlow's account of where in the graph."""
+    text = _GRAPH_PLACES.sub("", str(error))
+    return (" ".join(text.split()) or type(error).__name__)[:_MESSAGE_LENGTH]

@@ -87,7 +87,11 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
         saved = parse_saved_model(file.read_bytes())
     except (OSError, DecodeError) as error:
         raise UsageError(f"--model {location.path}: is not a SavedModel ({error})") from error
-    graphs = [graph for graph in saved.meta_graphs if SERVE in graph.meta_info_def.tags]
+    # An Estimator may export graphs for training, for a TPU and for serving into one file.
+    graphs = sorted(
+        (graph for graph in saved.meta_graphs if SERVE in graph.meta_info_def.tags),
+        key=lambda graph: len(graph.meta_info_def.tags),
+    )
     if not graphs:
         raise UsageError(f"--model {location.path}: has no graph with the tag {SERVE!r}")
     # TensorFlow keeps its own signatures, such as __saved_model_init_op, beside the user's.
