@@ -146,9 +146,7 @@ def test_a_bad_record_between_good_ones(
     if Reason.MALFORMED_RECORD in reasons:
         assert set(broken.values.values()) == {None}
         assert broken.key is None
-    for row, number, raw, values in zip(
-        (first, second), (1, 3), good, GOOD_VALUES, strict=True
-    ):
+    for row, number, raw, values in zip((first, second), (1, 3), good, GOOD_VALUES, strict=True):
         assert row == Row(values, values["id"], str(path), number, raw, [], [])
 
 
@@ -168,8 +166,7 @@ def test_all_bad_records_in_one_file(tmp_path: Path, suffix: str, rows_per_batch
     assert [sorted(row.reasons) for row in rows] == [sorted(found) for found in expected]
     known = {f.name for f in FEATURES}
     assert all(
-        {name: row.values[name] for name in known}
-        == {name: GOOD_VALUES[0][name] for name in known}
+        {name: row.values[name] for name in known} == {name: GOOD_VALUES[0][name] for name in known}
         for row in rows[1::2]
     )
 
