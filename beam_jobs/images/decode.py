@@ -31,13 +31,14 @@ _TRANSPOSE = {
 }
 
 
-def decode(header: Header, factor: int = 1) -> Pillow.Image:
-    """The first picture, upright, as 8-bit "RGB" or (with any transparency) "RGBA".
+def decode(header: Header, factor: int = 1, apply_orientation: bool = True) -> Pillow.Image:
+    """The first picture as 8-bit "RGB" or (with any transparency) "RGBA".
 
     Args:
         factor: 1, 2, 4, ...; each pixel of the result is the mean of a factor x factor block. A
             JPEG is decoded at that scale (up to 8), which averages in the frequency domain and
             yet reads every byte, so that truncation is found as in a full decode.
+        apply_orientation: whether the picture is turned as EXIF says.
 
     Raises:
         ImageError: the pixels' size is not the header's.
@@ -54,7 +55,8 @@ def decode(header: Header, factor: int = 1) -> Pillow.Image:
         image.draft(None, (max(1, header.width // factor), max(1, header.height // factor)))
         factor = max(1, factor * image.width // header.width)
     image.load()
-    return _upright(_plain(image, factor), header.orientation)
+    picture = _plain(image, factor)
+    return upright(picture, header.orientation) if apply_orientation else picture
 
 
 def _plain(image: Pillow.Image, factor: int) -> Pillow.Image:
@@ -69,7 +71,7 @@ def _plain(image: Pillow.Image, factor: int) -> Pillow.Image:
         image = image.reduce(factor)
     if image.mode in ("RGB", "RGBA"):
         return image
-    return image.convert("RGBA" if image.mode in ("LA", "RGBX") and "A" in image.mode else "RGB")
+    return image.convert("RGBA" if image.mode == "LA" else "RGB")
 
 
 def _plain_16_bit(image: Pillow.Image) -> Pillow.Image:
@@ -82,5 +84,6 @@ def _plain_16_bit(image: Pillow.Image) -> Pillow.Image:
     return grey
 
 
-def _upright(image: Pillow.Image, orientation: int) -> Pillow.Image:
+def upright(image: Pillow.Image, orientation: int) -> Pillow.Image:
+    """Turned and mirrored as the EXIF orientation says."""
     return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image

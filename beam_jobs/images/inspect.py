@@ -7,7 +7,6 @@ from PIL import Image as Pillow
 from beam_jobs.images.decode import decode
 from beam_jobs.images.headers import Header, ImageFormat, read_header
 from beam_jobs.images.limits import ImageError, ImageLimits, ImageProblem, corrupt, too_large
-from beam_jobs.records import Reason
 
 CANONICAL_SIDE = 160
 """Longest side, in pixels, of the version that features are computed on."""
@@ -48,7 +47,7 @@ def inspect(data: bytes, name: str, limits: ImageLimits) -> Image | ImageProblem
     try:
         return _inspect(data, limits)
     except ImageError as error:
-        return _problem(error, name)
+        return problem(error, name)
 
 
 def _inspect(data: bytes, limits: ImageLimits) -> Image:
@@ -85,7 +84,7 @@ def canonical_factor(width: int, height: int) -> int:
     return 1 << (blocks - 1).bit_length()
 
 
-def _problem(error: ImageError, name: str) -> ImageProblem:
-    reason: Reason = error.reason
+def problem(error: ImageError, name: str) -> ImageProblem:
+    """The error with the image's name, on one line."""
     detail = " ".join(f"{name!r} {error.found}".split())
-    return ImageProblem(reason, detail[:DETAIL_CHARACTERS])
+    return ImageProblem(error.reason, detail[:DETAIL_CHARACTERS])
