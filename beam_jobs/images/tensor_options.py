@@ -4,6 +4,7 @@ import enum
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from beam_jobs.errors import UsageError
 
@@ -99,7 +100,7 @@ def parse_options(text: str, where: str) -> ImageTensorOptions:
 _ENUMERATIONS: dict[str, type[enum.Enum]] = {"resize": ResizeMethod, "fit": Fit, "scaling": Scaling}
 
 
-def _value(key: str, value: object, where: str) -> object:
+def _value(key: str, value: Any, where: str) -> Any:
     if key in _ENUMERATIONS:
         choices = [member.value for member in _ENUMERATIONS[key]]
         if value not in choices:
