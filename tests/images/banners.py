@@ -57,6 +57,6 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *more: by
 GIF_BOMB = (
     b"GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff"  # 65,535 x 65,535, two colours
     b"!\xf9\x04\0\0\0\0\0"
-    b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;"
+    b",\0\0\0\0\xff\xff\xff\xff\0\x02\x03D\x01\0\0;"
 )
 """44 bytes that claim 4 gigapixels."""
