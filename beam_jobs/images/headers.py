@@ -336,6 +336,9 @@ def _bmp(data: bytes, limits: ImageLimits) -> Header:
     else:
         raise unsupported(f"BMP or text with a header of {header_bytes:,} bytes; {EXPECTED}")
     _check_pixels(width, height, limits)
+    whole = int.from_bytes(data[2:6], "little")
+    if whole > len(data):
+        raise corrupt(f"BMP is truncated: {len(data):,} bytes of {whole:,}")
     return Header(ImageFormat.BMP, width, height, data)
 
 
