@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from banners import banner, encode, exif
+from corpus import corpus
 from PIL import Image as Pillow
 from PIL import ImageOps
 
 from beam_jobs.errors import UsageError
 from beam_jobs.images.inspect import Image, inspect
-from beam_jobs.images.limits import ImageLimits
+from beam_jobs.images.limits import ImageLimits, ImageProblem
 from beam_jobs.images.tensor_options import (
     Fit,
     ImageTensorOptions,
@@ -20,6 +21,7 @@ from beam_jobs.images.tensor_options import (
     tensor_spec,
 )
 from beam_jobs.images.tensors import image_batch, image_tensor
+from beam_jobs.records import Reason
 
 
 def look(data: bytes) -> Image:
@@ -180,3 +182,19 @@ def test_specs():
 def test_specs_that_are_refused(shape, dtype, options, message):
     with pytest.raises(UsageError, match=message):
         tensor_spec(shape, dtype, options, "--model m input x")
+
+
+@pytest.mark.timeout(180)
+def test_what_tensorflow_refuses_is_corrupt():
+    small = ImageTensorSpec(8, 8, 3, "uint8", ImageTensorOptions())
+    refused = 0
+    for case in corpus(seed=3):
+        image = inspect(case.data, "ads/1.png", ImageLimits())
+        if isinstance(image, Image):
+            found = image_tensor(image, "ads/1.png", small)
+            if isinstance(found, ImageProblem):
+                refused += 1
+                assert found.reason is Reason.IMAGE_CORRUPT
+                assert found.detail.startswith("'ads/1.png' ")
+                assert "is refused by TensorFlow" in found.detail
+    assert refused
