@@ -27,6 +27,7 @@ setup(
         "google-cloud-bigquery==3.47.0",
         "duckdb==2.0.0",
         "orjson",
+        "pillow>=12",
         "pyarrow==10.0.1",
         "rich",
         "sqlglot",

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -177,8 +178,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from beam_jobs.terminal import print_error
 
     _quiet_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or a pipe that cannot show a value (LC_ALL=C) gets its escape, not an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where a closed pipe is still caught
+        return code
     except BeamJobsError as error:
         print_error(str(error))
         return error.exit_code

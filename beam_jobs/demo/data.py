@@ -98,9 +98,9 @@ def make_ads(
     """
     if rows < MIN_ROWS:
         raise UsageError(f"--rows {rows}: is too few, the demo needs at least {MIN_ROWS}")
-    training = storage.join(folder, "training", "ads.csv")
-    storage.write_atomic(training, _csv(_clean_month(TRAINING_MONTH, rows, _generator(seed, 0))))
+    training = make_training(folder, rows, seed)
     ads = {}
+    counts: dict[str, int] = {}
     for position, month in enumerate(months):
         random = _generator(seed, position + 1)
         table = _clean_month(month, rows, random)
@@ -115,6 +115,13 @@ def make_ads(
                 target, table, dict.fromkeys(truncated.tolist(), TRUNCATED), last_suffix
             )
     return DemoFiles(training, ads, storage.join(folder, "ads", "{month}", "*"), counts)
+
+
+def make_training(folder: str, rows: int, seed: int = 7) -> str:
+    """Writes `training/ads.csv`, in which nothing is wrong, and returns its path."""
+    path = storage.join(folder, "training", "ads.csv")
+    storage.write_atomic(path, _csv(_clean_month(TRAINING_MONTH, rows, _generator(seed, 0))))
+    return path
 
 
 def _generator(seed: int, stream: int) -> np.random.Generator:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
+import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
 from beam_jobs.check import census
 from beam_jobs.check.statistics import ComputeStatistics

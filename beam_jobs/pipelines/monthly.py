@@ -7,6 +7,7 @@ is grouped is small: spans, counts, names of parts, statistics, keys that occur 
 import apache_beam as beam
 from apache_beam.pvalue import AsList, AsSingleton
 
+import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
 from beam_jobs.check.statistics import ComputeStatistics
 from beam_jobs.check.transforms import CheckRows, FindDuplicateKeys, MarkKeys

@@ -29,7 +29,7 @@ WRITE_WAIT_SECONDS = 60.0
 """How long a writer waits for others: a finished run is worth more patience."""
 
 _WRITER_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    "memory_limit": "512MB",  # publishing must not grow with the rows; beyond it, DuckDB spills
+    "memory_limit": "256MB",  # publishing must not grow with the rows; beyond it, DuckDB spills
     "preserve_insertion_order": "false",
 }
 

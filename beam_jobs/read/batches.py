@@ -66,9 +66,16 @@ def assemble(
     raw: pa.Array,
     found: Sequence[Findings],
 ) -> pa.RecordBatch:
-    """Features in the schema's order (null where absent), other columns, reserved columns."""
+    """Features in the schema's order (null where absent), other columns, reserved columns.
+
+    Columns of the data that bear a reserved name are left out.
+    """
     columns = {f.name: typed[f.name] if f.name in typed else all_null(f, rows) for f in features}
-    columns |= {name: column for name, column in typed.items() if name not in columns}
+    columns |= {
+        name: column
+        for name, column in typed.items()
+        if name not in columns and not name.startswith(records.RESERVED_PREFIX)
+    }
     columns |= {
         records.KEY: pa.nulls(rows, pa.string()) if keys is None else key_texts(keys),
         records.SOURCE_FILE: pa.repeat(pa.scalar(uri, pa.string()), rows),

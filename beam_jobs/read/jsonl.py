@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pa_json
 import pyarrow.types as pt
 
@@ -22,6 +23,13 @@ from beam_jobs.read.lines import Block
 from beam_jobs.records import Findings, Reason
 
 _NUMBER_WORDS = (b"NaN", b"Infinity", b"Inf")
+
+_MAX_DEPTH = 256
+"""Levels of nesting, the record's own object included (RFC 8259 leaves the limit to the parser).
+
+Arrow's parser ends the process on 100,000 levels, Python's depends on the caller's stack.
+"""
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} levels deep"
 
 Columns = tuple[dict[str, pa.Array], pa.Array | None, list[Findings]]
 """({column: typed values}, keys as text, findings)."""
@@ -43,12 +51,7 @@ def read_block(
     table = None if block.broken else _parse_at_once(block, features, key)
     if table is None:
         return _parse_one_by_one(block, features, key, key_only)
-    keys = None
-    if key is not None and key in table:
-        # A number has several spellings; only text and integers give a key as it was written.
-        if not (pt.is_string(table[key].type) or pt.is_integer(table[key].type)):
-            return _parse_one_by_one(block, features, key, key_only)
-        keys = table[key].cast(pa.string())
+    keys = table[key].cast(pa.string()) if key is not None and key in table else None
     return ({} if key_only else table), keys, []
 
 
@@ -59,7 +62,9 @@ def _parse_at_once(
         return {}
     start, end = int(block.starts[0]), int(block.ends[-1])
     data = block.data[start:end]
-    if any(word in data for word in _NUMBER_WORDS) or not _flat_objects(data, block):
+    if any(word in data for word in _NUMBER_WORDS):
+        return None
+    if not _flat_objects(data, block) or not _few_lists(data, block):
         return None
     schema = pa.schema([(feature.name, feature.arrow) for feature in features])
     try:
@@ -75,15 +80,23 @@ def _parse_at_once(
         return None
     if table.num_rows != len(block):
         return None
+    dates = [field.name for field in table.schema if pt.is_timestamp(field.type)]
+    if dates:
+        # Texts that look like dates: read as the texts they are.
+        texts = [Feature(name, FeatureType.BYTES) for name in dates]
+        return _parse_at_once(block, [*features, *texts], key)
     columns: dict[str, pa.Array] = {}
     for field in table.schema:
+        # A number has several spellings; only text and integers give a key as it was written.
+        if field.name == key and not _is_exact(field.type):
+            return None
         column = table.column(field.name).combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0)
         if schema.get_field_index(field.name) >= 0:
             if field.type != schema.field(field.name).type:
                 return None  # some value was no integer
-            if _has_nulls_inside(column):
+            if _has_nulls_inside(column) or _has_infinities(column):
                 return None
             columns[field.name] = column
         elif (kept := _unknown(column)) is not None:
@@ -104,8 +117,27 @@ def _flat_objects(data: bytes, block: Block) -> bool:
     )
 
 
+def _few_lists(data: bytes, block: Block) -> bool:
+    """Whether no record has enough opening brackets to be nested too deeply."""
+    if data.count(b"[") < _MAX_DEPTH:
+        return True
+    brackets = np.flatnonzero(np.frombuffer(block.data, np.uint8) == ord("["))
+    in_record = np.searchsorted(brackets, block.ends) - np.searchsorted(brackets, block.starts)
+    return bool((in_record < _MAX_DEPTH).all())
+
+
+def _is_exact(kind: pa.DataType) -> bool:
+    return pt.is_string(kind) or pt.is_integer(kind) or pt.is_null(kind)
+
+
 def _has_nulls_inside(column: pa.Array) -> bool:
     return pt.is_list(column.type) and column.flatten().null_count > 0
+
+
+def _has_infinities(column: pa.Array) -> bool:
+    """Whether a number is beyond the range of a double; Arrow reads it as infinite."""
+    values = column.flatten() if pt.is_list(column.type) else column
+    return pt.is_floating(values.type) and pc.all(pc.is_finite(values)).as_py() is False
 
 
 def _unknown(column: pa.Array) -> pa.Array | None:
@@ -115,7 +147,7 @@ def _unknown(column: pa.Array) -> pa.Array | None:
         return column.cast(pa.int64())
     if pt.is_floating(kind) or pt.is_string(kind):
         return column
-    if pt.is_timestamp(kind) or pt.is_null(kind):
+    if pt.is_null(kind):
         return column.cast(pa.string())
     return None
 
@@ -137,7 +169,7 @@ def _parse_one_by_one(
                 why = f"byte {record[error.start]:#04x} is not UTF-8"
                 found[Reason.INVALID_ENCODING].append((row, why))
                 found[Reason.MALFORMED_RECORD].append((row, "the record is not JSON text"))
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 found[Reason.MALFORMED_RECORD].append((row, f"the record is {error}"))
         objects.append(value)
     columns: dict[str, pa.Array] = {}
@@ -150,7 +182,9 @@ def _parse_one_by_one(
                 found[reason].append((row, f"{feature.name}: {detail}"))
         columns[feature.name] = pa.array(values, feature.arrow)
     if not key_only:
-        columns |= _unknown_of(objects, {feature.name for feature in features})
+        more, halves = _unknown_of(objects, {feature.name for feature in features})
+        columns |= more
+        found[Reason.INVALID_ENCODING] += halves
     keys = None
     if key is not None:
         keys = pa.array([_key_text(value.get(key)) for value in objects], pa.string())
@@ -169,10 +203,24 @@ def parse_object(record: bytes) -> dict[str, Any]:
 
     Raises:
         UnicodeDecodeError: not UTF-8.
-        ValueError: not JSON, no object, or a name twice; the message completes "the record is".
-        RecursionError: nested too deeply for any use.
+        ValueError: not JSON, no object, a name twice, or nested too deeply; the message completes
+            "the record is".
     """
     text = record.decode()
+    try:
+        value = _loads(record, text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    if record.count(b"[") + record.count(b"{") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+    if not isinstance(value, dict):
+        raise ValueError(f"no JSON object: {shown(value)}")
+    return value
+
+
+def _loads(record: bytes, text: str) -> Any:
     try:
         value = orjson.loads(record)
         # More colons than names: one inside a text or a nested object, or a name twice.
@@ -180,15 +228,30 @@ def parse_object(record: bytes) -> dict[str, Any]:
             return value
     except orjson.JSONDecodeError:
         pass  # either not JSON, or only a number beyond orjson: the slow parser knows
-    try:
-        value = json.loads(text, object_pairs_hook=_no_name_twice, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from error
-    except RecursionError as error:
-        raise RecursionError("not JSON that can be read: nested too deeply") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"no JSON object: {shown(value)}")
-    return value
+    return json.loads(
+        text,
+        object_pairs_hook=_no_name_twice,
+        parse_constant=_no_constant,
+        parse_int=_integer,
+    )
+
+
+def _integer(digits: str) -> int | float:
+    # Python refuses to read more than 4,300 digits; a double cannot hold a tenth of them.
+    return int(digits) if len(digits) < 4_300 else float(digits)
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and objects, counted without recursion."""
+    depth, level = 0, [value]
+    while containers := [item for item in level if isinstance(item, list | dict)]:
+        depth += 1
+        level = [
+            item
+            for container in containers
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+    return depth
 
 
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -233,9 +296,10 @@ def _convert_one(value: Any, kind: FeatureType) -> tuple[Any, Reason | None, str
     if kind is FeatureType.FLOAT:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None, Reason.INVALID_TYPE, f"{shown(value)} is not a number"
-        if (isinstance(value, int) and abs(value) > 2**1000) or not math.isfinite(value):
+        double = _double(value)
+        if not math.isfinite(double):
             return None, Reason.NOT_FINITE, f"{shown(value)} is not a finite number"
-        return float(value), None, ""
+        return double, None, ""
     if isinstance(value, bool):
         return str(value).lower(), None, ""
     if not isinstance(value, str):
@@ -245,8 +309,20 @@ def _convert_one(value: Any, kind: FeatureType) -> tuple[Any, Reason | None, str
     return value, None, ""
 
 
+def _double(value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    """Whether it has no half of a surrogate pair, which UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _key_text(value: Any) -> str | None:
@@ -255,14 +331,37 @@ def _key_text(value: Any) -> str | None:
     return None if value is None else json.dumps(value)
 
 
-def _unknown_of(objects: Sequence[Mapping[str, Any]], known: set[str]) -> dict[str, pa.Array]:
+def _unknown_of(
+    objects: Sequence[Mapping[str, Any]], known: set[str]
+) -> tuple[dict[str, pa.Array], list[tuple[int, str]]]:
+    """(columns that the schema does not know, rows with half a surrogate pair in one of them)."""
     names = dict.fromkeys(name for value in objects for name in value if name not in known)
-    columns = {}
+    columns: dict[str, pa.Array] = {}
+    halves: list[tuple[int, str]] = []
     for name in names:
-        try:
-            column = _unknown(pa.array([value.get(name) for value in objects]))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
-            continue  # values of several types: nothing that statistics could count
+        if not _is_unicode(name):
+            why = f"the name {shown(name)} has half a surrogate pair"
+            halves += [(row, why) for row, value in enumerate(objects) if name in value]
+            continue
+        values = [value.get(name) for value in objects]
+        for row, value in enumerate(values):
+            if isinstance(value, str) and not _is_unicode(value):
+                halves.append((row, f"{name}: {shown(value)} has half a surrogate pair"))
+                values[row] = None
+        column = _inferred(values)
         if column is not None:
             columns[name] = column
-    return columns
+    return columns, halves
+
+
+def _inferred(values: list[Any]) -> pa.Array | None:
+    """The column of Arrow's choice; numbers that int64 cannot hold are doubles, as Arrow reads."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and not all(v is None or -(2**63) <= v < 2**63 for v in values):
+        kinds = {float}
+    if float in kinds and kinds <= {int, float}:
+        return pa.array([None if v is None else _double(v) for v in values], pa.float64())
+    try:
+        return _unknown(pa.array(values))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
+        return None  # values of several types: nothing that statistics could count

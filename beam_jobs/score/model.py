@@ -1,5 +1,6 @@
 """A loaded SavedModel: arrays in, arrays out."""
 
+import weakref
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -37,15 +38,17 @@ def _line(error: Exception) -> str:
 
 def _load_v2(location: ModelLocation, signature: Signature) -> Predict:
     loaded = tf.saved_model.load(location.path)
-    function = loaded.signatures[signature.name]
+    # The function alone does not keep the model's variables alive.
+    held = {"model": loaded, "function": loaded.signatures[signature.name]}
+    del loaded
     dtypes = {tensor.name: tf.as_dtype(tensor.dtype) for tensor in signature.inputs}
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         tensors = {name: tf.constant(value, dtypes[name]) for name, value in inputs.items()}
-        return {name: value.numpy() for name, value in function(**tensors).items()}
+        return {name: value.numpy() for name, value in held["function"](**tensors).items()}
 
-    # The function alone does not keep the model's variables alive.
-    predict.loaded = loaded  # type: ignore[attr-defined]
+    # At exit, before modules are torn down: TensorFlow's finalizers print tracebacks after that.
+    weakref.finalize(predict, held.clear)
     return predict
 
 

@@ -69,9 +69,9 @@ FROM runs AS r
 LEFT JOIN (
   SELECT
     run_id,
-    SUM(CASE severity WHEN 'INFO' THEN 1 ELSE 0 END) AS info,
-    SUM(CASE severity WHEN 'WARN' THEN 1 ELSE 0 END) AS warn,
-    SUM(CASE severity WHEN 'HOLD' THEN 1 ELSE 0 END) AS hold
+    COUNT(CASE severity WHEN 'INFO' THEN 1 END) AS info,
+    COUNT(CASE severity WHEN 'WARN' THEN 1 END) AS warn,
+    COUNT(CASE severity WHEN 'HOLD' THEN 1 END) AS hold
   FROM anomalies
   GROUP BY run_id
 ) AS a ON a.run_id = r.run_id;

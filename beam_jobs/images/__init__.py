@@ -1,0 +1,1 @@
+"""Banner images: checks on encoded bytes, features, and tensors for models."""

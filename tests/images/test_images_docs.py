@@ -1,0 +1,46 @@
+"""docs/images.md says what the code does."""
+
+import dataclasses
+from pathlib import Path
+
+from beam_jobs.images.features import IMAGE_FEATURES
+from beam_jobs.images.limits import ImageLimits
+from beam_jobs.images.tensor_options import Fit, ImageTensorOptions, ResizeMethod, Scaling
+from beam_jobs.records import Reason
+
+DOCS = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_features():
+    table = rows(DOCS.split("<!-- features:")[1].split("<!-- end of features -->")[0])
+    expected = [
+        [f"`{spec.feature.name}`", spec.feature.type.value, spec.unit, spec.meaning, spec.source]
+        for spec in IMAGE_FEATURES
+    ]
+    assert table[2:] == expected
+
+
+def test_limits():
+    table = {row[0]: row[1] for row in rows(DOCS)}
+    for limit in dataclasses.fields(ImageLimits):
+        assert table[f"`{limit.name}`"] == str(limit.default)
+
+
+def test_reasons():
+    documented = {row[0].strip("`") for row in rows(DOCS)}
+    assert {reason.value for reason in Reason if reason.value.startswith("IMAGE_")} <= documented
+
+
+def test_options():
+    table = {row[0]: row for row in rows(DOCS)}
+    for key, choices in (("resize", ResizeMethod), ("fit", Fit), ("scaling", Scaling)):
+        assert all(f"`{choice.value}`" in table[f"`{key}`"][1] for choice in choices)
+        default = getattr(ImageTensorOptions(), key)
+        assert table[f"`{key}`"][2] == f"`{default.value}`"
+    named = " ".join(table)
+    assert all(f"`{option.name}`" in named for option in dataclasses.fields(ImageTensorOptions))
