@@ -118,6 +118,8 @@ def check_same(lines: list[bytes], key: str | None) -> bool:
 @example([{"x": 10**400}, {"weights": [10**400]}], True, None)
 @example([{"extra": 2**53 + 1}, {"extra": 0.5}], True, None)
 @example([{"tags": [[], [[]]]}], True, None)
+@example([{"extra": [None, None]}], True, None)
+@example([{"tags": [None, None]}], True, None)
 def test_both_paths_agree_on_valid_json(
     records: list[dict[str, Any]], ascii_only: bool, key: str | None
 ) -> None:
