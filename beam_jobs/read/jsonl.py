@@ -90,10 +90,13 @@ def _parse_at_once(
         # A number has several spellings; only text and integers give a key as it was written.
         if field.name == key and not _is_exact(field.type):
             return None
+        is_known = schema.get_field_index(field.name) >= 0
+        if pt.is_nested(field.type) and not is_known:
+            continue  # not counted; and combining lists of nulls fails (pyarrow 10)
         column = table.column(field.name).combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0)
-        if schema.get_field_index(field.name) >= 0:
+        if is_known:
             if field.type != schema.field(field.name).type:
                 return None  # some value was no integer
             if _has_nulls_inside(column) or _has_infinities(column):
@@ -313,7 +316,7 @@ def _double(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,8 +1,10 @@
 """Parquet row groups -> RecordBatches."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import BinaryIO
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +22,15 @@ from beam_jobs.records import Findings, Reason
 
 @contextlib.contextmanager
 def _opened(file: storage.FileInfo) -> Iterator[pq.ParquetFile]:
-    with storage.open_pinned(file) as stream, _named(file, stream):
-        yield pq.ParquetFile(stream, pre_buffer=False)
+    with storage.open_pinned(file) as stream:
+        with _named(file):
+            parquet = pq.ParquetFile(stream, pre_buffer=False)
+        yield parquet
 
 
 @contextlib.contextmanager
-def _named(file: storage.FileInfo, _: BinaryIO) -> Iterator[None]:
+def _named(file: storage.FileInfo) -> Iterator[None]:
+    """Around reading alone: a column that cannot be converted is no broken file."""
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
@@ -67,11 +72,17 @@ def read(span: Span, spec: ReadSpec, rows_per_batch: int) -> Iterator[pa.RecordB
             raise InputError(f"{span.file.uri}: column {twice!r} stands twice")
         wanted = batches.wanted_columns(present, spec.features, spec.key, spec.key_only)
         names = [name for name in present if name in wanted or name == spec.key]
-        for batch in parquet.iter_batches(
-            rows_per_batch, list(range(span.start, span.end)), columns=names
-        ):
+        groups = list(range(span.start, span.end))
+        for batch in _batches(span.file, parquet, groups, rows_per_batch, names):
             yield _typed(batch, span, spec, wanted, row)
             row += batch.num_rows
+
+
+def _batches(
+    file: storage.FileInfo, parquet: pq.ParquetFile, groups: list[int], rows: int, names: list[str]
+) -> Iterator[pa.RecordBatch]:
+    with _named(file):
+        yield from parquet.iter_batches(rows, groups, columns=names)
 
 
 def _typed(
@@ -83,57 +94,145 @@ def _typed(
 ) -> pa.RecordBatch:
     typed: dict[str, pa.Array] = {}
     found: list[Findings] = []
-    raw = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
+    cells = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
     for name, feature in wanted.items():
-        if name not in raw:
+        if name not in cells:
             continue
         if feature is not None:
-            typed[name], more = to_feature(raw[name], feature)
-            found += more
-        elif (kept := _unknown(raw[name])) is not None:
-            typed[name] = kept
-    keys = raw.get(spec.key) if spec.key is not None else None
+            typed[name], more = to_feature(cells[name], feature)
+        else:
+            unknown, more = _unknown(cells[name], name)
+            if unknown is not None:
+                typed[name] = unknown
+        found += more
+    keys = cells.get(spec.key) if spec.key is not None else None
     return batches.assemble(
         typed,
         () if spec.key_only else spec.features,
         rows=batch.num_rows,
-        keys=None if keys is None else _plain(keys),
+        keys=None if keys is None else _keys(keys, span.file.uri, spec.key),
         uri=span.file.uri,
         first_row=first_row,
-        raw=pa.nulls(batch.num_rows, pa.binary()),
+        raw=_raw_records(cells, batch.num_rows, found),
         found=found,
     )
 
 
+def _keys(column: pa.Array, uri: str, name: str | None) -> pa.Array:
+    plain = _plain(column)
+    if pt.is_decimal(plain.type):
+        return _decimal_texts(plain)
+    if pt.is_nested(plain.type) or pt.is_temporal(plain.type):
+        raise InputError(
+            f"{uri}: the key column {name!r} holds {column.type}; a key is one text or number a row"
+        )
+    return plain
+
+
+def _raw_records(cells: Mapping[str, pa.Array], rows: int, found: Sequence[Findings]) -> pa.Array:
+    """binary: JSON of what stood in the rows with findings; null where only columns exist.
+
+    Bytes that are not UTF-8 appear as `\\xff`, numbers that JSON lacks as texts.
+    """
+    records: list[bytes | None] = [None] * rows
+    failed = sorted({int(row) for finding in found for row in finding.rows})
+    if failed:
+        values = {name: _python(_plain(column), failed) for name, column in cells.items()}
+        for place, row in enumerate(failed):
+            record = {name: _jsonable(column[place]) for name, column in values.items()}
+            records[row] = json.dumps(record, ensure_ascii=False, default=str).encode()
+    return pa.array(records, pa.binary())
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _jsonable(item) for name, item in value.items()}
+    return value
+
+
+def _python(column: pa.Array, rows: Sequence[int] | np.ndarray) -> list[Any]:
+    """The values of some rows; what Python cannot hold (a year 30000, bad UTF-8) as its problem."""
+    taken = column.take(pa.array(rows, pa.int64()))
+    try:
+        return taken.to_pylist()
+    except (ValueError, OverflowError) as error:
+        return [f"{column.type} that cannot be shown ({error})"] * len(taken)
+
+
 def _plain(column: pa.Array) -> pa.Array:
-    """Dictionaries and large types as their plain ones; dates and decimals as text."""
+    """Dictionaries and large types as their plain ones, texts as bytes, dates as text.
+
+    Texts become bytes because nobody has looked yet whether they are UTF-8: Parquet does not.
+    """
     kind = column.type
     if pt.is_dictionary(kind):
         return _plain(column.dictionary_decode())
-    if pt.is_large_string(kind):
-        return column.cast(pa.string())
-    if pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind):
+    if pt.is_string(kind) or pt.is_fixed_size_binary(kind) or pt.is_large_binary(kind):
         return column.cast(pa.binary())
+    if pt.is_large_string(kind):
+        return column.cast(pa.large_binary()).cast(pa.binary())
     if pt.is_boolean(kind):
         return column.cast(pa.int64())
-    if pt.is_temporal(kind) or pt.is_decimal(kind):
-        return column.cast(pa.string())
-    if pt.is_null(kind):
+    if pt.is_date(kind) or pt.is_time(kind) or pt.is_timestamp(kind) or pt.is_null(kind):
         return column.cast(pa.string())
     if pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
-        return pa.array(column.to_pylist(), pa.list_(kind.value_type))
+        return _plain(_as_list(column))
+    if pt.is_list(kind) and (pt.is_string(kind.value_type) or pt.is_large_string(kind.value_type)):
+        return column.cast(pa.list_(pa.binary()))
     return column
 
 
-def _unknown(column: pa.Array) -> pa.Array | None:
+def _as_list(column: pa.Array) -> pa.Array:
+    lengths = np.asarray(pc.list_value_length(column).fill_null(0))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    mask = np.append(np.asarray(column.is_null()), False)
+    values = column.filter(column.is_valid()).flatten()
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=mask), values)
+
+
+def _decimal_texts(column: pa.Array) -> pa.Array:
+    texts = [None if value is None else format(value, "f") for value in column.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def _decimals_as_doubles(column: pa.Array) -> pa.Array:
+    """The nearest double of each decimal. (Arrow's cast multiplies by 0.01: 0.35 comes out off.)"""
+    kind = column.type
+    if pt.is_decimal128(kind) and 0 <= kind.scale <= 22:
+        words = np.frombuffer(column.buffers()[1], np.int64).reshape(-1, 2)
+        low, high = words[column.offset : column.offset + len(column)].T
+        missing = np.asarray(column.is_null())
+        if (((high == low >> 63) & (np.abs(low) <= 2**53)) | missing).all():
+            # Both are exact, so their quotient is rounded once.
+            return pa.array(low / 10.0**kind.scale, mask=missing)
+    return _decimal_texts(column).cast(pa.float64())
+
+
+def _unknown(column: pa.Array, name: str) -> tuple[pa.Array | None, list[Findings]]:
+    """A column that the schema does not know; bytes need not be text, texts must be UTF-8."""
     plain = _plain(column)
     if pt.is_binary(plain.type):
-        return columns.decode(plain, "")[0]
+        text, found = columns.decode(plain, name)
+        return text, [] if _holds_bytes(column.type) else found
+    if pt.is_decimal(plain.type):
+        return _decimals_as_doubles(plain), []
     if pt.is_integer(plain.type):
-        return plain.cast(pa.int64(), safe=False)
+        return plain.cast(pa.int64(), safe=False), []
     if pt.is_floating(plain.type):
-        return plain.cast(pa.float64())
-    return plain if pt.is_string(plain.type) else None
+        return plain.cast(pa.float64()), []
+    return (plain if pt.is_string(plain.type) else None), []
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pt.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    return pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind)
 
 
 def to_feature(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings]]:
@@ -176,7 +275,11 @@ def to_feature(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findi
 
 
 def _values(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings]]:
-    kind, wanted = column.type, feature.type
+    wanted = feature.type
+    if pt.is_decimal(column.type):
+        is_float = wanted is FeatureType.FLOAT
+        column = _decimals_as_doubles(column) if is_float else _decimal_texts(column)
+    kind = column.type
     if wanted is FeatureType.BYTES:
         if pt.is_string(kind) or pt.is_binary(kind):
             return columns.parse(column, feature, empty_is_missing=False)
@@ -209,6 +312,6 @@ def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findin
 def _refuse(column: pa.Array, feature: Feature, why: str) -> tuple[pa.Array, list[Findings]]:
     """A column whose type cannot be the feature's: every present value is wrong."""
     rows = np.flatnonzero(np.asarray(column.is_valid()))
-    shown = [columns.shown(value) for value in column.take(pa.array(rows)).to_pylist()]
+    shown = [columns.shown(_jsonable(value)) for value in _python(column, rows)]
     details = [f"{feature.name}: {value} {why}" for value in shown]
     return columns.all_null(feature, len(column)), [Findings(Reason.INVALID_TYPE, rows, details)]

@@ -22,7 +22,7 @@ from beam_jobs import storage
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.features import Feature
 from beam_jobs.read import csv
-from beam_jobs.read.lines import MAX_RECORD_BYTES, Splitter, split
+from beam_jobs.read.lines import MAX_RECORD_BYTES, TOO_LONG, Splitter, split
 from beam_jobs.records import ROWS_PER_BATCH
 
 SPAN_BYTES = 32 << 20
@@ -263,7 +263,11 @@ def _faults(data: bytes) -> int:
 
 
 def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
-    """(column names of a CSV file, byte of its first record): behind byte order mark and header."""
+    """(column names of a CSV file, byte of its first record): behind byte order mark and header.
+
+    Raises:
+        InputError: the header is broken, so that no record behind it could be understood.
+    """
     stream.seek(0)
     data = stream.read(2 * MAX_RECORD_BYTES)
     skipped = len(_BOM) if data.startswith(_BOM) else 0
@@ -271,6 +275,9 @@ def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
         return [], skipped
     final = len(data) < 2 * MAX_RECORD_BYTES
     block, used = split(data[skipped:], skipped, quoted=True, final=final)
+    problem = block.broken.get(0) if len(block) or final else TOO_LONG
+    if problem is not None:
+        raise InputError(f"{file.uri}: the header cannot be read ({problem})")
     if not len(block):
         return [], skipped + used
     header = csv.parse_header(block.data[block.starts[0] : block.ends[0]], file.uri)
