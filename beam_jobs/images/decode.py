@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from beam_jobs.images.headers import Header, ImageFormat
-from beam_jobs.images.limits import corrupt
+from beam_jobs.images.limits import ImageError, corrupt, too_large
 
 # The classes themselves, not `Image.open`: that tries formats in turn, warns about sizes which
 # were checked already, and follows a JPEG's MPO index to further pictures.
@@ -41,9 +41,23 @@ def decode(header: Header, factor: int = 1, apply_orientation: bool = True) -> P
         apply_orientation: whether the picture is turned as EXIF says.
 
     Raises:
-        ImageError: the pixels' size is not the header's.
-        Exception: whatever Pillow's reader meets in broken bytes.
+        ImageError: the pixels cannot be decoded, or their size is not the header's.
     """
+    try:
+        picture = _decode(header, factor)
+    except ImageError:
+        raise
+    except MemoryError:
+        pixels = f"{header.width} x {header.height} pixels"
+        raise too_large(f"{pixels} do not fit into memory") from None
+    except Exception as error:
+        # Pillow's readers raise whatever broken bytes lead them into.
+        text = f"{type(error).__name__}: {error}"
+        raise corrupt(f"{header.format.value} cannot be decoded ({text})") from error
+    return upright(picture, header.orientation) if apply_orientation else picture
+
+
+def _decode(header: Header, factor: int) -> Pillow.Image:
     image: Pillow.Image = _READERS[header.format](io.BytesIO(header.payload))
     if image.size != (header.width, header.height):
         raise corrupt(
@@ -55,8 +69,7 @@ def decode(header: Header, factor: int = 1, apply_orientation: bool = True) -> P
         image.draft(None, (max(1, header.width // factor), max(1, header.height // factor)))
         factor = max(1, factor * image.width // header.width)
     image.load()
-    picture = _plain(image, factor)
-    return upright(picture, header.orientation) if apply_orientation else picture
+    return _plain(image, factor)
 
 
 def _plain(image: Pillow.Image, factor: int) -> Pillow.Image:

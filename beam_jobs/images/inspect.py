@@ -6,7 +6,7 @@ from PIL import Image as Pillow
 
 from beam_jobs.images.decode import decode
 from beam_jobs.images.headers import Header, ImageFormat, read_header
-from beam_jobs.images.limits import ImageError, ImageLimits, ImageProblem, corrupt, too_large
+from beam_jobs.images.limits import ImageError, ImageLimits, ImageProblem
 
 CANONICAL_SIDE = 160
 """Longest side, in pixels, of the version that features are computed on."""
@@ -52,16 +52,7 @@ def inspect(data: bytes, name: str, limits: ImageLimits) -> Image | ImageProblem
 
 def _inspect(data: bytes, limits: ImageLimits) -> Image:
     header = read_header(data, limits)
-    try:
-        canonical = decode(header, canonical_factor(header.width, header.height))
-    except ImageError:
-        raise
-    except MemoryError:
-        pixels = f"{header.width} x {header.height} pixels"
-        raise too_large(f"{pixels} do not fit into memory") from None
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        raise corrupt(f"{header.format.value} cannot be decoded ({text})") from error
+    canonical = decode(header, canonical_factor(header.width, header.height))
     turned = header.orientation >= 5
     return Image(
         format=header.format,

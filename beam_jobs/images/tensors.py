@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from beam_jobs.images.decode import decode, upright
 from beam_jobs.images.headers import Header, ImageFormat
 from beam_jobs.images.inspect import Image, problem
-from beam_jobs.images.limits import ImageProblem, corrupt
+from beam_jobs.images.limits import ImageError, ImageProblem, corrupt
 from beam_jobs.images.tensor_options import Fit, ImageTensorSpec, Scaling
 
 _BY_TENSORFLOW = {
@@ -42,6 +42,8 @@ def image_tensor(image: Image, name: str, spec: ImageTensorSpec) -> np.ndarray |
     """
     try:
         pixels = _pixels(image.header, spec)
+    except ImageError as error:
+        return problem(error, name)
     except tf.errors.InvalidArgumentError as error:
         found = f"{image.format.value} is refused by TensorFlow ({error.message})"
         return problem(corrupt(found), name)
