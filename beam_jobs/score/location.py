@@ -6,6 +6,7 @@ Light on purpose (no TensorFlow): planning names the model before anything is lo
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from beam_jobs.flags import nearest
 CHAMPION = "champion"
 ALIASES_FILE = "aliases.json"
 SAVED_MODEL_FILE = "saved_model.pb"
+
+_VERSION = re.compile("[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ def resolve_model(uri: str, flag: str = "--model") -> ModelLocation:
         if at:
             raise UsageError(f"{where}: is one SavedModel, without versions, so it has no aliases")
         return _located(root, "", where)
-    versions = sorted((p for p in root.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    numbered = (p for p in root.iterdir() if _VERSION.fullmatch(p.name) and p.is_dir())
+    versions = sorted(numbered, key=lambda p: int(p.name))
     if not versions:
         raise UsageError(
             f"{where}: has no {SAVED_MODEL_FILE} and no numbered version folders; it holds"

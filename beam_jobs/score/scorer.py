@@ -126,7 +126,7 @@ def _spread(values: pa.Array, rows: np.ndarray, size: int) -> pa.Array:
 def _is_out_of_memory(error: Exception) -> bool:
     import tensorflow as tf
 
-    return isinstance(error, tf.errors.ResourceExhaustedError)
+    return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
 
 
 def _line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from hypothesis import given
@@ -25,18 +26,23 @@ def plan(*outputs: TensorInfo) -> InputPlan:
     return fit(signature, SCHEMA, None, "score")
 
 
+OUT_OF_MEMORY = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
 class Fragile:
     """Doubles its input; fails for negative values; remembers how many rows it was given."""
 
-    def __init__(self, memory: int = records.ROWS_PER_BATCH) -> None:
-        self.memory = memory
+    def __init__(
+        self, memory: int = records.ROWS_PER_BATCH, error: Exception = OUT_OF_MEMORY
+    ) -> None:
+        self.memory, self.error = memory, error
         self.sizes: list[int] = []
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         bid = inputs["bid"]
         self.sizes.append(len(bid))
         if len(bid) > self.memory:
-            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+            raise self.error
         if (bid < 0).any():
             raise ValueError(f"a bid below 0: {bid[bid < 0][0]}")
         return {"score": bid * 2, "rank": np.stack([bid, -bid], 1)}
@@ -66,8 +72,9 @@ def test_one_poison_row_costs_two_calls_a_halving() -> None:
     assert model.sizes[0] == 4096
 
 
-def test_out_of_memory_halves_the_batch_for_good() -> None:
-    model = Fragile(memory=300)
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, MemoryError(), pa.ArrowMemoryError()], ids=repr)
+def test_out_of_memory_halves_the_batch_for_good(error: Exception) -> None:
+    model = Fragile(300, error)
     scorer = Scorer(model, plan(), DEFAULT_ACTIONS)
     bid = np.arange(1000.0)
     for _ in range(2):
