@@ -167,57 +167,67 @@ def _stops_outside_quotes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(the byte behind each record, the first byte of each record with bad quotes).
 
-    One turn of the loop decides all records up to the next one that must be cut.
+    Linear, however many records are cut: only lines with an odd number of quotes open or close a
+    record of several lines, so each of them is judged as if a record started there, and then the
+    cuts tell which of them really start one.
+    """
+    size = len(buffer)
+    ends = newlines + 1
+    if final and size > (ends[-1] if len(ends) else 0):
+        ends = np.append(ends, size)
+    if not len(ends):
+        return ends, ends
+    begins = np.concatenate([[0], ends[:-1]])
+    before = np.searchsorted(quotes, np.append(begins, ends[-1]))  # quotes before each line
+    faults = _faults_by_parity(buffer, quotes)
+
+    def faulty(first: np.ndarray, behind: np.ndarray) -> np.ndarray:
+        """Whether a record of the lines first..behind-1 has a quote where none may stand."""
+        parity = before[first] % 2
+        return faults[parity, before[behind]] > faults[parity, before[first]]
+
+    odd = np.flatnonzero(np.diff(before) % 2)
+    cut = np.zeros(len(odd), bool)
+    if len(odd):
+        first, last = odd[:-1], odd[1:]
+        cut[:-1] = faulty(first, last + 1) | (ends[last] - begins[first] > MAX_RECORD_BYTES)
+        cut[-1] = final or size - begins[odd[-1]] > MAX_RECORD_BYTES  # nothing closes it
+    # Behind a cut the next odd line starts a record; otherwise they start and close in turn.
+    number = np.arange(len(odd))
+    last_cut = np.maximum.accumulate(np.concatenate([[-1], np.where(cut, number, -1)]))[:-1]
+    starts = (number - last_cut) % 2 == 1
+    opening = np.flatnonzero(starts & ~cut)
+    decided = len(ends)
+    if len(opening) and opening[-1] == len(odd) - 1:
+        decided, opening = int(odd[-1]), opening[:-1]
+    depth = np.zeros(decided, np.int8)
+    depth[odd[opening]] = 1
+    depth[odd[opening + 1]] = -1
+    closes = np.cumsum(depth, dtype=np.int8) == 0  # bool[lines]: a record ends with the line
+    first = np.flatnonzero(np.concatenate([[True], closes[:-1]])[:decided])
+    last = np.flatnonzero(closes)
+    was_cut = np.zeros(len(ends), bool)
+    was_cut[odd[starts & cut]] = True
+    bad = faulty(first, last + 1) | was_cut[first]
+    return ends[last], begins[first[bad]]
+
+
+def _faults_by_parity(buffer: np.ndarray, quotes: np.ndarray) -> np.ndarray:
+    """int64[2, quotes + 1]: how many of the first n quotes stand where none may.
+
+    Row 0 where quotes with an even number open a cell, row 1 where those with an odd one do.
     """
     size = len(buffer)
     before = buffer[np.maximum(quotes - 1, 0)]
     after = buffer[np.minimum(quotes + 1, size - 1)]
-    touches = np.diff(quotes) == 1
-    may_open = (quotes == 0) | (before == COMMA) | (before == NEWLINE)
-    may_open |= np.concatenate([[False], touches])
-    may_close = (quotes == size - 1) | np.isin(after, [COMMA, NEWLINE, RETURN])
-    may_close |= np.concatenate([touches, [False]])
-    stops: list[np.ndarray] = []
-    bad: list[np.ndarray] = []
-    start = first_quote = first_newline = 0
-    while start < size:
-        place = np.arange(len(quotes) - first_quote)
-        fits = np.where(place % 2 == 0, may_open[first_quote:], may_close[first_quote:])
-        wrong = quotes[first_quote:][~fits]
-        lines = newlines[first_newline:]
-        inside = (np.searchsorted(quotes, lines) - first_quote) % 2 == 1
-        found = lines[~inside] + 1
-        closed = (len(quotes) - first_quote) % 2 == 0
-        tail = found[-1] if len(found) else start
-        if final and tail < size and (closed or not (lines >= tail).any()):
-            if not closed:
-                wrong = np.append(wrong, quotes[-1])
-            found = np.append(found, size)
-        begins = np.concatenate([[start], found[:-1]])[: len(found)]
-        faulty = np.zeros(len(found), bool)
-        which = np.searchsorted(found, wrong, side="right")
-        faulty[which[which < len(found)]] = True
-        several = np.searchsorted(lines, found) - np.searchsorted(lines, begins) > 1
-        several |= (found == size) & (np.searchsorted(lines, begins) < len(lines)) & final
-        cut = np.flatnonzero((faulty | (found - begins > MAX_RECORD_BYTES)) & several)
-        if len(cut):
-            decided, start = int(cut[0]), int(begins[cut[0]])
-        else:
-            decided = len(found)
-            start = int(found[-1]) if len(found) else start
-        stops.append(found[:decided])
-        bad.append(begins[:decided][faulty[:decided]])
-        if not len(cut) and (start == size or not (final or size - start > MAX_RECORD_BYTES)):
-            break
-        line = np.searchsorted(newlines, start)
-        if line == len(newlines):
-            break
-        bad.append(np.array([start]))
-        start = int(newlines[line]) + 1
-        stops.append(np.array([start]))
-        first_quote = int(np.searchsorted(quotes, start))
-        first_newline = int(line) + 1
-    return np.concatenate(stops).astype(np.int64), np.concatenate(bad).astype(np.int64)
+    may_open = (quotes == 0) | (before == COMMA) | (before == NEWLINE) | (before == QUOTE)
+    may_close = (quotes == size - 1) | (after == COMMA) | (after == NEWLINE)
+    may_close |= (after == RETURN) | (after == QUOTE)
+    even = np.arange(len(quotes)) % 2 == 0
+    faults = np.zeros((2, len(quotes) + 1), np.int64)
+    np.cumsum(np.where(even, ~may_open, ~may_close), out=faults[0, 1:])
+    np.cumsum(np.where(even, ~may_close, ~may_open), out=faults[1, 1:])
+    return faults
 
 
 def _without_line_end(buffer: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
