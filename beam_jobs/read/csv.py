@@ -73,13 +73,8 @@ def read_block(
 def _parse(
     block: Block, header: Sequence[str], broken: Mapping[int, str]
 ) -> dict[str, pa.Array] | None:
-    """All cells as bytes; None where some record has too many or too few."""
-    good = np.ones(len(block), bool)
-    good[list(broken)] = False
-    count = int(good.sum())
-    if count == 0:
-        return {name: pa.nulls(len(block), pa.binary()) for name in header}
-    data = _bytes_of(block, good)
+    """All cells as bytes, null in broken records; None where another has too many or too few."""
+    data = _bytes_of(block, header, sorted(broken))
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),
@@ -92,27 +87,34 @@ def _parse(
         )
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != count:
+    if table.num_rows != len(block):
         return None
     arrays = {name: _one_chunk(table.column(name)) for name in header}
-    if count == len(block):
+    if not broken:
         return arrays
-    places = pa.array(np.cumsum(good) - 1, mask=~good)
-    return {name: array.take(places) for name, array in arrays.items()}
+    good = np.ones(len(block), bool)
+    good[list(broken)] = False
+    valid = pa.py_buffer(np.packbits(good, bitorder="little"))
+    return {
+        name: pa.Array.from_buffers(pa.binary(), len(block), [valid, *array.buffers()[1:]])
+        for name, array in arrays.items()
+    }
 
 
-def _bytes_of(block: Block, good: np.ndarray) -> pa.Buffer:
-    """The good records' bytes: one slice, or the runs between broken ones joined."""
-    whole = pa.py_buffer(block.data)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
-    runs = [
-        (int(block.starts[first]), int(block.ends[last - 1]))
-        for first, last in edges.reshape(-1, 2)
-    ]
-    if len(runs) == 1:
-        start, end = runs[0]
-        return whole.slice(start, end - start)
-    return pa.py_buffer(b"\n".join(block.data[start:end] for start, end in runs))
+def _bytes_of(block: Block, header: Sequence[str], broken: Sequence[int]) -> pa.Buffer:
+    """The block's bytes, with a record of the right number of cells for each broken one.
+
+    So the parsed rows are the block's, and broken ones need no more than a validity bitmap.
+    """
+    start, end = int(block.starts[0]), int(block.ends[-1])
+    if not broken:
+        return pa.py_buffer(block.data).slice(start, end - start)
+    stand_in = b"," * (len(header) - 1) or b"0"  # a blank line would be no record
+    parts = []
+    for row in broken:
+        parts += [block.data[start : block.starts[row]], stand_in]
+        start = int(block.ends[row])
+    return pa.py_buffer(b"".join([*parts, block.data[start:end]]))
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -126,17 +128,27 @@ def _wrong_cell_counts(
     block: Block, header: Sequence[str], broken: Mapping[int, str]
 ) -> dict[int, str]:
     """{record: what is wrong}: commas outside quotes, counted in every record."""
-    commas = np.flatnonzero(np.frombuffer(block.data, np.uint8) == COMMA)
-    record = np.searchsorted(block.ends, commas, side="right")
-    inside = record < len(block)
-    commas, record = commas[inside], record[inside]
-    inside = commas >= block.starts[record]
-    commas, record = commas[inside], record[inside]
-    quotes_before = np.searchsorted(block.quotes, commas)
-    quotes_before -= np.searchsorted(block.quotes, block.starts[record])
-    cells = np.bincount(record[quotes_before % 2 == 0], minlength=len(block)) + 1
+    start, end = int(block.starts[0]), int(block.ends[-1])
+    commas = start + np.flatnonzero(np.frombuffer(block.data, np.uint8)[start:end] == COMMA)
+    cells = np.searchsorted(commas, block.ends) - np.searchsorted(commas, block.starts) + 1
+    opening, closing, record = _quoted_cells(block, broken)
+    hidden = np.searchsorted(commas, closing) - np.searchsorted(commas, opening)
+    np.subtract.at(cells, record, hidden)
     return {
         row: f"the record has {cells[row]} cells, the header has {len(header)}"
         for row in np.flatnonzero(cells != len(header)).tolist()
         if row not in broken
     }
+
+
+def _quoted_cells(
+    block: Block, broken: Mapping[int, str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(opening quote, closing quote, record) of what is quoted in records that are not broken."""
+    good = np.ones(len(block) + 1, bool)
+    good[[*broken, -1]] = False  # the last one stands for what lies behind the records
+    record = np.searchsorted(block.ends, block.quotes, side="right")
+    kept = good[record] & (block.quotes >= block.starts[np.minimum(record, len(block) - 1)])
+    quotes, record = block.quotes[kept], record[kept]
+    # A good record has an even number of quotes: they come in pairs.
+    return quotes[::2], quotes[1::2], record[::2]
