@@ -73,7 +73,11 @@ class FindDuplicateKeys(beam.PTransform):
 def _write_keys(span: Span, spec: ReadSpec, folder: str) -> str:
     """The Parquet file of a span's keys; the same name however often a bundle is repeated."""
     uri = storage.join(folder, f"keys-{span.file_index:05d}-{span.number:05d}.parquet")
-    with storage.open_atomic(uri) as stream, pq.ParquetWriter(stream, KEY_SCHEMA) as writer:
+    with (
+        storage.open_atomic(uri) as stream,
+        # Keys hardly repeat: a dictionary would only cost.
+        pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
+    ):
         for batch in read_span(span, spec):
             writer.write_table(key_table(batch, span.file_index))
     return uri

@@ -39,8 +39,7 @@ def from_block(
     """The batch of a block of CSV or JSON Lines records."""
     if is_csv:
         wanted = wanted_columns(header, features, key, key_only)
-        typed, cells, found = csv.read_block(block, header, wanted)
-        keys = cells.get(key) if key is not None else None
+        typed, keys, found = csv.read_block(block, header, wanted, key)
     else:
         typed, keys, found = jsonl.read_block(block, features, key, key_only=key_only)
     return assemble(

@@ -33,24 +33,30 @@ def parse_header(record: bytes, uri: str) -> list[str]:
 
 
 def read_block(
-    block: Block, header: Sequence[str], wanted: Mapping[str, Feature | None]
-) -> tuple[dict[str, pa.Array], dict[str, pa.Array], list[Findings]]:
+    block: Block,
+    header: Sequence[str],
+    wanted: Mapping[str, Feature | None],
+    key: str | None = None,
+) -> tuple[dict[str, pa.Array], pa.Array | None, list[Findings]]:
     """The columns of a block's records.
 
     Args:
         block: from a `Splitter`.
         header: all columns of the file.
         wanted: columns to type; None for columns that the schema does not know (text).
+        key: column that identifies a row.
 
     Returns:
-        ({column: typed values}, {column: cells as they were, binary}, findings). Rows of broken
+        ({column: typed values}, the key's cells as they were, binary, findings). Rows of broken
         records are null.
     """
     broken = dict(block.broken)
-    cells = _parse(block, header, broken)
+    # What is not wanted is split, which finds wrong cell counts, but not copied.
+    names = [name for name in header if name in wanted or name == key] or header[:1]
+    cells = _parse(block, header, names, broken)
     if cells is None:
         broken |= _wrong_cell_counts(block, header, broken)
-        cells = _parse(block, header, broken)
+        cells = _parse(block, header, names, broken)
     if cells is None:
         raise AssertionError(f"{len(block)} CSV records at byte {block.offset} defy splitting")
     found = []
@@ -67,13 +73,13 @@ def read_block(
         else:
             typed[name], more = columns.parse(cells[name], feature)
         found += more
-    return typed, cells, found
+    return typed, None if key is None else cells.get(key), found
 
 
 def _parse(
-    block: Block, header: Sequence[str], broken: Mapping[int, str]
+    block: Block, header: Sequence[str], names: Sequence[str], broken: Mapping[int, str]
 ) -> dict[str, pa.Array] | None:
-    """All cells as bytes, null in broken records; None where another has too many or too few."""
+    """Cells of columns, binary, null in broken records; None where others have a wrong count."""
     data = _bytes_of(block, header, sorted(broken))
     try:
         table = pa_csv.read_csv(
@@ -82,14 +88,16 @@ def _parse(
             read_options=pa_csv.ReadOptions(column_names=header, block_size=data.size + 1),
             parse_options=pa_csv.ParseOptions(newlines_in_values=bool(len(block.quotes))),
             convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.binary()), null_values=[]
+                include_columns=names,
+                column_types=dict.fromkeys(names, pa.binary()),
+                null_values=[],
             ),
         )
     except pa.ArrowInvalid:
         return None
     if table.num_rows != len(block):
         return None
-    arrays = {name: _one_chunk(table.column(name)) for name in header}
+    arrays = {name: _one_chunk(table.column(name)) for name in names}
     if not broken:
         return arrays
     good = np.ones(len(block), bool)
