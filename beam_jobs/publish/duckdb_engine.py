@@ -29,9 +29,14 @@ WRITE_WAIT_SECONDS = 60.0
 """How long a writer waits for others: a finished run is worth more patience."""
 
 _WRITER_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    "memory_limit": "256MB",  # publishing must not grow with the rows; beyond it, DuckDB spills
+    # Publishing must not grow with the rows; beyond this DuckDB spills. With 256 MB it spills where
+    # ten million rows are inserted, which takes twice as long.
+    "memory_limit": "384MB",
     "preserve_insertion_order": "false",
 }
+
+_MACROS = ("CREATE OR REPLACE TEMPORARY MACRO farm_fingerprint(text) AS hash(text)",)
+"""BigQuery's functions that DuckDB knows by another name."""
 
 # In one process DuckDB refuses a reader beside a writer at once, so threads take turns here.
 _TURN = threading.RLock()
@@ -98,6 +103,8 @@ class DuckDbEngine:
             connection = self._connect(read_only=False, wait=self._write_wait)
             try:
                 with self._guard():
+                    for macro in _MACROS:
+                        connection.execute(macro)
                     yield DuckDbSession(connection)
             finally:
                 with self._guard():

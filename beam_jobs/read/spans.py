@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import gzip
 import io
+import itertools
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,11 @@ from beam_jobs.read.lines import MAX_RECORD_BYTES, TOO_LONG, Splitter, split
 from beam_jobs.records import ROWS_PER_BATCH
 
 SPAN_BYTES = 32 << 20
-"""Large enough that a span's start-up vanishes, small enough that all cores get some."""
+"""A span at most: large enough that its start-up vanishes."""
+
+_FEWEST_SPANS = 8
+_LEAST_SPAN_BYTES = 4 << 20
+"""Files of a few spans are split finer, so that all cores get an equal share."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -124,10 +129,11 @@ def candidate_spans(
         return parquet.spans(file, file_index, span_bytes)
     if kind.is_compressed:
         return [Span(file, file_index, 0, 0, 1 << 62)]
-    starts = range(0, max(file.size, 1), span_bytes)
+    number = max(-(-file.size // span_bytes), min(_FEWEST_SPANS, file.size // _LEAST_SPAN_BYTES), 1)
+    borders = [file.size * place // number for place in range(number + 1)]
     return [
-        Span(file, file_index, number, start, min(start + span_bytes, file.size))
-        for number, start in enumerate(starts)
+        Span(file, file_index, place, start, end)
+        for place, (start, end) in enumerate(itertools.pairwise(borders))
     ]
 
 
