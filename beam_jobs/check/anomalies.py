@@ -44,6 +44,7 @@ _BUILT_IN: Mapping[str, Severity] = {
 _DISTANCE_CODES = {
     "COMPARATOR_L_INFTY_HIGH": LINF,
     "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH": JENSEN_SHANNON,
+    "COMPARATOR_NORMALIZED_ABSOLUTE_DIFFERENCE_HIGH": "normalized_abs_difference",
 }
 _MISSING_CODES = ("FEATURE_TYPE_LOW_FRACTION_PRESENT", "INVALID_FEATURE_SHAPE")
 _SEVERITIES = (Severity.HOLD, Severity.WARN, Severity.INFO)
@@ -123,7 +124,10 @@ def _tfdv(
     if ours is None or not ours.datasets[0].num_examples:
         return anomalies_pb2.Anomalies(baseline=schema), []
     proto = tfdv.validate_statistics(
-        ours, schema, environment=SERVING, previous_statistics=_whole(previous, hidden)
+        ours,
+        _serving_schema(schema),
+        environment=SERVING,
+        previous_statistics=_whole(previous, hidden),
     )
     rows = [_if_quarantined(row, ours, policy) for row in _lines(proto, Kind.SCHEMA, Kind.DRIFT)]
     theirs = _whole(baseline, hidden)
@@ -132,6 +136,19 @@ def _tfdv(
         rows += _lines(skew, None, Kind.SKEW)
         _add_skew(proto, skew)
     return proto, rows
+
+
+def _serving_schema(schema: schema_pb2.Schema) -> schema_pb2.Schema:
+    """The schema with SERVING among its environments: TFDV refuses one that it does not name."""
+    if SERVING in schema.default_environment:
+        return schema
+    named = schema_pb2.Schema()
+    named.CopyFrom(schema)
+    named.default_environment.append(SERVING)
+    for feature in named.feature:
+        if not in_environment(schema, feature, SERVING):
+            feature.not_in_environment.append(SERVING)
+    return named
 
 
 def _if_quarantined(row: Anomaly, whole: Statistics, policy: Policy) -> Anomaly:
@@ -179,7 +196,7 @@ def _lines(
             kind = distance_kind if compares else schema_kind
             if kind is None:
                 continue
-            figures = [m for m in measured.get(feature, ()) if code in _DISTANCE_CODES]
+            figures = [m for m in measured.get(feature, ()) if _code(m) == code]
             yield Anomaly(
                 kind=kind,
                 code=code,
@@ -192,6 +209,11 @@ def _lines(
                 threshold=figures[0].threshold if figures else None,
                 reference=_reference(kind),
             )
+
+
+def _code(measurement: anomalies_pb2.DriftSkewInfo.Measurement) -> str:
+    """The anomaly that TFDV reports where the measurement is above its threshold."""
+    return f"COMPARATOR_{type(measurement).Type.Name(measurement.type)}_HIGH"
 
 
 def _add_skew(proto: anomalies_pb2.Anomalies, skew: anomalies_pb2.Anomalies) -> None:
@@ -211,11 +233,6 @@ def _add_skew(proto: anomalies_pb2.Anomalies, skew: anomalies_pb2.Anomalies) -> 
             proto.drift_skew_info.add().CopyFrom(info)
         else:
             known.skew_measurements.extend(info.skew_measurements)
-
-
-def _with_policy(row: Anomaly, policy: Policy) -> Anomaly:
-    severity = policy.severity(row.severity, row.kind, row.code, row.feature)
-    return dataclasses.replace(row, severity=severity)
 
 
 @dataclass(frozen=True)
