@@ -283,7 +283,8 @@ def _judge(
     ]
     if mine:
         weighed = [
-            _weighed(row, severity if is_high else Severity.INFO, measured, is_high) for row in mine
+            _weighed(row, severity if is_high else Severity.INFO, measured, threshold)
+            for row in mine
         ]
         return [row for row in rows if row not in mine] + weighed
     if not is_high:
@@ -291,10 +292,12 @@ def _judge(
     return [*rows, _ours(pair, kind, measure, measured, threshold, severity, is_score)]
 
 
-def _weighed(row: Anomaly, severity: Severity, measured: Distance, is_high: bool) -> Anomaly:
+def _weighed(row: Anomaly, severity: Severity, measured: Distance, threshold: float) -> Anomaly:
     note = f" Our {row.measure} is {measured.value:.4g}; chance alone gives {measured.noise:.2g}."
-    if not is_high:
-        note += " That is below the threshold: few extreme values stretch TFDV's equal-width bins."
+    if measured.value <= threshold:
+        note += f" That is not above the threshold {threshold:g}"
+        stretched = row.value is not None and row.value > threshold
+        note += ": few extreme values stretch TFDV's equal-width bins." if stretched else "."
     return dataclasses.replace(
         row, severity=severity, description=row.description.rstrip(". ") + "." + note
     )

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
 from beam_jobs.flags import nearest
@@ -86,12 +88,22 @@ class Policy:
 
     def severity(self, built_in: Severity, kind: Kind, code: str, feature: str) -> Severity:
         """The most particular severity that the policy gives: feature, code, kind, built-in."""
-        for name in (f"feature:{feature}", code, kind.value):
+        for name in (f"{_FEATURE}{feature}", code, kind.value):
             if name in self.severities:
                 return self.severities[name]
         return built_in
 
 
+OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.SKEW: ("L_INFTY_SKEW_HIGH", "JENSEN_SHANNON_SKEW_HIGH"),
+    Kind.DRIFT: ("L_INFTY_DRIFT_HIGH", "JENSEN_SHANNON_DRIFT_HIGH"),
+    Kind.PREDICTION: ("SCORE_SKEW_HIGH", "SCORE_DRIFT_HIGH"),
+    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH"),
+    Kind.QUALITY: ("QUARANTINED_SHARE_HIGH", "MISSING_SHARE_SKEW", "MISSING_SHARE_DRIFT"),
+}
+"""Codes of anomalies that TFDV does not have."""
+
+_FEATURE = "feature:"
 _TABLES = ("actions", "thresholds", "features", "severities")
 
 
@@ -154,6 +166,12 @@ def _thresholds(table: Mapping[str, Any], where: str) -> Thresholds:
 
 
 def _severities(table: Mapping[str, Any], where: str) -> dict[str, Severity]:
+    known = [kind.value for kind in Kind]
+    known += [code for codes in OWN_CODES.values() for code in codes]
+    known += anomalies_pb2.AnomalyInfo.Type.keys()
+    for name in table:
+        if name not in known and not name.startswith(_FEATURE):
+            raise UsageError(f"{where}: [severities] unknown key {name!r}{nearest(name, known)}")
     return {
         name: _member(Severity, value, f"{where}: [severities] {name}")
         for name, value in table.items()
