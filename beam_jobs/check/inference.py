@@ -3,6 +3,7 @@
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2, statistics_pb2
 
+from beam_jobs.check.distances import common_stats
 from beam_jobs.features import SERVING, TRAINING
 
 CATEGORICAL_THRESHOLD = 0.1
@@ -50,7 +51,11 @@ def infer_schema(
     ranges = {
         _name(s.path, s.name): s.num_stats for s in dataset.features if s.HasField("num_stats")
     }
+    lists = {_name(s.path, s.name) for s in dataset.features if _is_list(s)}
     for feature in schema.feature:
+        if feature.name in lists and not feature.WhichOneof("shape_type"):
+            # TFDV leaves the counts out where a list is empty, and with them that it is a list.
+            feature.value_count.min = 0
         if feature.name == label:
             feature.not_in_environment.append(SERVING)
         if feature.name == key:
@@ -72,6 +77,12 @@ def schema_text(schema: schema_pb2.Schema) -> str:
 
 def _name(path: path_pb2.Path, name: str) -> str:
     return path.step[0] if path.step else name
+
+
+def _is_list(stats: statistics_pb2.FeatureNameStatistics) -> bool:
+    common = common_stats(stats)
+    counts = (common.min_num_values, common.max_num_values)
+    return bool(common.num_non_missing) and counts != (1, 1)
 
 
 def _is_short(numbers: statistics_pb2.NumericStatistics | None) -> bool:
