@@ -208,6 +208,9 @@ def _run(argv: list[str]) -> int:
     if extra:
         ours = [*map(flags.flag_name, flags.flags_of(verb.config)), "--config"]
         flags.check_extra(extra, ours, verb.takes_beam_flags)
+        from beam_jobs.pipelines.options import check_beam_args
+
+        check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
     config = flags.resolve(verb.config, given.verb, values, flags.load_file(given.config), known)
     return verb.run(config, getattr(given, "argument", None), extra)

@@ -190,7 +190,7 @@ def parse_month(text: str, timezone: str, now: datetime.datetime | None = None) 
     if text == "previous":
         today = (now or datetime.datetime.now(datetime.UTC)).astimezone(zone).date()
         return month_before(today)
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) or text.startswith("0000"):
+    if not re.fullmatch(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])", text):
         raise UsageError(
             f"--month {text}: is not a month; expected YYYY-MM such as 2026-10, or 'previous'"
         )

@@ -224,7 +224,10 @@ def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, 
             raise UsageError(f"{flag} {pattern}: matches no file")
         files.update((file.uri, file) for file in found)
     for uri in files:
-        format_of(uri)
+        try:
+            format_of(uri)
+        except UsageError as error:
+            raise UsageError(f"{flag} {error}") from error
     return tuple(sorted(files.values()))
 
 

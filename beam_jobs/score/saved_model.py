@@ -56,7 +56,7 @@ REFERENCE = 100
 
 
 def parse_saved_model(data: bytes) -> Any:
-    """A SavedModel message: meta_graphs with meta_info_def.tags and signature_def.
+    """A SavedModel message: meta_graphs with meta_info_def.tags, graph_def's ops, signature_def.
 
     Raises:
         google.protobuf.message.DecodeError: the bytes are no message.
@@ -126,10 +126,13 @@ def _saved_model_class() -> Any:
     graph = _message(
         "MetaGraphDef",
         _child("meta_info_def", 1, "MetaGraphDef.MetaInfoDef"),
+        _child("graph_def", 2, "GraphDef"),
         _child("signature_def", 5, "MetaGraphDef.SignatureDefEntry", repeated=True),
     )
     graph.nested_type.append(_message("MetaInfoDef", _field("tags", 4, text, repeated=True)))
     graph.nested_type.append(_map_entry("SignatureDefEntry", "SignatureDef"))
+    node = _message("NodeDef", _field("op", 2, text))
+    nodes = _message("GraphDef", _child("node", 1, "NodeDef", repeated=True))
     saved = _message("SavedModel", _child("meta_graphs", 2, "MetaGraphDef", repeated=True))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(
@@ -137,7 +140,16 @@ def _saved_model_class() -> Any:
             name="beam_jobs/saved_model.proto",
             package=_PACKAGE,
             syntax="proto3",
-            message_type=[_message("Skipped"), shape, tensor, signature, graph, saved],
+            message_type=[
+                _message("Skipped"),
+                shape,
+                tensor,
+                signature,
+                node,
+                nodes,
+                graph,
+                saved,
+            ],
         )
     )
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.SavedModel"))

@@ -14,6 +14,9 @@ from beam_jobs.score.saved_model import dtype_name, parse_saved_model
 
 SERVE = "serve"
 
+_VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
+"""Ops that hold a variable of TensorFlow 2 and 1."""
+
 _NOT_DENSE = {
     "coo_sparse": "a SparseTensor",
     "composite_tensor": "a composite tensor (ragged, or of a type of its own)",
@@ -80,7 +83,8 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
     """Reads saved_model.pb.
 
     Raises:
-        UsageError: it is not a SavedModel, is not for serving, or has no such signature.
+        UsageError: it is not a SavedModel, is not for serving, has no such signature, or its
+            variables' files are missing.
     """
     file = Path(location.path) / SAVED_MODEL_FILE
     try:
@@ -94,6 +98,7 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
     )
     if not graphs:
         raise UsageError(f"--model {location.path}: has no graph with the tag {SERVE!r}")
+    _check_variables(location.path, graphs[0])
     # TensorFlow keeps its own signatures, such as __saved_model_init_op, beside the user's.
     every = graphs[0].signature_def.items()
     known = {key: value for key, value in every if not key.startswith("__")}
@@ -114,6 +119,16 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
     )
     kind = SignatureKind.EXAMPLES if takes_examples else SignatureKind.RAW
     return Signature(name, inputs, _tensors(definition.outputs), kind)
+
+
+def _check_variables(path: str, graph: Any) -> None:
+    """A copy of a model often lacks the subfolder; TensorFlow would notice at the first batch."""
+    if not any(node.op in _VARIABLES for node in graph.graph_def.node):
+        return
+    folder = Path(path) / "variables"
+    for pattern in ("variables.index", "variables.data-*"):
+        if not list(folder.glob(pattern)):
+            raise UsageError(f"--model {path}: has variables, but no variables/{pattern}; copy it")
 
 
 def _is_example(tensor: TensorInfo) -> bool:
