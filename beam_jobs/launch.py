@@ -42,13 +42,34 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
         else:
             terminal.print_pairs(describe(plan), plan.notes)
         return 0
-    summary = execute(plan, beam_args, force=config.force, planned_in=planned_in)
+    try:
+        summary = execute(plan, beam_args, force=config.force, planned_in=planned_in)
+    except RunError:
+        if config.json:
+            terminal.print_json(_failed(plan, time.monotonic() - started))
+        raise
     if config.json:
         result = {name: summary[name] for name in RESULT}
         terminal.print_json(result | {"anomalies": len(summary["anomalies"])})
     else:
         terminal.print_summary(summary)
     return exit_code(summary)
+
+
+def _failed(plan: Plan, seconds: float) -> dict[str, Any]:
+    """What `--json` prints of a run that failed; like its line in `runs`, it counts no rows."""
+    return {
+        "run_id": plan.run_id,
+        "job": plan.job.value,
+        "period": plan.period.isoformat(),
+        "status": RunStatus.FAILED.value,
+        "rows": {"read": 0, "scored": 0, "quarantined": 0},
+        "anomalies": 0,
+        "hold_reasons": [],
+        "report": None,
+        "run_folder": plan.run_folder,
+        "seconds": round(seconds, 3),
+    }
 
 
 def exit_code(summary: dict[str, Any]) -> int:
@@ -77,7 +98,9 @@ def execute(
     with folder.lock(terminal.print_note):
         # Asked under the lock: another process may just have finished this very run.
         standing = standing_of(open_warehouse(plan.warehouse), plan.run_id)
-        if standing is not None and standing.status is not RunStatus.FAILED and not force:
+        # Without a summary it was killed right behind publishing, or its folder was cleared away.
+        is_whole = storage.exists(folder.summary)
+        if standing and standing.status is not RunStatus.FAILED and is_whole and not force:
             return _reuse(plan, standing, folder)
         folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
         from beam_jobs.pipelines import monthly  # the imports' seconds are not the run's
