@@ -53,25 +53,29 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def monthly_flags(demo: Path, folder: Path, *argv: str, month: str = "2026-09") -> list[str]:
+    """A monthly run of the demo's data; `folder` holds runs and warehouse, `argv` wins."""
+    given = {word.split("=", 1)[0] for word in argv}
+    flags = {
+        "--month": month,
+        "--ads": f"{demo}/ads/{{month}}/*",
+        "--model": f"{demo}/models/ads",
+        "--schema": f"{demo}/baseline/schema.pbtxt",
+        "--baseline": f"{demo}/baseline/statistics.binpb",
+        "--runs": str(folder / "runs"),
+        "--warehouse": f"duckdb:{folder / 'ads.duckdb'}",
+        "--key": "ad_id",
+        "--label": "clicked",
+    }
+    return [*(f"{name}={value}" for name, value in flags.items() if name not in given), *argv]
+
+
 @pytest.fixture
 def monthly(demo: Path, tmp_path: Path) -> Run:
     """`beam-jobs monthly` on the demo's data, with a warehouse and runs of the test's own."""
 
     def run(*argv: str, month: str = "2026-09") -> Result:
-        given = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
-        flags = {
-            "--month": month,
-            "--ads": f"{demo}/ads/{{month}}/*",
-            "--model": f"{demo}/models/ads",
-            "--schema": f"{demo}/baseline/schema.pbtxt",
-            "--baseline": f"{demo}/baseline/statistics.binpb",
-            "--runs": str(tmp_path / "runs"),
-            "--warehouse": f"duckdb:{tmp_path / 'ads.duckdb'}",
-            "--key": "ad_id",
-            "--label": "clicked",
-        }
-        used = [f"{name}={value}" for name, value in flags.items() if name not in given]
-        return run_command("monthly", *used, *argv)
+        return run_command("monthly", *monthly_flags(demo, tmp_path, *argv, month=month))
 
     return run
 
