@@ -46,8 +46,8 @@ def before(demo: Path, server: FaultServer, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("before")
     (folder / OLD).write_text(POLICY.format(prediction=0.5))
     (folder / NEW).write_text(POLICY.format(prediction=0.6))
-    done = server.run("monthly", *monthly_flags(demo, folder, f"--policy={folder}/{OLD}",
-                                                month=MONTH))  # fmt: skip
+    given = monthly_flags(demo, folder, f"--policy={folder}/{OLD}", month=MONTH)
+    done = server.run("monthly", *given)
     assert done.code == 0, done.err
     return folder
 
@@ -104,9 +104,8 @@ def test_killed_at_any_step_the_month_is_whole_and_the_command_finishes_it(
 
     old = current(tmp_path)
     process = server.start(*flags(NEW))
-    done = server.wait(process)
-    assert done.code == 0, done.err
-    new, steps = whole(done.json), server.steps(process)
+    new = whole(server.wait(process).json)
+    steps = server.steps(process)
     published = len(steps) - 1 - steps[::-1].index("sql COMMIT")
     moments = random.Random(7)
     for step in (
@@ -118,10 +117,11 @@ def test_killed_at_any_step_the_month_is_whole_and_the_command_finishes_it(
         reset()
         killed = server.run(*flags(NEW), die_after=step)
         assert killed.code == -9, steps[step]
-        assert current(tmp_path) == (new if step >= published else old), steps[step]
+        found = current(tmp_path)
         done = server.run(*flags(NEW))
         assert (done.code, done.json["status"]) == (0, "PUBLISHED"), done.err
-        assert whole(done.json) == current(tmp_path) == new
+        assert current(tmp_path) == whole(done.json) == new != old
+        assert found == (new if step >= published else old), steps[step]
         assert_each_row_once(tmp_path, done.json)
 
 
@@ -156,27 +156,27 @@ def test_a_reader_sees_whole_months_while_two_runs_publish_them(
     assert_each_row_once(tmp_path, last)
 
 
-@pytest.mark.parametrize(
-    ("file_bytes", "place"),
-    [(500, "plan.json"), (20_000, "scores/part-"), (200_000, "ads.duckdb")],
-)
 def test_a_full_disk_is_one_clear_line_and_publishes_nothing(
-    server: FaultServer, flags: Flags, tmp_path: Path, file_bytes: int, place: str
+    server: FaultServer, flags: Flags, tmp_path: Path
 ) -> None:
     """Files that cannot grow stand for the disk: the same error as far as the program can see."""
     old = current(tmp_path)
-    full = server.run(*flags(NEW), file_bytes=file_bytes)
-    assert full.code == 1
-    assert full.json["status"] == "FAILED"
-    assert "Traceback" not in full.err
-    error = full.err.strip().splitlines()[-1]
-    assert error.startswith("beam-jobs: error: ")
-    assert place in error
-    assert "nothing was published" in error or "the warehouse is as it was" in error
-    assert current(tmp_path) == old
+    for file_bytes, place, promise in (
+        (500, "plan.json", "nothing was published"),
+        (20_000, "scores/part-", "nothing was published"),
+        (200_000, "ads.duckdb", "the warehouse is as it was"),
+    ):
+        full = server.run(*flags(NEW), file_bytes=file_bytes)
+        assert (full.code, full.json["status"]) == (1, "FAILED")
+        assert "Traceback" not in full.err
+        error = full.err.splitlines()[-1]
+        assert error.startswith("beam-jobs: error: ")
+        assert place in error
+        assert promise in error
+        assert current(tmp_path) == old
     done = server.run(*flags(NEW))
-    assert done.code == 0, done.err
-    assert current(tmp_path) == whole(done.json)
+    assert (done.code, done.json["status"]) == (0, "PUBLISHED"), done.err
+    assert current(tmp_path) == whole(done.json) != old
     assert_each_row_once(tmp_path, done.json)
 
 

@@ -1,12 +1,7 @@
 """The monthly job as a user runs it: real files, real TensorFlow, real DuckDB."""
 
-import gzip
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from conftest import ROWS, Run, run_command
+from conftest import Run
 
 from beam_jobs.demo.defects import DEFECTS
 
@@ -100,74 +95,6 @@ def test_drift_is_measured_against_the_month_before(monthly: Run, ask: Ask) -> N
     drift = ask("SELECT drift FROM feature_statistics WHERE feature = 'bid' ORDER BY period")
     assert drift[0]["drift"] is None
     assert 0 <= drift[1]["drift"] < 0.03
-
-
-def test_a_held_month_is_approved_and_rolled_back(monthly: Run, ask: Ask, tmp_path: Path) -> None:
-    warehouse = f"--warehouse=duckdb:{tmp_path / 'ads.duckdb'}"
-    policy = tmp_path / "policy.toml"
-    policy.write_text('[severities]\nSKEW = "WARN"\nDRIFT = "WARN"\nPREDICTION = "WARN"\n')
-    free = monthly("--json", f"--policy={policy}", month="2026-10").json
-    assert free["status"] == "PUBLISHED"
-    held = monthly("--json", month="2026-10")
-    assert (held.code, held.json["status"]) == (3, "HELD")
-    assert held.json["hold_reasons"]
-    assert monthly("--json", month="2026-10").code == 3
-    current = "SELECT DISTINCT run_id FROM current_scores"
-    assert ask(current) == [{"run_id": free["run_id"]}]
-    assert ask(f"SELECT count(*) AS n FROM anomalies WHERE run_id = '{held.json['run_id']}'")[0][
-        "n"
-    ]
-    assert run_command("approve", held.json["run_id"], warehouse).code == 0
-    assert ask(current) == [{"run_id": held.json["run_id"]}]
-    assert run_command("rollback", "--month=2026-10", warehouse).code == 0
-    assert ask(current) == [{"run_id": free["run_id"]}]
-
-
-def test_every_bundle_replayed_changes_nothing(monthly: Run) -> None:
-    result = monthly("--json", "--direct_runner_bundle_repeat=2", month="2026-10")
-    assert result.code == 3, result.err
-    assert result.json["rows"]["read"] == ROWS
-    scores, quarantine = parts(result.json, "scores"), parts(result.json, "quarantine")
-    assert len(scores) + len(quarantine) == ROWS
-
-
-def test_a_killed_run_leaves_nothing_and_runs_again(
-    demo: Path, tmp_path: Path, monthly: Run, ask: Ask
-) -> None:
-    command = [
-        sys.executable, "-m", "beam_jobs", "monthly", "--month=2026-09",
-        f"--ads={demo}/ads/{{month}}/*", f"--model={demo}/models/ads",
-        f"--schema={demo}/baseline/schema.pbtxt", f"--baseline={demo}/baseline/statistics.binpb",
-        f"--runs={tmp_path}/runs", f"--warehouse=duckdb:{tmp_path}/ads.duckdb",
-        "--key=ad_id", "--label=clicked",
-    ]  # fmt: skip
-    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/monthly/2026-09/*/scores/*")):
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    done = monthly("--json")
-    assert done.code == 0, done.err
-    assert ask("SELECT count(*) AS n FROM scores")[0]["n"] == done.json["rows"]["scored"]
-    assert not list(tmp_path.glob("runs/**/*.tmp"))
-
-
-def test_a_file_that_ends_too_soon_stops_the_run(demo: Path, tmp_path: Path, monthly: Run) -> None:
-    header, *body = (demo / "ads/2026-09/ads-1.csv").read_bytes().splitlines(True)
-    # Long enough that planning, which looks at the file's head, cannot know yet.
-    whole = gzip.compress(header + b"".join(body) * 200)
-    bad = tmp_path / "cut.csv.gz"
-    bad.write_bytes(whole[: len(whole) // 2])
-    done = monthly(f"--ads={bad}")
-    assert done.code == 1
-    assert str(bad) in done.err
-    assert "truncated" in done.err
-    assert "Traceback" not in done.err
-    runs = run_command("runs", "--json", f"--warehouse=duckdb:{tmp_path}/ads.duckdb")
-    assert [run["status"] for run in json.loads(runs.out)] == ["FAILED"]
 
 
 @pytest.mark.parametrize(
