@@ -70,6 +70,8 @@ def test_json_says_what_came_of_the_run(demo: Path, monthly: Run, ask: Ask, tmp_
     line = f"SELECT hold_reasons FROM runs WHERE run_id = '{held['run_id']}'"
     assert ask(line) == [{"hold_reasons": held["hold_reasons"]}]
     assert held["hold_reasons"]
+    again = monthly("--json", month="2026-10")
+    assert (again.code, again.json["hold_reasons"]) == (3, held["hold_reasons"])
 
     cut = tmp_path / "cut.csv.gz"
     header, *body = (demo / "ads/2026-09/ads-1.csv").read_bytes().splitlines(True)
