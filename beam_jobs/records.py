@@ -94,6 +94,19 @@ class Findings:
     details: Sequence[str]
 
 
+Finding = tuple[Reason, int, str]
+"""(reason, row, detail): one finding, where rows are looked at one by one."""
+
+
+def gathered(found: Sequence[Finding]) -> list[Findings]:
+    """Single findings as `Findings`, one a reason."""
+    return [
+        Findings(reason, np.array([row for row, _ in rows], np.int64), [text for _, text in rows])
+        for reason in Reason
+        if (rows := [(row, text) for kind, row, text in found if kind is reason])
+    ]
+
+
 def with_findings(batch: pa.RecordBatch, found: Sequence[Findings]) -> pa.RecordBatch:
     """The batch with further findings added to its FINDINGS column (created where absent)."""
     found = [f for f in found if len(f.rows)]

@@ -7,7 +7,7 @@ finds; any doubt sends the block through orjson, record by record.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 import pyarrow.types as pt
 
+from beam_jobs import records
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read.columns import shown
 from beam_jobs.read.lines import Block
-from beam_jobs.records import Findings, Reason
+from beam_jobs.records import Finding, Findings, Reason
 
 _NUMBER_WORDS = (b"NaN", b"Infinity", b"Inf")
 
@@ -48,16 +49,27 @@ def read_block(
     block: Block, features: Sequence[Feature], key: str | None, *, key_only: bool
 ) -> Columns:
     """The columns of a block; rows that cannot be read are null and have findings."""
-    table = None if block.broken else _parse_at_once(block, features, key)
+    table = None if block.broken else parse_at_once(block, features, key)
     if table is None:
         return _parse_one_by_one(block, features, key, key_only)
     keys = table[key].cast(pa.string()) if key is not None and key in table else None
     return ({} if key_only else table), keys, []
 
 
-def _parse_at_once(
-    block: Block, features: Sequence[Feature], key: str | None
+def parse_at_once(
+    block: Block,
+    features: Sequence[Feature],
+    key: str | None,
+    allowed: Collection[str] | None = None,
 ) -> dict[str, pa.Array] | None:
+    """{column: typed values} of a block without broken records, None where there is any doubt.
+
+    Args:
+        block: its records fill `data` from the first start to the last end.
+        features: the schema's.
+        key: a name whose values must be as they were written.
+        allowed: names that may stand beside the features (a doubt otherwise); None for any.
+    """
     if not len(block):
         return {}
     start, end = int(block.starts[0]), int(block.ends[-1])
@@ -80,11 +92,13 @@ def _parse_at_once(
         return None
     if table.num_rows != len(block):
         return None
+    if allowed is not None and not set(table.column_names) <= {*schema.names, *allowed}:
+        return None
     dates = [field.name for field in table.schema if pt.is_timestamp(field.type)]
     if dates:
         # Texts that look like dates: read as the texts they are.
         texts = [Feature(name, FeatureType.BYTES) for name in dates]
-        return _parse_at_once(block, [*features, *texts], key)
+        return parse_at_once(block, [*features, *texts], key, allowed)
     columns: dict[str, pa.Array] = {}
     for field in table.schema:
         # A number has several spellings; only text and integers give a key as it was written.
@@ -158,9 +172,22 @@ def _unknown(column: pa.Array) -> pa.Array | None:
 def _parse_one_by_one(
     block: Block, features: Sequence[Feature], key: str | None, key_only: bool
 ) -> Columns:
-    found: dict[Reason, list[tuple[int, str]]] = {reason: [] for reason in Reason}
-    for row, why in block.broken.items():
-        found[Reason.MALFORMED_RECORD].append((row, why))
+    objects, found = parse_objects(block)
+    columns: dict[str, pa.Array] = {}
+    if not key_only:
+        columns, more = columns_of(objects, features)
+        unknown, halves = _unknown_of(objects, {feature.name for feature in features})
+        columns |= unknown
+        found += more + [(Reason.INVALID_ENCODING, row, why) for row, why in halves]
+    keys = None
+    if key is not None:
+        keys = pa.array([_key_text(value.get(key)) for value in objects], pa.string())
+    return columns, keys, records.gathered(found)
+
+
+def parse_objects(block: Block) -> tuple[list[Mapping[str, Any]], list[Finding]]:
+    """The objects of a block's records, {} for those that cannot be read, and why they cannot."""
+    found = [(Reason.MALFORMED_RECORD, row, why) for row, why in block.broken.items()]
     objects: list[Mapping[str, Any]] = []
     for row in range(len(block)):
         record = block.data[block.starts[row] : block.ends[row]]
@@ -170,33 +197,29 @@ def _parse_one_by_one(
                 value = parse_object(record)
             except UnicodeDecodeError as error:
                 why = f"byte {record[error.start]:#04x} is not UTF-8"
-                found[Reason.INVALID_ENCODING].append((row, why))
-                found[Reason.MALFORMED_RECORD].append((row, "the record is not JSON text"))
+                found.append((Reason.INVALID_ENCODING, row, why))
+                found.append((Reason.MALFORMED_RECORD, row, "the record is not JSON text"))
             except ValueError as error:
-                found[Reason.MALFORMED_RECORD].append((row, f"the record is {error}"))
+                found.append((Reason.MALFORMED_RECORD, row, f"the record is {error}"))
         objects.append(value)
+    return objects, found
+
+
+def columns_of(
+    objects: Sequence[Mapping[str, Any]], features: Sequence[Feature]
+) -> tuple[dict[str, pa.Array], list[Finding]]:
+    """({feature: typed values}, why some are null)."""
     columns: dict[str, pa.Array] = {}
-    for feature in () if key_only else features:
+    found: list[Finding] = []
+    for feature in features:
         values = []
         for row, value in enumerate(objects):
             good, reason, detail = convert(value.get(feature.name), feature)
             values.append(good)
             if reason is not None:
-                found[reason].append((row, f"{feature.name}: {detail}"))
+                found.append((reason, row, f"{feature.name}: {detail}"))
         columns[feature.name] = pa.array(values, feature.arrow)
-    if not key_only:
-        more, halves = _unknown_of(objects, {feature.name for feature in features})
-        columns |= more
-        found[Reason.INVALID_ENCODING] += halves
-    keys = None
-    if key is not None:
-        keys = pa.array([_key_text(value.get(key)) for value in objects], pa.string())
-    findings = [
-        Findings(reason, np.array([row for row, _ in rows], np.int64), [d for _, d in rows])
-        for reason, rows in found.items()
-        if rows
-    ]
-    return columns, keys, findings
+    return columns, found
 
 
 def parse_object(record: bytes) -> dict[str, Any]:
@@ -307,7 +330,7 @@ def _convert_one(value: Any, kind: FeatureType) -> tuple[Any, Reason | None, str
         return str(value).lower(), None, ""
     if not isinstance(value, str):
         return None, Reason.INVALID_TYPE, f"{shown(value)} is not text"
-    if not _is_unicode(value):
+    if not is_unicode(value):
         return None, Reason.INVALID_ENCODING, f"{shown(value)} has half a surrogate pair"
     return value, None, ""
 
@@ -319,7 +342,7 @@ def _double(value: int | float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether it has no half of a surrogate pair, which UTF-8 cannot hold."""
     try:
         text.encode()
@@ -330,7 +353,7 @@ def _is_unicode(text: str) -> bool:
 
 def _key_text(value: Any) -> str | None:
     if isinstance(value, str):
-        return value if _is_unicode(value) else None
+        return value if is_unicode(value) else None
     return None if value is None else json.dumps(value)
 
 
@@ -342,13 +365,13 @@ def _unknown_of(
     columns: dict[str, pa.Array] = {}
     halves: list[tuple[int, str]] = []
     for name in names:
-        if not _is_unicode(name):
+        if not is_unicode(name):
             why = f"the name {shown(name)} has half a surrogate pair"
             halves += [(row, why) for row, value in enumerate(objects) if name in value]
             continue
         values = [value.get(name) for value in objects]
         for row, value in enumerate(values):
-            if isinstance(value, str) and not _is_unicode(value):
+            if isinstance(value, str) and not is_unicode(value):
                 halves.append((row, f"{name}: {shown(value)} has half a surrogate pair"))
                 values[row] = None
         column = _inferred(values)

@@ -144,7 +144,7 @@ def needs_scan(spans: Sequence[Span]) -> bool:
 
 def scan_span(span: Span) -> SpanScan:
     """Counts the records of a candidate span from where its first one seems to start."""
-    with _opened(span.file) as stream:
+    with opened(span.file) as stream:
         start = _guess(stream, span) if span.number else _head(stream, span.file)[1]
         return _scan(stream, span, start)
 
@@ -159,7 +159,7 @@ def resolve_spans(scans: Sequence[SpanScan]) -> list[Span]:
         if expected is not None and scan.first != expected:
             if expected >= scan.span.end:
                 continue
-            with _opened(scan.span.file) as stream:
+            with opened(scan.span.file) as stream:
                 right = _scan(stream, scan.span, expected)
         else:
             right = scan
@@ -185,7 +185,7 @@ def read_span(
         yield from parquet.read(span, spec, rows_per_batch)
     else:
         row = span.first_row
-        with _opened(span.file) as stream:
+        with opened(span.file) as stream:
             header, data_start = _head(stream, span.file)
             start = max(span.start, data_start)
             for block in _splitter(stream, span, start, rows_per_batch).blocks():
@@ -214,7 +214,7 @@ def peek_columns(file: storage.FileInfo) -> list[str]:
     kind = format_of(file.uri)
     if kind is Format.PARQUET:
         return parquet.column_names(file)
-    with _opened(file) as stream:
+    with opened(file) as stream:
         header, start = _head(stream, file)
         if kind.is_csv:
             return header
@@ -291,7 +291,7 @@ def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
 
 
 @contextlib.contextmanager
-def _opened(file: storage.FileInfo) -> Iterator[BinaryIO]:
+def opened(file: storage.FileInfo) -> Iterator[BinaryIO]:
     """The file's bytes, decompressed; what stops reading is an InputError that names the file."""
     try:
         with storage.open_pinned(file) as raw:

@@ -101,7 +101,7 @@ def as_rows(columns: jsonl.Columns, key: str | None) -> Any:
 def check_same(lines: list[bytes], key: str | None) -> bool:
     """Whether the fast path took the block; both paths then agree."""
     block = block_of(lines)
-    if jsonl._parse_at_once(block, FEATURES, key) is None:
+    if jsonl.parse_at_once(block, FEATURES, key) is None:
         return False
     fast = jsonl.read_block(block, FEATURES, key, key_only=False)
     slow = jsonl._parse_one_by_one(block, FEATURES, key, key_only=False)
@@ -169,7 +169,7 @@ def test_what_is_read_is_what_python_reads() -> None:
         )
     ]
     lines = [json.dumps(row).encode() for row in rows]
-    for parse in (jsonl._parse_at_once, lambda *a: jsonl._parse_one_by_one(*a, key_only=False)[0]):
+    for parse in (jsonl.parse_at_once, lambda *a: jsonl._parse_one_by_one(*a, key_only=False)[0]):
         table = parse(block_of(lines), FEATURES, "id")
         assert table is not None
         for name in rows[0]:
