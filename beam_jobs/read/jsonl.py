@@ -7,6 +7,7 @@ finds; any doubt sends the block through orjson, record by record.
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read.columns import shown
 from beam_jobs.read.lines import Block
 from beam_jobs.records import Finding, Findings, Reason
+
+_NAMES = re.compile(rb'"[ \t\n\r]*:')
 
 _NUMBER_WORDS = (b"NaN", b"Infinity", b"Inf")
 
@@ -138,7 +141,7 @@ def _few_lists(data: bytes, block: Block) -> bool:
     """Whether no record has enough opening brackets to be nested too deeply."""
     if data.count(b"[") < _MAX_DEPTH:
         return True
-    brackets = np.flatnonzero(np.frombuffer(block.data, np.uint8) == ord("["))
+    brackets = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("[")) + int(block.starts[0])
     in_record = np.searchsorted(brackets, block.ends) - np.searchsorted(brackets, block.starts)
     return bool((in_record < _MAX_DEPTH).all())
 
@@ -187,22 +190,32 @@ def _parse_one_by_one(
 
 def parse_objects(block: Block) -> tuple[list[Mapping[str, Any]], list[Finding]]:
     """The objects of a block's records, {} for those that cannot be read, and why they cannot."""
-    found = [(Reason.MALFORMED_RECORD, row, why) for row, why in block.broken.items()]
     objects: list[Mapping[str, Any]] = []
+    found: list[Finding] = []
     for row in range(len(block)):
         record = block.data[block.starts[row] : block.ends[row]]
-        value: Mapping[str, Any] = {}
-        if row not in block.broken:
-            try:
-                value = parse_object(record)
-            except UnicodeDecodeError as error:
-                why = f"byte {record[error.start]:#04x} is not UTF-8"
-                found.append((Reason.INVALID_ENCODING, row, why))
-                found.append((Reason.MALFORMED_RECORD, row, "the record is not JSON text"))
-            except ValueError as error:
-                found.append((Reason.MALFORMED_RECORD, row, f"the record is {error}"))
+        value, problems = parse_record(record, row, block.broken.get(row))
         objects.append(value)
+        found += problems
     return objects, found
+
+
+def parse_record(
+    record: bytes, row: int, broken: str | None = None
+) -> tuple[Mapping[str, Any], list[Finding]]:
+    """(the object of a record, or {} and why it cannot be read)."""
+    if broken is not None:
+        return {}, [(Reason.MALFORMED_RECORD, row, broken)]
+    try:
+        return parse_object(record), []
+    except UnicodeDecodeError as error:
+        why = f"byte {record[error.start]:#04x} is not UTF-8"
+        return {}, [
+            (Reason.INVALID_ENCODING, row, why),
+            (Reason.MALFORMED_RECORD, row, "the record is not JSON text"),
+        ]
+    except ValueError as error:
+        return {}, [(Reason.MALFORMED_RECORD, row, f"the record is {error}")]
 
 
 def columns_of(
@@ -249,8 +262,9 @@ def parse_object(record: bytes) -> dict[str, Any]:
 def _loads(record: bytes, text: str) -> Any:
     try:
         value = orjson.loads(record)
-        # More colons than names: one inside a text or a nested object, or a name twice.
-        if isinstance(value, dict) and record.count(b":") == len(value):
+        # More than there are names: a text that begins with a colon or holds a quote before one,
+        # or a name twice.
+        if isinstance(value, dict) and len(_NAMES.findall(record)) == _count_names(value):
             return value
     except orjson.JSONDecodeError:
         pass  # either not JSON, or only a number beyond orjson: the slow parser knows
@@ -260,6 +274,18 @@ def _loads(record: bytes, text: str) -> Any:
         parse_constant=_no_constant,
         parse_int=_integer,
     )
+
+
+def _count_names(value: dict[str, Any]) -> int:
+    """Names of all objects in it, counted without recursion."""
+    names, waiting = 0, [value]
+    while waiting:
+        container: Any = waiting.pop()
+        if isinstance(container, dict):
+            names += len(container)
+            container = container.values()
+        waiting += [item for item in container if isinstance(item, dict | list)]
+    return names
 
 
 def _integer(digits: str) -> int | float:

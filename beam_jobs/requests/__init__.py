@@ -1,0 +1,1 @@
+"""The queue of requests: request files -> batches, scored batches -> answer files."""

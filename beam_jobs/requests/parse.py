@@ -1,0 +1,279 @@
+"""Blocks of request lines -> columns, one row a request.
+
+Lines that are plain flat objects go through Arrow as they are. All others are understood one by
+one and written anew as plain flat objects, so that there is one way from text to columns.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from beam_jobs import records
+from beam_jobs.features import Feature
+from beam_jobs.flags import nearest
+from beam_jobs.read import jsonl
+from beam_jobs.read.batches import raw_records
+from beam_jobs.read.columns import all_null, empty_to_null, shown
+from beam_jobs.read.lines import Block
+from beam_jobs.records import RAW_LIMIT_BYTES, Finding, Findings, Reason
+from beam_jobs.requests.shapes import ID, envelopes_of, ids_in, requests_of
+
+_ONE_BY_ONE = 128
+"""Rows for which looking at each costs about as much as parsing them in halves again."""
+
+_MAYBE_INFINITE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
+
+
+@dataclass(frozen=True)
+class RequestSpec:
+    """What to make of request lines.
+
+    Attributes:
+        features: the schema's.
+        ignored: names that requests may have beside them; their values are not looked at.
+        signature: of the model, which requests may name; None where any name will do.
+    """
+
+    features: tuple[Feature, ...]
+    ignored: frozenset[str] = frozenset()
+    signature: str | None = None
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The requests of a block.
+
+    Attributes:
+        columns: {feature: typed values}, every feature of the schema.
+        keys: string[n] ids; null where none was found.
+        raw: binary[n] each request as it was; as it was understood where it shared a line.
+        lines: int64[n] the line of each request, ascending.
+        found: why values are null and requests cannot be scored.
+    """
+
+    columns: dict[str, pa.Array]
+    keys: pa.Array
+    raw: pa.Array
+    lines: np.ndarray
+    found: list[Findings]
+
+
+def parse(block: Block, spec: RequestSpec) -> Parsed:
+    """The requests of a block, at least one a line, in order."""
+    unusual = _unusual_lines(block, spec.features)
+    if not unusual.any():
+        columns, keys, found = _columns(block, spec)
+        return Parsed(columns, keys, raw_records(block), np.arange(len(block)), found)
+    rewritten = _Rewritten()
+    for line, (start, end) in enumerate(zip(block.starts, block.ends, strict=True)):
+        record = block.data[start:end]
+        if unusual[line]:
+            _rewrite(record, line, block.broken.get(line), spec, rewritten)
+        else:
+            rewritten.add(line, record, record)
+    columns, keys, found = _columns(_block_of(rewritten.texts), spec)
+    if rewritten.unread:
+        texts = keys.to_pylist()
+        for row, key in rewritten.unread.items():
+            texts[row] = key
+        keys = pa.array(texts, pa.string())
+        found = [_without(f, rewritten.unread) for f in found]
+    raw = pa.array(rewritten.raw, pa.binary())
+    found += records.gathered(rewritten.found)
+    return Parsed(columns, keys, raw, np.array(rewritten.lines, np.int64), found)
+
+
+def _unusual_lines(block: Block, features: Sequence[Feature]) -> np.ndarray:
+    """bool[lines]: those that may be anything but one flat object of members."""
+    buffer = np.frombuffer(block.data, np.uint8)
+    unusual = np.zeros(len(block), bool)
+    if not len(block):
+        return unusual
+    unusual[list(block.broken)] = True
+    unusual |= (buffer[block.starts] != ord("{")) | (buffer[block.ends - 1] != ord("}"))
+    first, end = int(block.starts[0]), int(block.ends[-1])
+    for brace in (b"{", b"}"):
+        if unusual.any() or block.data.count(brace, first, end) != len(block):
+            places = np.flatnonzero(buffer == brace[0])
+            count = np.searchsorted(places, block.ends) - np.searchsorted(places, block.starts)
+            unusual |= count != 1
+    names = [name.encode() for name in envelopes_of(features)]
+    if any(block.data.find(b'"' + name + b'"', first, end) >= 0 for name in names):
+        pattern = re.compile(b'"(' + b"|".join(names) + b')"')
+        places = np.array([m.start() for m in pattern.finditer(block.data, first, end)], np.int64)
+        unusual[np.searchsorted(block.ends, places, side="right")] = True
+    return unusual
+
+
+@dataclass
+class _Rewritten:
+    """Requests as plain flat objects.
+
+    Attributes:
+        texts: the objects; {} where there is none.
+        raw: for quarantine.
+        lines: where each one stands.
+        unread: {request: its id or None} of those that could not be understood.
+        found: what is wrong with them.
+    """
+
+    texts: list[bytes] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    unread: dict[int, str | None] = field(default_factory=dict)
+    found: list[Finding] = field(default_factory=list)
+
+    def add(self, line: int, text: bytes, raw: bytes) -> int:
+        self.texts.append(text)
+        self.raw.append(raw)
+        self.lines.append(line)
+        return len(self.texts) - 1
+
+
+def _rewrite(
+    record: bytes, line: int, broken: str | None, spec: RequestSpec, into: _Rewritten
+) -> None:
+    value, found = jsonl.parse_record(record, line, broken)
+    if found:
+        start = record[:RAW_LIMIT_BYTES]
+        for key in [_text_of(text) for text in ids_in(start)] or [None]:
+            row = into.add(line, b"{}", start)
+            into.unread[row] = key
+            into.found += [(reason, row, why) for reason, _, why in found]
+        return
+    requests = requests_of(value, spec.features, spec.signature)
+    may_be_infinite = _MAYBE_INFINITE.search(record) is not None
+    for request in requests:
+        text = _written(request.members, may_be_infinite)
+        row = into.add(line, text, record if len(requests) == 1 else text)
+        into.found += [(reason, row, why) for reason, why in request.problems]
+        if request.problems and not request.members:
+            into.unread[row] = None
+
+
+def _written(members: Any, may_be_infinite: bool) -> bytes:
+    """A JSON object with the same values and no more braces than it must have."""
+    if may_be_infinite:
+        text = json.dumps(_with_huge_integers(members)).encode()
+    else:
+        try:
+            text = orjson.dumps(members)
+        except TypeError:  # halves of surrogate pairs, numbers or nesting beyond orjson
+            text = json.dumps(members).encode()
+    if text.count(b"{") == text.count(b"}") == 1 or any(map(_holds_object, members.values())):
+        return text
+    # All but the outermost stand in texts.
+    return b"{" + text[1:-1].replace(b"{", b"\\u007b").replace(b"}", b"\\u007d") + b"}"
+
+
+def _holds_object(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(isinstance(item, dict | list) for item in value)
+    return isinstance(value, dict)
+
+
+def _with_huge_integers(value: Any) -> Any:
+    """Infinite numbers, which JSON cannot write, as integers that no double holds."""
+    if isinstance(value, dict):
+        return {name: _with_huge_integers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_huge_integers(item) for item in value]
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return 10**400 if value > 0 else -(10**400)
+    return value
+
+
+def _text_of(encoded: bytes) -> str | None:
+    """The id of a JSON text or integer, None where it is neither."""
+    try:
+        value = json.loads(encoded)
+    except ValueError:  # UnicodeDecodeError is one
+        return None
+    return _id_of(value)[0]
+
+
+def _block_of(texts: Sequence[bytes]) -> Block:
+    sizes = np.array([len(text) for text in texts], np.int64)
+    stops = np.cumsum(sizes + 1)
+    starts = stops - sizes - 1
+    return Block(b"\n".join(texts), starts, stops - 1, {}, np.zeros(0, np.int64), 0)
+
+
+def _without(found: Findings, rows: Collection[int]) -> Findings:
+    kept = [place for place, row in enumerate(found.rows.tolist()) if row not in rows]
+    return Findings(found.reason, found.rows[kept], [found.details[place] for place in kept])
+
+
+_Columns = tuple[dict[str, pa.Array], pa.Array, list[Findings]]
+
+
+def _columns(block: Block, spec: RequestSpec) -> _Columns:
+    """(features, ids, findings); a block that Arrow refuses is halved, to find what it refused."""
+    allowed = {ID, *spec.ignored}
+    typed = jsonl.parse_at_once(block, spec.features, ID, allowed)
+    if typed is not None:
+        rows = len(block)
+        columns = {f.name: typed.get(f.name, all_null(f, rows)) for f in spec.features}
+        keys = typed[ID].cast(pa.string()) if ID in typed else pa.nulls(rows, pa.string())
+        keys = empty_to_null(keys)
+        missing = np.flatnonzero(np.asarray(keys.is_null()))
+        return columns, keys, [Findings(Reason.MISSING_KEY, missing, [_MISSING] * len(missing))]
+    if len(block) <= _ONE_BY_ONE:
+        return _one_by_one(block, spec, allowed)
+    middle = len(block) // 2
+    left, left_keys, found = _columns(block.slice(0, middle), spec)
+    right, right_keys, more = _columns(block.slice(middle, len(block)), spec)
+    columns = {name: pa.concat_arrays([column, right[name]]) for name, column in left.items()}
+    found += [Findings(f.reason, f.rows + middle, f.details) for f in more]
+    return columns, pa.concat_arrays([left_keys, right_keys]), found
+
+
+_MISSING = f"{ID}: the request has no id"
+
+
+def _one_by_one(block: Block, spec: RequestSpec, allowed: set[str]) -> _Columns:
+    objects, found = jsonl.parse_objects(block)
+    known = {feature.name for feature in spec.features}
+    columns, more = jsonl.columns_of(objects, spec.features)
+    found += more
+    unread = {row for reason, row, _ in found if reason is Reason.MALFORMED_RECORD}
+    keys = []
+    for row, value in enumerate(objects):
+        key, problem = _id_of(value.get(ID))
+        if row in unread:
+            start = block.data[block.starts[row] : block.ends[row]][:RAW_LIMIT_BYTES]
+            key = next((_text_of(text) for text in ids_in(start)), None)
+        elif problem is not None:
+            found.append((problem[0], row, problem[1]))
+        keys.append(key)
+        for name, member in value.items():
+            if member is not None and name not in known and name not in allowed:
+                found.append((Reason.MALFORMED_RECORD, row, _unknown(name, spec.features)))
+    return columns, pa.array(keys, pa.string()), records.gathered(found)
+
+
+def _id_of(value: Any) -> tuple[str | None, tuple[Reason, str] | None]:
+    """(the id as text, what is wrong with it)."""
+    if value is None or value == "":
+        return None, (Reason.MISSING_KEY, _MISSING)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value), None
+    if not isinstance(value, str):
+        return None, (Reason.INVALID_TYPE, f"{ID}: {shown(value)} is neither text nor an INT")
+    if not jsonl.is_unicode(value):
+        why = f"{ID}: {shown(value)} has half a surrogate pair"
+        return None, (Reason.INVALID_ENCODING, why)
+    return value, None
+
+
+@functools.lru_cache(maxsize=1024)
+def _unknown(name: str, features: tuple[Feature, ...]) -> str:
+    hint = nearest(name, [feature.name for feature in features])
+    return f"the schema has no feature {shown(name)}{hint}"

@@ -1,0 +1,140 @@
+"""Request files -> batches; small files are read together."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from beam_jobs import records, storage
+from beam_jobs.read.batches import assemble
+from beam_jobs.read.lines import BLOCK_BYTES, Block, Splitter, split
+from beam_jobs.read.spans import opened
+from beam_jobs.records import ROWS_PER_BATCH
+from beam_jobs.requests.parse import RequestSpec, parse
+
+GROUP_BYTES = 32 << 20
+GROUP_FILES = 1_000
+"""A group is one worker's: large enough to fill batches, small enough that all workers get some."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def group_files(
+    files: Sequence[storage.FileInfo],
+    *,
+    max_bytes: int = GROUP_BYTES,
+    max_files: int = GROUP_FILES,
+) -> list[tuple[storage.FileInfo, ...]]:
+    """Files in groups that are read together, in order; no file is split."""
+    groups: list[tuple[storage.FileInfo, ...]] = []
+    current: list[storage.FileInfo] = []
+    size = 0
+    for file in files:
+        if current and (size + file.size > max_bytes or len(current) >= max_files):
+            groups.append(tuple(current))
+            current, size = [], 0
+        current.append(file)
+        size += file.size
+    return [*groups, tuple(current)] if current else groups
+
+
+def read_requests(
+    files: Sequence[storage.FileInfo], spec: RequestSpec, rows_per_batch: int = ROWS_PER_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """The requests of the files, in order, as `records` describes batches.
+
+    A batch may hold requests of several files: all of one, then all of the next. `SOURCE_ROW`
+    counts the requests of a file from 1, which for one request a line is the line.
+
+    Raises:
+        InputError: a file cannot be read to its end, or is not the generation planned.
+    """
+    counted = 0  # requests of the file that the last row belongs to
+    last: int | None = None
+    for lines in _lines(files, rows_per_batch):
+        parsed = parse(lines.block, spec)
+        owner = lines.owners[parsed.lines]
+        rows = len(owner)
+        begins = np.flatnonzero(np.diff(owner, prepend=-1))
+        numbers = np.arange(rows) - np.repeat(begins, np.diff(np.append(begins, rows))) + 1
+        if rows and owner[0] == last:
+            numbers[owner == last] += counted
+        counted, last = (int(numbers[-1]), int(owner[-1])) if rows else (counted, last)
+        batch = assemble(
+            parsed.columns,
+            spec.features,
+            rows=rows,
+            keys=parsed.keys,
+            uri="",
+            first_row=1,
+            raw=parsed.raw,
+            found=parsed.found,
+        )
+        uris = pa.array([files[index].uri for index in owner[begins]], pa.string())
+        places = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, rows)))
+        batch = records.set_column(batch, records.SOURCE_FILE, uris.take(pa.array(places)))
+        batch = records.set_column(batch, records.SOURCE_ROW, pa.array(numbers))
+        if rows <= rows_per_batch:
+            yield batch
+            continue
+        for first in range(0, rows, rows_per_batch):
+            # Copied: Arrow's IPC writer (pyarrow 10) would send all of a slice's lists.
+            places = np.arange(first, min(first + rows_per_batch, rows))
+            (part,) = pa.Table.from_batches([batch]).take(pa.array(places)).to_batches()
+            yield part
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Lines and the place of each one's file."""
+
+    block: Block
+    owners: np.ndarray
+
+
+@dataclass
+class _Pending:
+    """Whole small files that wait to be split together."""
+
+    parts: list[bytes] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, owner: int, data: bytes) -> None:
+        whole = data if data.endswith(b"\n") else data + b"\n"
+        self.parts.append(whole)
+        self.owners.append(owner)
+        self.size += len(whole)
+
+    def take(self, rows_per_batch: int) -> Iterator[_Lines]:
+        if not self.parts:
+            return
+        data = b"".join(self.parts)
+        starts = np.cumsum([0, *map(len, self.parts[:-1])])
+        block, _ = split(data, 0, quoted=False, final=True)
+        owners = np.array(self.owners)[np.searchsorted(starts, block.starts, side="right") - 1]
+        self.parts, self.owners, self.size = [], [], 0
+        for first in range(0, len(block), rows_per_batch):
+            last = first + rows_per_batch
+            yield _Lines(block.slice(first, last), owners[first:last])
+
+
+def _lines(files: Iterable[storage.FileInfo], rows_per_batch: int) -> Iterator[_Lines]:
+    pending = _Pending()
+    for owner, file in enumerate(files):
+        with opened(file) as stream:
+            data = stream.read(BLOCK_BYTES)
+            skipped = len(_BOM) if data.startswith(_BOM) else 0
+            if len(data) < BLOCK_BYTES and not stream.read(1):
+                pending.add(owner, data[skipped:])
+            else:
+                yield from pending.take(rows_per_batch)
+                stream.seek(skipped)
+                splitter = Splitter(stream, skipped, quoted=False, rows=rows_per_batch)
+                for block in splitter.blocks():
+                    yield _Lines(block, np.full(len(block), owner))
+        storage.check_unchanged(file)
+        if pending.size >= BLOCK_BYTES:
+            yield from pending.take(rows_per_batch)
+    yield from pending.take(rows_per_batch)
