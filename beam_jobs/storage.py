@@ -98,6 +98,25 @@ def write_atomic(uri: str, data: bytes) -> None:
         stream.write(data)
 
 
+def write_new(uri: str, data: bytes) -> bool:
+    """Writes a file that appears whole, unless there is one already: False, and it is left alone.
+
+    However many writers try at once, one of them succeeds.
+    """
+    os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
+    temporary = f"{uri}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+        os.link(temporary, uri)
+    except FileExistsError:
+        return False
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+    return True
+
+
 def join(folder: str, *parts: str) -> str:
     return "/".join([folder.rstrip("/"), *parts]) if folder != "/" else "/" + "/".join(parts)
 

@@ -278,9 +278,10 @@ def _loads(record: bytes, text: str) -> Any:
 
 def _count_names(value: dict[str, Any]) -> int:
     """Names of all objects in it, counted without recursion."""
-    names, waiting = 0, [value]
+    names = 0
+    waiting: list[Any] = [value]
     while waiting:
-        container: Any = waiting.pop()
+        container = waiting.pop()
         if isinstance(container, dict):
             names += len(container)
             container = container.values()

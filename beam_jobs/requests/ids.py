@@ -1,0 +1,67 @@
+"""Ids that stand twice, in one request file or in two.
+
+As `check.keys` does it for the monthly job, but a batch may hold requests of many files.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_jobs import records
+from beam_jobs.check.keys import KEY_SCHEMA
+from beam_jobs.records import Findings, Reason
+from beam_jobs.requests.shapes import ID
+
+
+def id_table(batch: pa.RecordBatch, files: Sequence[str]) -> pa.Table:
+    """The ids of a batch and where they stand, as `KEY_SCHEMA`; requests without one left out.
+
+    Args:
+        batch: from `read_requests`.
+        files: the plan's request files.
+    """
+    keys = records.column_or_none(batch, records.KEY)
+    rows = records.column_or_none(batch, records.SOURCE_ROW)
+    table = pa.table([keys, _file_indices(batch, files), rows], schema=KEY_SCHEMA)
+    return table.filter(table.column("key").is_valid())
+
+
+def mark_duplicates(
+    batch: pa.RecordBatch, duplicates: pa.Table, files: Sequence[str]
+) -> pa.RecordBatch:
+    """The batch with DUPLICATE_KEY for every request but the first with its id.
+
+    Args:
+        batch: from `read_requests`.
+        duplicates: from `check.keys.find_duplicates` over the id tables of all batches.
+        files: the plan's request files; the order in which requests are first or later.
+    """
+    if not duplicates.num_rows:
+        return batch
+    keys = records.column_or_none(batch, records.KEY)
+    place = pc.index_in(keys, value_set=duplicates.column("key"))
+    rows = np.flatnonzero(np.asarray(place.is_valid()))
+    at = pa.array(rows)
+    first = duplicates.take(place.take(at))
+    first_files = np.asarray(first.column("file_index"))
+    first_rows = np.asarray(first.column("source_row"))
+    own_files = np.asarray(_file_indices(batch, files))[rows]
+    own_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))[rows]
+    later = (first_files != own_files) | (first_rows != own_rows)
+    details = [
+        f"{ID}: {key!r} was first seen in {files[file]} row {row}"
+        for key, file, row in zip(
+            first.column("key").filter(pa.array(later)).to_pylist(),
+            first_files[later],
+            first_rows[later],
+            strict=True,
+        )
+    ]
+    return records.with_findings(batch, [Findings(Reason.DUPLICATE_KEY, rows[later], details)])
+
+
+def _file_indices(batch: pa.RecordBatch, files: Sequence[str]) -> pa.Array:
+    uris = records.column_or_none(batch, records.SOURCE_FILE)
+    return pc.index_in(uris, value_set=pa.array(files, pa.string()))
