@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import filecmp
 import glob
 import os
 import shutil
@@ -98,23 +99,26 @@ def write_atomic(uri: str, data: bytes) -> None:
         stream.write(data)
 
 
-def write_new(uri: str, data: bytes) -> bool:
-    """Writes a file that appears whole, unless there is one already: False, and it is left alone.
+def copy_new(source: str, target: str) -> bool:
+    """Copies a file to where it appears whole, unless something is there: False, nothing changed.
 
     However many writers try at once, one of them succeeds.
     """
-    os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
-    temporary = f"{uri}.{uuid.uuid4().hex}.tmp"
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    temporary = f"{target}.{uuid.uuid4().hex}.tmp"
     try:
-        with open(temporary, "wb") as stream:
-            stream.write(data)
-        os.link(temporary, uri)
+        shutil.copyfile(source, temporary)
+        os.link(temporary, target)
     except FileExistsError:
         return False
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
     return True
+
+
+def same_bytes(left: str, right: str) -> bool:
+    return filecmp.cmp(left, right, shallow=False)
 
 
 def join(folder: str, *parts: str) -> str:
