@@ -7,7 +7,7 @@ one and written anew as plain flat objects, so that there is one way from text t
 import functools
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from beam_jobs.read import jsonl
 from beam_jobs.read.batches import raw_records
 from beam_jobs.read.columns import all_null, empty_to_null, shown
 from beam_jobs.read.lines import Block
-from beam_jobs.records import RAW_LIMIT_BYTES, Finding, Findings, Reason
+from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH, Finding, Findings, Reason
 from beam_jobs.requests.shapes import ID, envelopes_of, ids_in, requests_of
 
 _ONE_BY_ONE = 128
@@ -65,12 +65,16 @@ class Parsed:
     found: list[Findings]
 
 
-def parse(block: Block, spec: RequestSpec) -> Parsed:
-    """The requests of a block, at least one a line, in order."""
+def parse(block: Block, spec: RequestSpec) -> Iterator[Parsed]:
+    """The requests of a block, at least one a line, in order.
+
+    In several parts where lines hold so many that they would fill memory.
+    """
     unusual = _unusual_lines(block, spec.features)
     if not unusual.any():
         columns, keys, found = _columns(block, spec)
-        return Parsed(columns, keys, raw_records(block), np.arange(len(block)), found)
+        yield Parsed(columns, keys, raw_records(block), np.arange(len(block)), found)
+        return
     rewritten = _Rewritten()
     for line, (start, end) in enumerate(zip(block.starts, block.ends, strict=True)):
         record = block.data[start:end]
@@ -78,6 +82,14 @@ def parse(block: Block, spec: RequestSpec) -> Parsed:
             _rewrite(record, line, block.broken.get(line), spec, rewritten)
         else:
             rewritten.add(line, record, record)
+        if len(rewritten.texts) >= ROWS_PER_BATCH:
+            yield _parsed(rewritten, spec)
+            rewritten = _Rewritten()
+    if rewritten.texts:
+        yield _parsed(rewritten, spec)
+
+
+def _parsed(rewritten: "_Rewritten", spec: RequestSpec) -> Parsed:
     columns, keys, found = _columns(_block_of(rewritten.texts), spec)
     if rewritten.unread:
         texts = keys.to_pylist()
@@ -152,7 +164,8 @@ def _rewrite(
     may_be_infinite = _MAYBE_INFINITE.search(record) is not None
     for request in requests:
         text = _written(request.members, may_be_infinite)
-        row = into.add(line, text, record if len(requests) == 1 else text)
+        is_known = len(requests) > 1 and request.members
+        row = into.add(line, text, text if is_known else record[:RAW_LIMIT_BYTES])
         into.found += [(reason, row, why) for reason, why in request.problems]
         if request.problems and not request.members:
             into.unread[row] = None

@@ -11,7 +11,7 @@ from beam_jobs.read.batches import assemble
 from beam_jobs.read.lines import BLOCK_BYTES, Block, Splitter, split
 from beam_jobs.read.spans import opened
 from beam_jobs.records import ROWS_PER_BATCH
-from beam_jobs.requests.parse import RequestSpec, parse
+from beam_jobs.requests.parse import Parsed, RequestSpec, parse
 
 GROUP_BYTES = 32 << 20
 GROUP_FILES = 1_000
@@ -50,39 +50,47 @@ def read_requests(
     Raises:
         InputError: a file cannot be read to its end, or is not the generation planned.
     """
-    counted = 0  # requests of the file that the last row belongs to
-    last: int | None = None
+    counted, last = 0, -1  # requests of the file that the last row belongs to
     for lines in _lines(files, rows_per_batch):
-        parsed = parse(lines.block, spec)
-        owner = lines.owners[parsed.lines]
-        rows = len(owner)
-        begins = np.flatnonzero(np.diff(owner, prepend=-1))
-        numbers = np.arange(rows) - np.repeat(begins, np.diff(np.append(begins, rows))) + 1
-        if rows and owner[0] == last:
-            numbers[owner == last] += counted
-        counted, last = (int(numbers[-1]), int(owner[-1])) if rows else (counted, last)
-        batch = assemble(
-            parsed.columns,
-            spec.features,
-            rows=rows,
-            keys=parsed.keys,
-            uri="",
-            first_row=1,
-            raw=parsed.raw,
-            found=parsed.found,
-        )
-        uris = pa.array([files[index].uri for index in owner[begins]], pa.string())
-        places = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, rows)))
-        batch = records.set_column(batch, records.SOURCE_FILE, uris.take(pa.array(places)))
-        batch = records.set_column(batch, records.SOURCE_ROW, pa.array(numbers))
-        if rows <= rows_per_batch:
-            yield batch
-            continue
-        for first in range(0, rows, rows_per_batch):
-            # Copied: Arrow's IPC writer (pyarrow 10) would send all of a slice's lists.
-            places = np.arange(first, min(first + rows_per_batch, rows))
-            (part,) = pa.Table.from_batches([batch]).take(pa.array(places)).to_batches()
-            yield part
+        for parsed in parse(lines.block, spec):
+            owners = lines.owners[parsed.lines]
+            begins = np.flatnonzero(np.diff(owners, prepend=-1))
+            sizes = np.diff(begins, append=len(owners))
+            numbers = np.arange(len(owners)) - np.repeat(begins, sizes) + 1
+            numbers[owners == last] += counted
+            counted, last = int(numbers[-1]), int(owners[-1])
+            uris = pa.array([files[index].uri for index in owners[begins]], pa.string())
+            places = pa.array(np.repeat(np.arange(len(begins)), sizes))
+            batch = _batch_of(parsed, spec, uris.take(places), pa.array(numbers))
+            yield from _in_parts(batch, rows_per_batch)
+
+
+def _batch_of(
+    parsed: Parsed, spec: RequestSpec, uris: pa.Array, numbers: pa.Array
+) -> pa.RecordBatch:
+    batch = assemble(
+        parsed.columns,
+        spec.features,
+        rows=len(uris),
+        keys=parsed.keys,
+        uri="",
+        first_row=1,
+        raw=parsed.raw,
+        found=parsed.found,
+    )
+    batch = records.set_column(batch, records.SOURCE_FILE, uris)
+    return records.set_column(batch, records.SOURCE_ROW, numbers)
+
+
+def _in_parts(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    if batch.num_rows <= rows:
+        yield batch
+        return
+    table = pa.Table.from_batches([batch])
+    for first in range(0, batch.num_rows, rows):
+        # Copied: Arrow's IPC writer (pyarrow 10) would send all of a slice's lists.
+        places = np.arange(first, min(first + rows, batch.num_rows))
+        yield from table.take(pa.array(places)).to_batches()
 
 
 @dataclass(frozen=True)

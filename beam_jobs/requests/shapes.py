@@ -84,11 +84,12 @@ def _of_instances(line: Mapping[str, Any]) -> Iterator[Request]:
     if not isinstance(instances, list) or not instances:
         yield _malformed("'instances' must be a list of at least one object")
         return
-    for number, instance in enumerate(instances, 1):
-        if isinstance(instance, dict):
-            yield Request(instance)
-        else:
-            yield _malformed(f"instance {number} is {shown(instance)}, not an object with an id")
+    bare = [instance for instance in instances if not isinstance(instance, dict)]
+    if bare:
+        # One for all: a line can hold hundreds of thousands, and none of them could be answered.
+        why = f"{len(bare)} instances are no objects with an id, the first is {shown(bare[0])}"
+        yield _malformed(why)
+    yield from (Request(instance) for instance in instances if isinstance(instance, dict))
 
 
 def _of_inputs(line: Mapping[str, Any]) -> Iterator[Request]:

@@ -1,0 +1,79 @@
+"""Reads request files as the job does, as Python rows."""
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beam_jobs import records, storage
+from beam_jobs.features import Feature, FeatureType
+from beam_jobs.records import Reason
+from beam_jobs.requests.parse import RequestSpec
+from beam_jobs.requests.read import read_requests
+
+FEATURES = (
+    Feature("bid", FeatureType.FLOAT),
+    Feature("age", FeatureType.INT),
+    Feature("device", FeatureType.BYTES),
+    Feature("tags", FeatureType.BYTES, is_list=True),
+    Feature("sizes", FeatureType.INT, is_list=True),
+)
+SPEC = RequestSpec(FEATURES, frozenset({"old"}), "serving_default")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request as it was read."""
+
+    key: str | None
+    values: dict[str, Any]
+    reasons: frozenset[Reason]
+    details: tuple[str, ...]
+    file: str
+    number: int
+    raw: bytes
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What does not depend on where it stands; floats bit for bit."""
+        values = {name: repr(value) for name, value in self.values.items()}
+        return self.key, values, self.reasons
+
+
+def write(path: Path, lines: Sequence[bytes] | bytes) -> storage.FileInfo:
+    """Writes lines (or all bytes), compressed where the suffix says so."""
+    data = lines if isinstance(lines, bytes) else b"".join(line + b"\n" for line in lines)
+    path.write_bytes(gzip.compress(data, 1) if path.suffix == ".gz" else data)
+    return storage.info(str(path))
+
+
+def read_rows(
+    files: Sequence[storage.FileInfo],
+    spec: RequestSpec = SPEC,
+    rows_per_batch: int = records.ROWS_PER_BATCH,
+) -> list[Row]:
+    """All requests of the files."""
+    rows = []
+    for batch in read_requests(files, spec, rows_per_batch):
+        batch.validate(full=True)
+        assert batch.num_rows <= rows_per_batch
+        for row in batch.to_pylist():
+            found = row[records.FINDINGS]
+            rows.append(
+                Row(
+                    row[records.KEY],
+                    {feature.name: row[feature.name] for feature in spec.features},
+                    frozenset(Reason(finding["reason"]) for finding in found),
+                    tuple(finding["detail"] for finding in found),
+                    row[records.SOURCE_FILE],
+                    row[records.SOURCE_ROW],
+                    row[records.RAW].rstrip(b"\r\n"),
+                )
+            )
+    return rows
+
+
+def read_lines(tmp_path: Path, lines: Sequence[bytes], spec: RequestSpec = SPEC) -> list[Row]:
+    """The requests of a file of these lines."""
+    return read_rows([write(tmp_path / "q.jsonl", lines)], spec)
