@@ -63,7 +63,13 @@ def _or_null(texts: pa.Array, present: pa.Array) -> pa.Array:
 
 def _numbers(values: pa.Array) -> pa.Array:
     """Shortest texts that read back as the same doubles; null where JSON has no number."""
-    return pc.if_else(pc.is_finite(values), pc.cast(values, pa.string()), None)
+    texts = pc.cast(values, pa.string())
+    whole = pc.equal(values, pc.trunc(values))
+    if pc.any(whole).as_py():
+        # Readers take 1 for an integer, and -0 for 0.
+        decimal = pc.replace_substring_regex(texts, r"^(-?[0-9]+)$", r"\1.0")
+        texts = pc.if_else(whole, decimal, texts)
+    return pc.if_else(pc.is_finite(values), texts, None)
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
