@@ -61,17 +61,20 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         RunError: the data cannot be read to its end, or the schema not be written.
     """
     inputs = match_inputs(config.data, "--data")
+    size = sum(file.size for file in inputs)
     from beam_jobs.check.inference import infer_schema, schema_text
     from beam_jobs.pipelines import baseline
 
     with tempfile.TemporaryDirectory(prefix="beam-jobs-") as scratch:
         census = storage.join(scratch, "census.json")
-        run_pipeline(lambda p: baseline.build_census(p, inputs, census), beam_args)
+        run_pipeline(lambda p: baseline.build_census(p, inputs, census), beam_args, size)
         features = baseline.read_census(census)
         if not features:
             raise UsageError("--data: holds no rows to infer a schema from")
         found = storage.join(scratch, STATISTICS_FILE)
-        run_pipeline(lambda p: baseline.build_statistics(p, inputs, features, found), beam_args)
+        run_pipeline(
+            lambda p: baseline.build_statistics(p, inputs, features, found), beam_args, size
+        )
         statistics = load_statistics(found, "--data")
     schema = infer_schema(statistics, config.label, config.key)
     try:
@@ -105,5 +108,6 @@ def _statistics(
                 counter=counter,
             ),
             beam_args,
+            sum(file.size for file in inputs),
         )
     return load_statistics(found, "--out")

@@ -107,20 +107,24 @@ def execute(
 
         started = time.monotonic()
         with _failure_recorded(plan, folder), shown_progress() as counter:
-            run_pipeline(lambda pipeline: monthly.build(pipeline, plan, counter), beam_args)
+            run_pipeline(
+                lambda pipeline: monthly.build(pipeline, plan, counter), beam_args, plan.bytes
+            )
         summary = json.loads(storage.read_bytes(folder.summary))
         summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
         folder.write(folder.summary, json.dumps(summary, indent=2).encode())
         return summary
 
 
-def run_pipeline(build: Callable[["beam.Pipeline"], None], beam_args: Sequence[str]) -> None:
-    """Runs a graph, on the local runner unless the flags name another."""
+def run_pipeline(
+    build: Callable[["beam.Pipeline"], None], beam_args: Sequence[str], input_bytes: int
+) -> None:
+    """Runs a graph that reads so many bytes, on the local runner unless the flags name another."""
     import apache_beam as beam
 
     from beam_jobs.pipelines.options import pipeline_options
 
-    pipeline = beam.Pipeline(options=pipeline_options(beam_args))
+    pipeline = beam.Pipeline(options=pipeline_options(beam_args, input_bytes))
     build(pipeline)
     try:
         pipeline.run().wait_until_finish()

@@ -29,9 +29,7 @@ WRITE_WAIT_SECONDS = 60.0
 """How long a writer waits for others: a finished run is worth more patience."""
 
 _WRITER_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    # Publishing must not grow with the rows; beyond this DuckDB spills. With 256 MB it spills where
-    # ten million rows are inserted, which takes twice as long.
-    "memory_limit": "384MB",
+    "memory_limit": "256MB",  # publishing must not grow with the rows; beyond it, DuckDB spills
     "preserve_insertion_order": "false",
 }
 
