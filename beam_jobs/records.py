@@ -182,8 +182,14 @@ def rows_with(batch: pa.RecordBatch, reasons: frozenset[Reason]) -> np.ndarray:
 
 
 def quarantined_rows(batch: pa.RecordBatch, actions: Actions) -> np.ndarray:
-    """bool[num_rows]: the rows that these actions send to quarantine."""
-    return rows_with(batch, frozenset(r for r, a in actions.items() if a is Action.QUARANTINE))
+    """bool[num_rows]: the rows that go to quarantine.
+
+    Those that these actions send there, and of a scored batch all that could not be scored: a
+    finding that only flags may still keep the model from a row, and `scores` holds scores.
+    """
+    mask = rows_with(batch, frozenset(r for r, a in actions.items() if a is Action.QUARANTINE))
+    scores = column_or_none(batch, SCORE)
+    return mask if scores is None else mask | np.asarray(scores.is_null())
 
 
 def readable(batch: pa.RecordBatch) -> pa.RecordBatch:

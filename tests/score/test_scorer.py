@@ -11,7 +11,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import records
 from beam_jobs.errors import UsageError
-from beam_jobs.records import DEFAULT_ACTIONS
+from beam_jobs.records import DEFAULT_ACTIONS, Action, Reason
 from beam_jobs.score.fit import InputPlan, fit
 from beam_jobs.score.location import resolve_model
 from beam_jobs.score.model import load_model
@@ -107,6 +107,16 @@ def test_missing_values_take_the_default_or_quarantine(model: Path) -> None:
     assert found[records.SCORE][0] == same[records.SCORE][0]
     assert found[records.SCORE][1] is None
     assert [f["reason"] for f in found[records.FINDINGS][1]] == ["MISSING_REQUIRED"]
+
+
+def test_a_row_without_a_score_is_quarantined_whatever_the_policy_says(model: Path) -> None:
+    plan = plan_of(model)
+    flagging = dict(DEFAULT_ACTIONS) | {Reason.MISSING_REQUIRED: Action.FLAG}
+    scorer = Scorer(load_model(resolve_model(str(model)), plan.signature), plan, flagging)
+    batch = scorer.score(batch_of([1.0, None, 2.0], [30, 30, 30], ["tv", "tv", "tv"]))
+    scored_rows, quarantined = records.split(batch, flagging)
+    assert scored_rows.column("bid").to_pylist() == [1.0, 2.0]
+    assert quarantined.column("bid").to_pylist() == [None]
 
 
 def test_what_does_not_fit_is_refused_with_both_sides(model: Path) -> None:
