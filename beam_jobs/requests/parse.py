@@ -22,6 +22,7 @@ from beam_jobs.read import jsonl
 from beam_jobs.read.batches import raw_records
 from beam_jobs.read.columns import all_null, empty_to_null, shown
 from beam_jobs.read.lines import Block
+from beam_jobs.read.strict_json import is_unicode
 from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH, Finding, Findings, Reason
 from beam_jobs.requests.shapes import ID, envelopes_of, ids_in, requests_of
 
@@ -280,7 +281,7 @@ def _id_of(value: Any) -> tuple[str | None, tuple[Reason, str] | None]:
         return str(value), None
     if not isinstance(value, str):
         return None, (Reason.INVALID_TYPE, f"{ID}: {shown(value)} is neither text nor an INT")
-    if not jsonl.is_unicode(value):
+    if not is_unicode(value):
         why = f"{ID}: {shown(value)} has half a surrogate pair"
         return None, (Reason.INVALID_ENCODING, why)
     return value, None

@@ -54,9 +54,9 @@ def batch_of(rows: list[tuple[Any, ...]], files: list[str] | None = None) -> pa.
 
 def expected(row: tuple[Any, ...]) -> dict[str, Any]:
     key, score, outputs, found = row
-    rejected = any(reason is not Reason.OUT_OF_DOMAIN for reason, _ in found)
+    rejected = score is None or any(reason is not Reason.OUT_OF_DOMAIN for reason, _ in found)
     codes = list(dict.fromkeys(reason.value for reason, _ in found))
-    no_score = rejected or score is None or not math.isfinite(score)
+    no_score = rejected or not math.isfinite(score)
     return {
         "id": key,
         "status": "REJECTED" if rejected else "OK",
