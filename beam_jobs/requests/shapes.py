@@ -146,7 +146,8 @@ def _plain(request: Request, lists: Mapping[str, bool]) -> Request:
             members[name], problem = _decoded(value)
             if problem is not None:
                 request.problems.append((problem[0], f"{name}: {problem[1]}"))
-            if not lists[name] and isinstance(value, list) and len(value) == 1:
+            is_one = isinstance(value, list) and len(value) == 1 and not isinstance(value[0], list)
+            if is_one and not lists[name]:
                 members[name] = members[name][0] if members[name] else None
         elif value is not None and lists.get(name):
             members[name] = [value]

@@ -159,6 +159,7 @@ def check(row: Row, line: bytes) -> None:
 @example([b'{"id":"a","old":{"x":1e999}}', b'{"id":"b","bid":{"b64":"!"}}', b" {}", b"{}"])
 @example([b'{"id":"a","bid":[1]}', b'{"id":"a","tags":"x"}', b'{"id":1.5}', b'{"id":""}'])
 @example([b'{"id" : "a", "id": ":b"}', b'{"id":"x{","device":"2026-10-01"}', b'{"id":[[]]}'])
+@example([b'{"id":{},"bid":[[0]]}'])
 @given(st.lists(any_lines().filter(lambda line: b"\n" not in line and line.strip()), max_size=6))
 def test_agrees_with_a_strict_parser(tmp_path: Path, lines: list[bytes]) -> None:
     lines = [line.rstrip(b"\r") for line in lines]
