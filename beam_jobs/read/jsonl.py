@@ -228,14 +228,14 @@ def columns_of(
 
 def convert(value: Any, feature: Feature) -> tuple[Any, Reason | None, str]:
     """(value of the feature's type or None, what is wrong with it, detail)."""
+    if not feature.is_list and isinstance(value, list):
+        if len(value) != 1:
+            return None, Reason.INVALID_VALUE_COUNT, f"{len(value)} values where one belongs"
+        value = value[0]
     if value is None:
         return None, None, ""
     if not feature.is_list:
-        if not isinstance(value, list):
-            return _convert_one(value, feature.type)
-        if len(value) == 1:
-            return _convert_one(value[0], feature.type)
-        return None, Reason.INVALID_VALUE_COUNT, f"{len(value)} values where one belongs"
+        return _convert_one(value, feature.type)
     items = []
     for item in value if isinstance(value, list) else [value]:
         if item is None:
