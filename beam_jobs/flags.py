@@ -207,7 +207,7 @@ def _rooted(value: str, about: Flag, folder: str) -> str:
     scheme, colon, path = value.rpartition(":") if about.metavar == "URL" else ("", "", value)
     if scheme not in ("", "duckdb"):
         return value
-    return scheme + colon + os.path.join(folder, path)
+    return scheme + colon + os.path.normpath(os.path.join(folder, path))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
