@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from beam_jobs import __version__, flags
-from beam_jobs.config import BaselineConfig, DemoConfig, LookConfig, MonthlyConfig, RollbackConfig
+from beam_jobs.config import (
+    BaselineConfig,
+    DemoConfig,
+    LookConfig,
+    MonthlyConfig,
+    RequestsConfig,
+    RollbackConfig,
+)
 from beam_jobs.errors import BeamJobsError, UsageError
 
 HELD = 3
@@ -63,6 +70,12 @@ def _monthly(config: MonthlyConfig, _: str | None, beam_args: list[str]) -> int:
     return run_monthly(config, beam_args)
 
 
+def _requests(config: RequestsConfig, _: str | None, beam_args: list[str]) -> int:
+    from beam_jobs.launch_requests import run_requests
+
+    return run_requests(config, beam_args)
+
+
 def _runs(config: LookConfig, _: str | None, __: list[str]) -> int:
     from beam_jobs import look
 
@@ -110,6 +123,12 @@ VERBS = {
         MonthlyConfig,
         "validate, score and publish a month of ads",
         _monthly,
+        takes_beam_flags=True,
+    ),
+    "requests": Verb(
+        RequestsConfig,
+        "answer the request files that wait in a queue, each exactly once",
+        _requests,
         takes_beam_flags=True,
     ),
     "runs": Verb(LookConfig, "list the runs", _runs),

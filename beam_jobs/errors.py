@@ -18,6 +18,10 @@ class UsageError(BeamJobsError):
     exit_code = 2
 
 
+class BusyError(UsageError):
+    """Somebody else uses what the command needs; it may be free in a moment."""
+
+
 class RunError(BeamJobsError):
     """The run failed; nothing was published."""
 
@@ -30,7 +34,9 @@ class AuditError(RunError):
     """The staged results do not add up (read != scored + quarantined); nothing was published."""
 
 
-_WRAPPED = re.compile(r"(?:beam_jobs\.errors\.)?(UsageError|RunError|InputError|AuditError): (.+)")
+_WRAPPED = re.compile(
+    r"(?:beam_jobs\.errors\.)?(UsageError|BusyError|RunError|InputError|AuditError): (.+)"
+)
 
 
 def unwrap(error: BaseException) -> BeamJobsError | None:
@@ -52,6 +58,6 @@ def unwrap(error: BaseException) -> BeamJobsError | None:
         return None
     name, message = found[-1]
     kinds: dict[str, type[BeamJobsError]] = {
-        kind.__name__: kind for kind in (UsageError, RunError, InputError, AuditError)
+        kind.__name__: kind for kind in (UsageError, BusyError, RunError, InputError, AuditError)
     }
     return kinds[name](re.sub(r" \[while running .*", "", message))

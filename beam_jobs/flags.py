@@ -77,7 +77,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
             options["action"] = "store_true"
         else:
             options["metavar"] = about.metavar
-            options["type"] = int if types[field.name] is int else str
+            options["type"] = _number_type(types[field.name]) or str
             if _is_repeated(types[field.name]):
                 options["action"] = "append"
         parser.add_argument(flag_name(field.name), **options)
@@ -98,6 +98,12 @@ def _help_text(field: Any) -> str:
         notes.append(f"example: {flag_name(field.name)} {about.example}")
     text = f"{about.help} ({'; '.join(notes)})" if notes else about.help
     return text.replace("%", "%%")  # argparse formats help texts
+
+
+def _number_type(kind: Any) -> type[int] | type[float] | None:
+    """int or float for a field that holds such numbers, or None instead of one."""
+    kinds = (kind, *typing.get_args(kind))
+    return next((number for number in (int, float) if number in kinds), None)
 
 
 def _is_repeated(kind: Any) -> bool:
@@ -198,6 +204,12 @@ def _from_file(name: str, value: Any, kind: Any, about: Flag, folder: str) -> An
                 f"configuration: {name} must be text or a list of texts, not {value!r}"
             )
         return tuple(_rooted(item, about, folder) for item in items)
+    number = _number_type(kind)
+    if number is not None:
+        wanted = (int, float) if number is float else int
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise UsageError(f"configuration: {name} must be a number, not {value!r}")
+        return value
     if not isinstance(value, str):
         raise UsageError(f"configuration: {name} must be text, not {value!r}")
     return _rooted(value, about, folder)

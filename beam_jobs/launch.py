@@ -1,6 +1,7 @@
 """Verbs that run a pipeline: plan it, run it, say what came of it."""
 
 import contextlib
+import importlib
 import json
 import tempfile
 import time
@@ -37,18 +38,28 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
     plan = plan_monthly(config)
     planned_in = time.monotonic() - started
     if config.plan:
-        if config.json:
-            terminal.print_json(plan.to_json())
-        else:
-            terminal.print_pairs(describe(plan), plan.notes)
-        return 0
+        return print_plan(plan, as_json=config.json)
     try:
         summary = execute(plan, beam_args, force=config.force, planned_in=planned_in)
     except RunError:
         if config.json:
-            terminal.print_json(_failed(plan, time.monotonic() - started))
+            terminal.print_json(failed(plan, time.monotonic() - started))
         raise
-    if config.json:
+    return print_result(summary, as_json=config.json)
+
+
+def print_plan(plan: Plan, *, as_json: bool) -> int:
+    """What `--plan` shows; returns the exit code."""
+    if as_json:
+        terminal.print_json(plan.to_json())
+    else:
+        terminal.print_pairs(describe(plan), plan.notes)
+    return 0
+
+
+def print_result(summary: dict[str, Any], *, as_json: bool) -> int:
+    """What a run that ended shows; returns the exit code."""
+    if as_json:
         result = {name: summary[name] for name in RESULT}
         terminal.print_json(result | {"anomalies": len(summary["anomalies"])})
     else:
@@ -56,7 +67,7 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
     return exit_code(summary)
 
 
-def _failed(plan: Plan, seconds: float) -> dict[str, Any]:
+def failed(plan: Plan, seconds: float) -> dict[str, Any]:
     """What `--json` prints of a run that failed; like its line in `runs`, it counts no rows."""
     return {
         "run_id": plan.run_id,
@@ -102,18 +113,23 @@ def execute(
         is_whole = storage.exists(folder.summary)
         if standing and standing.status is not RunStatus.FAILED and is_whole and not force:
             return _reuse(plan, standing, folder)
-        folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
-        from beam_jobs.pipelines import monthly  # the imports' seconds are not the run's
+        return compute(plan, folder, beam_args, planned_in)
 
-        started = time.monotonic()
-        with _failure_recorded(plan, folder), shown_progress() as counter:
-            run_pipeline(
-                lambda pipeline: monthly.build(pipeline, plan, counter), beam_args, plan.bytes
-            )
-        summary = json.loads(storage.read_bytes(folder.summary))
-        summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
-        folder.write(folder.summary, json.dumps(summary, indent=2).encode())
-        return summary
+
+def compute(
+    plan: Plan, folder: RunFolder, beam_args: Sequence[str], planned_in: float
+) -> dict[str, Any]:
+    """Runs the plan's pipeline; the caller holds the folder's lock. See `execute`."""
+    folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
+    # The imports' seconds are not the run's.
+    build = importlib.import_module(f"beam_jobs.pipelines.{plan.job.value}").build
+    started = time.monotonic()
+    with _failure_recorded(plan, folder), shown_progress() as counter:
+        run_pipeline(lambda pipeline: build(pipeline, plan, counter), beam_args, plan.bytes)
+    summary = json.loads(storage.read_bytes(folder.summary))
+    summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
+    folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+    return summary
 
 
 def run_pipeline(

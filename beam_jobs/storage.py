@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import filecmp
 import glob
 import os
 import shutil
@@ -99,26 +98,27 @@ def write_atomic(uri: str, data: bytes) -> None:
         stream.write(data)
 
 
-def copy_new(source: str, target: str) -> bool:
-    """Copies a file to where it appears whole, unless something is there: False, nothing changed.
+def create(uri: str, source: BinaryIO) -> bool:
+    """Makes a file that appears whole, unless something is there: False, nothing changed.
 
     However many writers try at once, one of them succeeds.
+
+    Args:
+        uri: of the file.
+        source: its content, from where the stream stands.
     """
-    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    temporary = f"{target}.{uuid.uuid4().hex}.tmp"
+    os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
+    temporary = f"{uri}.{uuid.uuid4().hex}.tmp"
     try:
-        shutil.copyfile(source, temporary)
-        os.link(temporary, target)
+        with open(temporary, "wb") as stream:
+            shutil.copyfileobj(source, stream)
+        os.link(temporary, uri)
     except FileExistsError:
         return False
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
     return True
-
-
-def same_bytes(left: str, right: str) -> bool:
-    return filecmp.cmp(left, right, shallow=False)
 
 
 def join(folder: str, *parts: str) -> str:

@@ -7,6 +7,7 @@ one row.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
@@ -83,7 +84,7 @@ def jensen_shannon(current: FeatureStats, reference: FeatureStats) -> Distance |
     chi-square with k - 1 degrees of freedom under one distribution (Pearson's homogeneity test);
     the noise is its 99.9 % point, by Wilson and Hilferty's approximation.
     """
-    ours, theirs = _Cdf.of(current), _Cdf.of(reference)
+    ours, theirs = Cdf.of(current), Cdf.of(reference)
     if ours is None or theirs is None:
         return None
     edges = np.unique(np.concatenate([ours.quantiles(_EDGES), theirs.quantiles(_EDGES)]))
@@ -111,12 +112,12 @@ def common_stats(stats: FeatureStats) -> statistics_pb2.CommonStatistics:
 
 def quantiles(stats: FeatureStats, shares: np.ndarray) -> np.ndarray | None:
     """float64: the values below which these shares of the values lie; None without quantiles."""
-    cdf = _Cdf.of(stats)
+    cdf = Cdf.of(stats)
     return None if cdf is None else cdf.quantiles(shares)
 
 
 @dataclass(frozen=True)
-class _Cdf:
+class Cdf:
     """A distribution function, linear between TFDV's quantile buckets, with jumps at atoms.
 
     Attributes:
@@ -128,7 +129,7 @@ class _Cdf:
     heights: np.ndarray
 
     @classmethod
-    def of(cls, stats: FeatureStats) -> "_Cdf | None":
+    def of(cls, stats: FeatureStats) -> "Cdf | None":
         for histogram in stats.num_stats.histograms:
             if histogram.type == statistics_pb2.Histogram.QUANTILES and histogram.buckets:
                 buckets = [b for b in histogram.buckets if not math.isnan(b.low_value)]
@@ -146,6 +147,24 @@ class _Cdf:
         """Share in (-inf, e0], (e0, e1], ..., (ek, inf)."""
         upto = np.concatenate([[0.0], self._at(edges), [1.0]])
         return np.maximum(np.diff(upto), 0.0)
+
+    @classmethod
+    def mixture(cls, parts: "Sequence[Cdf]", weights: Sequence[float]) -> "Cdf":
+        """The distribution function of all values together; weights are their numbers."""
+        points = np.unique(np.concatenate([part.values for part in parts]))
+        shares = np.array(weights) / sum(weights)
+        pairs = list(zip(parts, shares, strict=True))
+        before = sum(share * part._before(points) for part, share in pairs)
+        upto = sum(share * part._at(points) for part, share in pairs)
+        # A jump is a vertical line between two equal values.
+        return cls(np.repeat(points, 2), np.stack([before, upto], axis=1).ravel())
+
+    def _before(self, edges: np.ndarray) -> np.ndarray:
+        """F just below e: a jump at e not included."""
+        first = np.searchsorted(self.values, edges, side="left")
+        inside = np.clip(first, 0, len(self.values) - 1)
+        is_border = (first < len(self.values)) & (self.values[inside] == edges)
+        return np.where(is_border, self.heights[inside], self._at(edges))
 
     def _at(self, edges: np.ndarray) -> np.ndarray:
         """F(e), a jump at e included."""

@@ -17,7 +17,8 @@ class RunCounts:
     Attributes:
         read, scored, quarantined: rows.
         reasons: quarantined rows a reason.
-        previous_read: rows that the previous run read, None without one.
+        previous_read: rows that the previous run read, None where they are not to be compared.
+        expects_rows: whether it is odd that there are none; a queue may well be empty.
     """
 
     read: int
@@ -25,13 +26,15 @@ class RunCounts:
     quarantined: int
     reasons: Mapping[Reason, int]
     previous_read: int | None = None
+    expects_rows: bool = True
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     """No rows at all, or far fewer or more than the previous run's."""
     if not counts.read:
         text = "The inputs hold no rows."
-        return [Anomaly(Kind.VOLUME, "NO_ROWS", Severity.HOLD, "No rows", text, measure="rows",
+        severity = Severity.HOLD if counts.expects_rows else Severity.INFO
+        return [Anomaly(Kind.VOLUME, "NO_ROWS", severity, "No rows", text, measure="rows",
                         value=0.0)]  # fmt: skip
     if not counts.previous_read:
         return []

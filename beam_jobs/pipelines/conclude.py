@@ -20,20 +20,28 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from beam_jobs import storage
 from beam_jobs.check.anomalies import Context, find_anomalies
 from beam_jobs.check.gate import decide
+from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.check.statistics_files import Statistics, load_statistics
+from beam_jobs.errors import RunError
 from beam_jobs.pipelines.counter import RowCounter, Stage
-from beam_jobs.plan import Plan
+from beam_jobs.plan import Job, Plan, Reference
+from beam_jobs.publish.ledger import TakenError
 from beam_jobs.publish.parts import Part, PartTable
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.requests.release import release_answers
+from beam_jobs.requests.staged import AnswerPart, stage
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
+
+TAKEN = "TAKEN"
+"""Status of a queue run that left no trace, because another one has its request files."""
 
 
 @dataclass(eq=False)
@@ -48,6 +56,7 @@ class Conclude(beam.PTransform):
         counts: side input of all `FileCounts`, what writers wrote.
         reads: side input of all (file index, rows), what readers read.
         statistics: side input of the one DatasetFeatureStatisticsList.
+        answers: side input of all `AnswerPart`s; None where nobody waits for answers.
         counter: told of the stage, where workers share a disk with the launcher.
 
     Raises:
@@ -60,6 +69,7 @@ class Conclude(beam.PTransform):
     counts: beam.pvalue.AsSideInput
     reads: beam.pvalue.AsSideInput
     statistics: beam.pvalue.AsSideInput
+    answers: beam.pvalue.AsSideInput | None = None
     counter: RowCounter | None = None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
@@ -68,7 +78,13 @@ class Conclude(beam.PTransform):
             | "Plan" >> beam.Create([self.plan])
             | "Conclude"
             >> beam.Map(
-                _conclude, self.parts, self.counts, self.reads, self.statistics, self.counter
+                _conclude,
+                self.parts,
+                self.counts,
+                self.reads,
+                self.statistics,
+                self.answers if self.answers is not None else [],
+                self.counter,
             )
         )
 
@@ -79,11 +95,12 @@ def _conclude(
     counts: list[FileCounts],
     reads: list[tuple[int, int]],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    answers: list[AnswerPart],
     counter: RowCounter | None,
 ) -> str:
     if counter is not None:
         counter.begin(Stage.PUBLISH)
-    return json.dumps(conclude(plan, parts, counts, reads, statistics))
+    return json.dumps(conclude(plan, parts, counts, reads, statistics, answers))
 
 
 def conclude(
@@ -92,8 +109,12 @@ def conclude(
     counts: Sequence[FileCounts],
     reads: Sequence[tuple[int, int]],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    answers: Sequence[AnswerPart] = (),
 ) -> dict[str, Any]:
-    """Finds anomalies, asks the gate, publishes or holds; the summary, also in summary.json."""
+    """Finds anomalies, asks the gate, publishes or holds; the summary, also in summary.json.
+
+    A queue run whose request files another run has answered in the meantime ends as `TAKEN`.
+    """
     started = time.monotonic()
     folder = RunFolder(plan.run_folder)
     storage.remove(storage.join(folder.path, KEYS_FOLDER))
@@ -106,22 +127,32 @@ def conclude(
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies)
     checked = time.monotonic()
-    run = publish_run(
-        open_warehouse(plan.warehouse),
-        plan.run_row(
-            RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
-            read=rows_of_file.total(),
-            scored=total.scored,
-            quarantined=total.quarantined,
-            hold_reasons=decision.hold_reasons,
-        ),
-        parts,
-        {
-            "anomalies": report.table,
-            "feature_statistics": report.feature_statistics,
-            "inputs": _inputs(plan, rows_of_file),
-        },
+    if plan.responses is not None:
+        stage(folder, plan.responses, plan.inputs, answers)
+    run = plan.run_row(
+        RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
+        read=rows_of_file.total(),
+        scored=total.scored,
+        quarantined=total.quarantined,
+        hold_reasons=decision.hold_reasons,
     )
+    tables = {
+        "anomalies": report.table,
+        "feature_statistics": report.feature_statistics,
+        "inputs": _inputs(plan, rows_of_file),
+    }
+    try:
+        warehouse = open_warehouse(plan.warehouse)
+        run = publish_run(warehouse, run, parts, tables, takes_held=plan.takes_held)
+    except TakenError as error:
+        taken = {"status": TAKEN, "why": str(error)}
+        folder.write(folder.summary, json.dumps(taken).encode())
+        return taken
+    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
+        try:
+            release_answers(folder)
+        except RunError as error:
+            raise RunError(f"run {run.run_id} is published, but not answered: {error}") from error
     summary = _summary(run, total, report, parts)
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
@@ -141,7 +172,7 @@ def _find_anomalies(
         statistics,
         plan.schema_proto,
         load_statistics(plan.baseline.uri, "--baseline") if plan.baseline else None,
-        load_statistics(plan.previous.uri, "--previous") if plan.previous else None,
+        _previous(plan.previous),
         plan.policy,
         RunCounts(
             read=read,
@@ -149,9 +180,20 @@ def _find_anomalies(
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
+            expects_rows=plan.job.replaces_period,
         ),
         Context(plan.data.label, plan.data.key, plan.input_plan.features),
     )
+
+
+def _previous(previous: Reference | None) -> Statistics | None:
+    if previous is None:
+        return None
+    if not previous.others:
+        return load_statistics(previous.uri, "--previous")
+    # Folders of old runs may be cleared away at any time.
+    uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
+    return merge_statistics([load_statistics(uri, "--previous") for uri in uris])
 
 
 def _inputs(plan: Plan, rows_of_file: Counter[int]) -> pa.Table:

@@ -4,6 +4,7 @@ from beam_jobs.plan.checks import check_model, match_inputs
 from beam_jobs.plan.job import standing_of
 from beam_jobs.plan.monthly import plan_monthly
 from beam_jobs.plan.plan import Job, Plan, Reference, describe
+from beam_jobs.plan.requests import plan_requests, request_spec
 
 __all__ = [
     "Job",
@@ -13,5 +14,7 @@ __all__ = [
     "describe",
     "match_inputs",
     "plan_monthly",
+    "plan_requests",
+    "request_spec",
     "standing_of",
 ]

@@ -33,6 +33,8 @@ def plan_job(
     started_at: datetime.datetime,
     check_inputs: Callable[[schema_pb2.Schema], Sequence[str]],
     find_previous: Callable[[Warehouse], Previous],
+    responses: str | None = None,
+    takes_held: bool = False,
 ) -> Plan:
     """Plans a job whose inputs are known.
 
@@ -44,6 +46,8 @@ def plan_job(
         started_at: when planning began.
         check_inputs: refuses inputs that do not fit the schema; gives notes.
         find_previous: what drift is measured against.
+        responses: folder for the answers of a queue run.
+        takes_held: whether a queue run may take the request files of runs that are held.
 
     Raises:
         UsageError: anything in the configuration, schema, model, policy or warehouse is wrong.
@@ -70,6 +74,7 @@ def plan_job(
         "previous": previous and (previous.run_id, previous.fingerprint),
         "policy": policy.fingerprint,
         "settings": dataclasses.asdict(data),
+        **({"responses": responses} if responses else {}),
     }
     run_id = fingerprint(json.dumps(decided_by, sort_keys=True).encode())
     storage.check_writable(config.runs, "--runs")
@@ -92,6 +97,8 @@ def plan_job(
         policy=policy,
         data=data,
         started_at=started_at,
+        responses=responses,
+        takes_held=takes_held,
         notes=(*notes, *more),
     )
 
