@@ -1,5 +1,6 @@
 """Anomalies of a run as a whole: how many rows it read, and how many it could not score."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from beam_jobs.check.report import Anomaly
 from beam_jobs.records import Reason
 
 PREVIOUS = "previous"
+
+_UNLIKELY = 0.001
+"""What happens by chance less often than this is no chance."""
 
 
 @dataclass(frozen=True)
@@ -59,25 +63,50 @@ def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     ]
 
 
+def _chance(count: int, rows: int, share: float) -> float:
+    """The most likely it can be that so many of the rows fail where each does with this share.
+
+    Chernoff's bound exp(-n KL(k/n || p)); source: Hoeffding, Probability Inequalities for Sums of
+    Bounded Random Variables, 1963, theorem 1.
+    """
+    found = count / rows
+    if found <= share:
+        return 1.0
+    if not share:
+        return 0.0
+    divergence = found * math.log(found / share)
+    if found < 1:
+        divergence += (1 - found) * math.log((1 - found) / (1 - share))
+    return math.exp(-rows * divergence)
+
+
 def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
-    """Too large a share of the rows in quarantine."""
+    """Too large a share of the rows in quarantine.
+
+    Of few rows a few that fail say little: what chance alone could make only informs.
+    """
     if not counts.read:
         return []
     share = counts.quarantined / counts.read
     limits = policy.thresholds
     if share <= limits.quarantined_share:
         return []
-    held = share > limits.quarantined_share_hold
+
+    def is_beyond(limit: float) -> bool:
+        return _chance(counts.quarantined, counts.read, limit) < _UNLIKELY
+
+    held = is_beyond(limits.quarantined_share_hold)
+    warned = is_beyond(limits.quarantined_share)
     reasons = sorted(counts.reasons.items(), key=lambda item: -item[1])
     most = ", ".join(f"{reason.value} {rows:,}" for reason, rows in reasons[:3])
     return [
         Anomaly(
             kind=Kind.QUALITY,
             code="QUARANTINED_SHARE_HIGH",
-            severity=Severity.HOLD if held else Severity.WARN,
+            severity=Severity.HOLD if held else Severity.WARN if warned else Severity.INFO,
             short_description="Many rows in quarantine",
             description=f"{share:.1%} of the rows ({counts.quarantined:,}) are in quarantine:"
-            f" {most}.",
+            f" {most}{'' if warned else '; of so few rows, that may be chance'}.",
             measure="quarantined_share",
             value=share,
             threshold=limits.quarantined_share_hold if held else limits.quarantined_share,
