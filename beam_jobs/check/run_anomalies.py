@@ -22,7 +22,7 @@ class RunCounts:
         read, scored, quarantined: rows.
         reasons: quarantined rows a reason.
         previous_read: rows that the previous run read, None where they are not to be compared.
-        expects_rows: whether it is odd that there are none; a queue may well be empty.
+        is_queue: whether runs of few rows, or of none, are nothing odd.
     """
 
     read: int
@@ -30,14 +30,14 @@ class RunCounts:
     quarantined: int
     reasons: Mapping[Reason, int]
     previous_read: int | None = None
-    expects_rows: bool = True
+    is_queue: bool = False
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     """No rows at all, or far fewer or more than the previous run's."""
     if not counts.read:
         text = "The inputs hold no rows."
-        severity = Severity.HOLD if counts.expects_rows else Severity.INFO
+        severity = Severity.INFO if counts.is_queue else Severity.HOLD
         return [Anomaly(Kind.VOLUME, "NO_ROWS", severity, "No rows", text, measure="rows",
                         value=0.0)]  # fmt: skip
     if not counts.previous_read:
@@ -83,7 +83,7 @@ def _chance(count: int, rows: int, share: float) -> float:
 def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     """Too large a share of the rows in quarantine.
 
-    Of few rows a few that fail say little: what chance alone could make only informs.
+    Of a queue's few rows a few that fail say little: what chance alone could make only informs.
     """
     if not counts.read:
         return []
@@ -93,7 +93,8 @@ def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
         return []
 
     def is_beyond(limit: float) -> bool:
-        return _chance(counts.quarantined, counts.read, limit) < _UNLIKELY
+        likely = _chance(counts.quarantined, counts.read, limit)
+        return share > limit and (not counts.is_queue or likely < _UNLIKELY)
 
     held = is_beyond(limits.quarantined_share_hold)
     warned = is_beyond(limits.quarantined_share)

@@ -180,7 +180,7 @@ def _find_anomalies(
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
-            expects_rows=plan.job.replaces_period,
+            is_queue=plan.job is Job.REQUESTS,
         ),
         Context(plan.data.label, plan.data.key, plan.input_plan.features),
     )
