@@ -99,24 +99,9 @@ class BaselineConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonthlyConfig(DataConfig, LookConfig):
-    """The monthly job."""
+class JobConfig(DataConfig, LookConfig):
+    """What the jobs share."""
 
-    month: str = flag(
-        "Month to run; 'previous' is the month before the current one in --timezone",
-        metavar="YYYY-MM|previous",
-        example="2026-10",
-        required=True,
-    )
-    ads: tuple[str, ...] = flag(
-        "Ads of the month: glob of .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet; {month} stands"
-        " for 2026-10, {month:%Y/%m} takes any strftime form; may be repeated",
-        default=(),
-        metavar="PATTERN",
-        example="'ads/{month}/*.csv'",
-        required=True,
-        is_path=True,
-    )
     model: str = flag(
         "SavedModel folder, or a folder of numbered versions (aliases.json names the champion);"
         " FOLDER@ALIAS picks another alias",
@@ -133,7 +118,7 @@ class MonthlyConfig(DataConfig, LookConfig):
         is_path=True,
     )
     runs: str = flag(
-        "Folder for the runs' results: RUNS/monthly/YYYY-MM/RUN",
+        "Folder for the runs' results: RUNS/JOB/PERIOD/RUN",
         metavar="DIR",
         example="runs",
         required=True,
@@ -158,11 +143,32 @@ class MonthlyConfig(DataConfig, LookConfig):
         example="policy.toml",
         is_path=True,
     )
+    plan: bool = switch("Print what would be read and compared, and the run id; change nothing")
+    force: bool = switch("Compute and publish again even where the same run is published already")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonthlyConfig(JobConfig):
+    """The monthly job."""
+
+    month: str = flag(
+        "Month to run; 'previous' is the month before the current one in --timezone",
+        metavar="YYYY-MM|previous",
+        example="2026-10",
+        required=True,
+    )
+    ads: tuple[str, ...] = flag(
+        "Ads of the month: glob of .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet; {month} stands"
+        " for 2026-10, {month:%Y/%m} takes any strftime form; may be repeated",
+        default=(),
+        metavar="PATTERN",
+        example="'ads/{month}/*.csv'",
+        required=True,
+        is_path=True,
+    )
     timezone: str = flag(
         "Time zone of --month previous", default="UTC", metavar="ZONE", example="Europe/Berlin"
     )
-    plan: bool = switch("Print what would be read and compared, and the run id; change nothing")
-    force: bool = switch("Compute and publish again even where the same run is published already")
 
 
 @dataclass(frozen=True, kw_only=True)

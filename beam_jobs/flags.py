@@ -67,7 +67,10 @@ def flag_name(field_name: str) -> str:
 def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
     """Adds one argument a field; absent flags stay absent, so that TOML can fill them."""
     types = typing.get_type_hints(config)
-    for field in dataclasses.fields(config):
+    required_first = sorted(
+        dataclasses.fields(config), key=lambda f: not f.metadata["flag"].required
+    )
+    for field in required_first:
         about: Flag = field.metadata["flag"]
         options: dict[str, Any] = {"help": _help_text(field), "default": argparse.SUPPRESS}
         if types[field.name] is bool:
