@@ -104,7 +104,7 @@ def conclude(
     report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
-    decision = decide(report.anomalies)
+    decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
     run = publish_run(
         open_warehouse(plan.warehouse),
@@ -185,6 +185,7 @@ def _summary(
         "examples": _examples(parts),
         "anomalies": report.table.to_pylist(),
         "hold_reasons": list(run.hold_reasons) if held else [],
+        "overruled": [] if held else list(run.hold_reasons),
         "score": report.score,
         "report": None,
         "run_folder": run.run_folder,

@@ -69,6 +69,7 @@ def plan_job(
         "baseline": baseline and baseline.fingerprint,
         "previous": previous and (previous.run_id, previous.fingerprint),
         "policy": policy.fingerprint,
+        "gate": config.gate.value,
         "settings": dataclasses.asdict(data),
     }
     run_id = fingerprint(json.dumps(decided_by, sort_keys=True).encode())
@@ -90,6 +91,7 @@ def plan_job(
         previous_run=previous_run,
         standing=standing_of(warehouse, run_id),
         policy=policy,
+        gate=config.gate,
         data=data,
         started_at=started_at,
         notes=(*notes, *more),

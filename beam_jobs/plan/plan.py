@@ -12,7 +12,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import __version__, storage
 from beam_jobs.check.policy import Policy
-from beam_jobs.config import DataConfig
+from beam_jobs.config import DataConfig, Gate
 from beam_jobs.features import Feature, features_of
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.score.fit import InputPlan
@@ -69,6 +69,7 @@ class Plan:
     previous_run: RunRow | None
     standing: RunRow | None
     policy: Policy
+    gate: Gate
     data: DataConfig
     started_at: datetime.datetime
     notes: tuple[str, ...] = ()
@@ -134,6 +135,7 @@ class Plan:
             "baseline": self.baseline and dataclasses.asdict(self.baseline),
             "previous": self.previous and dataclasses.asdict(self.previous),
             "policy": self.policy.fingerprint,
+            "gate": self.gate.value,
             "settings": dataclasses.asdict(self.data),
             "standing": self.standing.status.value if self.standing else None,
             "notes": list(self.notes),
