@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal or a pipe that cannot show a value (LC_ALL=C) gets its escape, not an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        code = run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except BeamJobsError as error:
@@ -220,7 +220,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(argv: list[str]) -> int:
+def run(argv: list[str]) -> int:
+    """Runs a verb; gives its exit code.
+
+    Raises:
+        BeamJobsError: what `main` reports in one line.
+    """
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
     values = {
@@ -236,6 +241,10 @@ def _run(argv: list[str]) -> int:
         check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
     config = flags.resolve(verb.config, given.verb, values, flags.load_file(given.config), known)
+    if given.verb in JOBS:
+        from beam_jobs.notify import log_to_standard_error
+
+        log_to_standard_error()
     return verb.run(config, getattr(given, "argument", None), extra)
 
 

@@ -163,6 +163,15 @@ class JobConfig(DataConfig, LookConfig):
         is_path=True,
         parameter=Parameter.GCS_READ_FILE,
     )
+    notify: str | None = flag(
+        "Webhook that is told how each run ended, or a file that holds its address, which is a"
+        " secret; Slack's shape for Slack's addresses, else JSON",
+        metavar="URL",
+        example="https://hooks.slack.com/services/T0/B0/x",
+        is_path=True,
+        environment="BEAM_JOBS_NOTIFY",
+        template_example="gs://my-bucket/secrets/webhook.txt",
+    )
     gate: Gate = flag(
         "Who decides whether a run is published", default=Gate.HOLD, example="PUBLISH"
     )

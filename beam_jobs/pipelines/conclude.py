@@ -23,7 +23,10 @@ from beam_jobs.check.gate import decide
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
 from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
+from beam_jobs.pipelines.failure import failure_recorded
+from beam_jobs.pipelines.options import is_remote
 from beam_jobs.plan import Plan
 from beam_jobs.publish.parts import Part, PartTable
 from beam_jobs.publish.publishing import publish_run
@@ -68,7 +71,13 @@ class Conclude(beam.PTransform):
             | "Plan" >> beam.Create([self.plan])
             | "Conclude"
             >> beam.Map(
-                _conclude, self.parts, self.counts, self.reads, self.statistics, self.counter
+                _conclude,
+                self.parts,
+                self.counts,
+                self.reads,
+                self.statistics,
+                self.counter,
+                announces=is_remote(pbegin.pipeline.options),
             )
         )
 
@@ -80,10 +89,17 @@ def _conclude(
     reads: list[tuple[int, int]],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     counter: RowCounter | None,
+    announces: bool,
 ) -> str:
+    """Concludes; where no launcher waits for the run, tells how it ended, too."""
     if counter is not None:
         counter.begin(Stage.PUBLISH)
-    return json.dumps(conclude(plan, parts, counts, reads, statistics))
+    if not announces:
+        return json.dumps(conclude(plan, parts, counts, reads, statistics))
+    with failure_recorded(plan):
+        summary = conclude(plan, parts, counts, reads, statistics)
+    announce(Outcome.of_summary(summary), plan.notify)
+    return json.dumps(summary)
 
 
 def conclude(
