@@ -40,7 +40,7 @@ class Webhook:
             return self.address
         try:
             text = storage.read_bytes(self.address).decode().strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, UsageError) as error:
             # The address may be a URL with a typing mistake, so it is not repeated.
             raise UsageError(
                 "--notify: is neither an http(s) URL nor a file that can be read"
