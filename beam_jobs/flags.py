@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from beam_jobs import storage
 from beam_jobs.errors import UsageError
 
 DEFAULT_CONFIG_FILE = "beam-jobs.toml"
@@ -162,8 +163,8 @@ def load_file(path: str | None) -> tuple[dict[str, Any], str]:
     if path is None and not os.path.exists(file):
         return {}, ""
     try:
-        with open(file, "rb") as stream:
-            return tomllib.load(stream), os.path.dirname(os.path.abspath(file))
+        text = storage.read_bytes(file).decode()
+        return tomllib.loads(text), os.path.dirname(storage.absolute(file))
     except OSError as error:
         raise UsageError(f"--config {file}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -269,10 +270,12 @@ def _rooted(value: str, about: Flag, folder: str) -> str:
     """A relative path of the file as seen from the file's folder; URIs stay."""
     if not about.is_path or "://" in value:
         return value
-    scheme, colon, path = value.rpartition(":") if about.metavar == "URL" else ("", "", value)
-    if scheme not in ("", "duckdb"):
-        return value
-    return scheme + colon + os.path.normpath(os.path.join(folder, path))
+    if about.metavar != "URL":
+        return storage.resolve(folder, value)
+    scheme, colon, path = value.rpartition(":")
+    if scheme != "duckdb" or not storage.is_local(folder):
+        return value  # a DuckDB file lies on this machine, wherever its configuration does
+    return scheme + colon + storage.resolve(folder, path)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

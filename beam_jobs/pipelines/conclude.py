@@ -22,12 +22,14 @@ from beam_jobs.check.anomalies import Context, find_anomalies
 from beam_jobs.check.gate import decide
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.check.statistics_files import parse_statistics
+from beam_jobs.errors import InputError
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
 from beam_jobs.pipelines.failure import failure_recorded
 from beam_jobs.pipelines.options import is_remote
 from beam_jobs.plan import Plan
+from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.publish.parts import Part, PartTable
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
@@ -156,8 +158,8 @@ def _find_anomalies(
     return find_anomalies(
         statistics,
         plan.schema_proto,
-        load_statistics(plan.baseline.uri, "--baseline") if plan.baseline else None,
-        load_statistics(plan.previous.uri, "--previous") if plan.previous else None,
+        _load(plan.baseline, "--baseline"),
+        _load(plan.previous, "--previous"),
         plan.policy,
         RunCounts(
             read=read,
@@ -168,6 +170,21 @@ def _find_anomalies(
         ),
         Context(plan.data.label, plan.data.key, plan.input_plan.features),
     )
+
+
+def _load(
+    reference: Reference | None, flag: str
+) -> statistics_pb2.DatasetFeatureStatisticsList | None:
+    """The statistics that were planned; None where there are none."""
+    if reference is None:
+        return None
+    data = storage.read_bytes(reference.uri)
+    if fingerprint(data) != reference.fingerprint:
+        raise InputError(
+            f"{flag} {reference.uri}: changed during the run; run the command again to take the"
+            " new content"
+        )
+    return parse_statistics(data, f"{flag} {reference.uri}")
 
 
 def _inputs(plan: Plan, rows_of_file: Counter[int]) -> pa.Table:
@@ -215,7 +232,10 @@ def _examples(parts: Iterable[Part]) -> dict[str, str]:
     for part in sorted(parts):
         if part.table is not PartTable.QUARANTINE:
             continue
-        with pq.ParquetFile(part.uri) as file:
+        with (
+            storage.open_pinned(storage.info(part.uri)) as stream,
+            pq.ParquetFile(stream) as file,
+        ):
             for batch in file.iter_batches(1_000, row_groups=[0], columns=["details"]):
                 for detail in batch.column(0).flatten().to_pylist():
                     examples.setdefault(detail.split(" ", 1)[0], detail)

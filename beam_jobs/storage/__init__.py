@@ -1,9 +1,10 @@
 """Files by URI: local paths and `gs://`. Where bytes live is decided by scheme, once, here.
 
-    read     info, match, list_files, exists, open_pinned, check_unchanged, read_bytes, same_bytes
+    find     info, match, list_files, children, exists, check_readable
+    read     open_pinned, check_unchanged, read_bytes, digest, same_bytes
     write    open_atomic, write_atomic, copy_new, replace, remove, check_writable, lock
     copy     fetched, fetch_folder: local copies for libraries that read local files only
-    names    absolute, join, resolve, is_local
+    names    absolute, join, resolve, relative, is_local
 
 docs/storage.md says what generations, retries, locks and permissions mean for users.
 """
@@ -20,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from beam_jobs.errors import UsageError
+from beam_jobs.errors import InputError, UsageError
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell
 from beam_jobs.storage.local import LocalStorage
 
@@ -28,8 +29,10 @@ __all__ = [
     "FileInfo",
     "FileTooLarge",
     "absolute",
+    "check_readable",
     "check_unchanged",
     "check_writable",
+    "children",
     "copy_new",
     "digest",
     "exists",
@@ -115,6 +118,15 @@ def match(pattern: str) -> list[FileInfo]:
 def list_files(folder: str) -> list[FileInfo]:
     """All files in a folder and in those within it, sorted by URI; none where it does not exist."""
     return _of(folder).list_files(folder)
+
+
+def children(folder: str) -> list[str]:
+    """Names of what lies directly in a folder, sorted; those of folders end in `/`.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    return _of(folder).children(folder)
 
 
 def exists(uri: str) -> bool:
@@ -209,6 +221,21 @@ def same_bytes(left: str, right: str) -> bool:
 def remove(uri: str) -> None:
     """Removes a file or a whole folder; what does not exist is no error."""
     _of(uri).remove(uri)
+
+
+def check_readable(file: FileInfo, flag: str) -> None:
+    """Reads the first bytes of a file, to find before any work that it cannot be read.
+
+    Raises:
+        UsageError: naming the flag whose value is not readable, and what is missing.
+    """
+    try:
+        with open_pinned(file) as stream:
+            stream.read(1)
+    except OSError as error:
+        raise UsageError(f"{flag} {file.uri}: cannot be read ({error.strerror})") from error
+    except InputError as error:
+        raise UsageError(f"{flag} {error}") from error
 
 
 def check_writable(folder: str, flag: str) -> None:

@@ -61,6 +61,15 @@ class CloudStorage:
         bucket, name = split_uri(self.absolute(folder))
         return sorted(self._list(bucket, f"{name}/" if name else ""))
 
+    def children(self, folder: str) -> list[str]:
+        bucket, name = split_uri(self.absolute(folder))
+        prefix = f"{name}/" if name else ""
+        found = self._list(bucket, prefix, "/", with_folders=True)
+        if not found:
+            raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
+        start = len(f"gs://{bucket}/{prefix}")
+        return sorted(file.uri[start:] for file in found)
+
     def exists(self, uri: str) -> bool:
         if self._find(uri) is not None:
             return True
@@ -175,7 +184,12 @@ class CloudStorage:
         return FileInfo(uri, int(blob.size), str(blob.generation))
 
     def _list(
-        self, bucket: str, prefix: str, delimiter: str | None = None, limit: int | None = None
+        self,
+        bucket: str,
+        prefix: str,
+        delimiter: str | None = None,
+        limit: int | None = None,
+        with_folders: bool = False,
     ) -> list[FileInfo]:
         """The objects whose names begin so; names that end in `/` stand for folders."""
 
@@ -189,11 +203,14 @@ class CloudStorage:
                 timeout=calls.timeouts(),
                 retry=calls.retry_pages(),
             )
-            return [
+            found = [
                 FileInfo(f"gs://{bucket}/{blob.name}", int(blob.size), str(blob.generation))
                 for blob in pages
                 if not blob.name.endswith("/")
             ]
+            if with_folders:
+                found += [FileInfo(f"gs://{bucket}/{name}", 0, "") for name in pages.prefixes]
+            return found
 
         uri = f"gs://{bucket}/{prefix}"
         try:

@@ -37,6 +37,10 @@ class LocalStorage:
         ]
         return [self.info(path) for path in sorted(found) if os.path.isfile(path)]
 
+    def children(self, folder: str) -> list[str]:
+        with os.scandir(folder) as entries:
+            return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
 
