@@ -74,9 +74,10 @@ def check_unchanged(file: FileInfo) -> None:
         )
 
 
-def read_bytes(uri: str) -> bytes:
-    with open(uri, "rb") as stream:
-        return stream.read()
+def read_bytes(uri: str, limit: int | None = None) -> bytes:
+    """The file's content, or its first `limit` bytes; any number of threads may read at once."""
+    with open(uri, "rb", buffering=0 if limit else -1) as stream:
+        return stream.read(-1 if limit is None else limit)
 
 
 @contextlib.contextmanager

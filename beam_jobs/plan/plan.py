@@ -14,6 +14,7 @@ from beam_jobs import __version__, storage
 from beam_jobs.check.policy import Policy
 from beam_jobs.config import DataConfig
 from beam_jobs.features import Feature, features_of
+from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.location import ModelLocation
@@ -51,6 +52,8 @@ class Plan:
         previous_run: the published run of the month before, where there is one.
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
+        images: where images lie and what is done with them, None where rows come without. Their
+            generations are not planned: there are too many.
     """
 
     job: Job
@@ -72,6 +75,7 @@ class Plan:
     data: DataConfig
     started_at: datetime.datetime
     notes: tuple[str, ...] = ()
+    images: ImageSpec | None = None
 
     @property
     def schema_proto(self) -> schema_pb2.Schema:
@@ -80,6 +84,11 @@ class Plan:
     @property
     def features(self) -> tuple[Feature, ...]:
         return features_of(self.schema_proto)
+
+    @property
+    def read_features(self) -> tuple[Feature, ...]:
+        """Those that come from the inputs: all that are not computed from images."""
+        return read_features(self.features, self.images)
 
     @property
     def identity(self) -> RunIdentity:
@@ -135,6 +144,7 @@ class Plan:
             "previous": self.previous and dataclasses.asdict(self.previous),
             "policy": self.policy.fingerprint,
             "settings": dataclasses.asdict(self.data),
+            "images": self.images and dataclasses.asdict(self.images),
             "standing": self.standing.status.value if self.standing else None,
             "notes": list(self.notes),
             "code_version": __version__,
@@ -156,6 +166,9 @@ def describe(plan: Plan) -> Mapping[str, str]:
         "model": f"{plan.model.path} (version {plan.model.version}, signature"
         f" {plan.data.signature})",
         "schema": f"{plan.schema_uri} ({plan.schema_fingerprint})",
+        "images": f"{plan.images.prefix}, named by {plan.images.column}"
+        if plan.images
+        else "none: rows are taken without",
         "baseline": plan.baseline.uri if plan.baseline else "none: skew is not measured",
         "previous": plan.previous.uri if plan.previous else "none: drift is not measured",
         "writes": plan.run_folder,
