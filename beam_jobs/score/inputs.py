@@ -47,10 +47,9 @@ def check_inputs(batch: pa.RecordBatch, plan: InputPlan) -> list[Findings]:
         name = feed.feature.name
         if feed.required and feed.default is None and column.null_count:
             rows = np.flatnonzero(np.asarray(column.is_null()))
-            lacks = "the schema has no default_value for it"
+            detail = f"{name}: is missing, and the schema has no default_value for it"
             if feed.source is not Source.VALUE:
-                lacks = "the model takes its image"
-            detail = f"{name}: is missing, and {lacks}"
+                detail = f"{name}: there is no image, and the model takes one"
             found.append(Findings(Reason.MISSING_REQUIRED, rows, [detail] * len(rows)))
         if pt.is_list(column.type) and plan.signature.kind is SignatureKind.RAW:
             found += _wrong_lengths(column, feed)
