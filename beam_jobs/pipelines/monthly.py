@@ -42,7 +42,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         | "Count rows" >> beam.ParDo(CountRows(counter))
     )
     written = scored | WriteParts(
-        plan.run_folder, plan.identity, plan.features, plan.policy.actions
+        plan.run_folder, plan.identity, plan.features, plan.policy.actions, plan.computed
     )
     statistics = scored | ComputeStatistics(plan.schema, plan.data.slice)
     _ = pipeline | Conclude(

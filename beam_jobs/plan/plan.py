@@ -15,6 +15,7 @@ from beam_jobs.check.policy import Policy
 from beam_jobs.config import DataConfig
 from beam_jobs.features import Feature, features_of
 from beam_jobs.images.spec import ImageSpec, read_features
+from beam_jobs.images.table import NAMES
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.location import ModelLocation
@@ -89,6 +90,11 @@ class Plan:
     def read_features(self) -> tuple[Feature, ...]:
         """Those that come from the inputs: all that are not computed from images."""
         return read_features(self.features, self.images)
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Names of columns that are computed from images."""
+        return NAMES if self.images is not None else frozenset()
 
     @property
     def identity(self) -> RunIdentity:
