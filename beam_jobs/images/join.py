@@ -51,7 +51,7 @@ def add_images(batch: pa.RecordBatch, reader: ImageReader) -> Iterator[tuple[int
         while done < ends[code]:
             cost = look.input_bytes
             fitting = (PART_BYTES - size) // cost if cost else len(codes)
-            if not fitting and size:
+            if fitting < 1 and size:
                 part = batch.slice(start, done - start)
                 yield start, _part(part, codes[start:done] - first_code, looks, spec)
                 start, size, first_code, looks = done, 0, code, [look]
