@@ -10,9 +10,10 @@ from typing import Any
 from beam_jobs import storage, terminal
 from beam_jobs.config import RequestsConfig
 from beam_jobs.errors import BusyError, RunError
-from beam_jobs.launch import UNCHANGED, compute, failed, print_plan, print_result
+from beam_jobs.launch import UNCHANGED, compute, print_plan, print_result
+from beam_jobs.pipelines.failure import failed
 from beam_jobs.plan import Plan, plan_requests
-from beam_jobs.publish.ledger import consumed
+from beam_jobs.publish.ledger import TAKEN, consumed
 from beam_jobs.publish.parts import PartTable
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.warehouse import open_warehouse
@@ -21,8 +22,6 @@ from beam_jobs.requests.release import release_left
 
 ATTEMPTS = 5
 """How often a round plans again because others took its request files."""
-
-_TAKEN = "TAKEN"
 
 
 def run_requests(config: RequestsConfig, beam_args: Sequence[str]) -> int:
@@ -72,7 +71,7 @@ def _attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[st
         if known & {(file.uri, file.generation) for file in plan.inputs}:
             return None
         summary = compute(plan, folder, beam_args, planned_in)
-        if summary["status"] != _TAKEN:
+        if summary["status"] != TAKEN:
             return summary
         for table in PartTable:
             storage.remove(folder.parts(table))

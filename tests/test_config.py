@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from beam_jobs import flags
 from beam_jobs.cli import VERBS, make_parser
-from beam_jobs.config import LookConfig, MonthlyConfig, expand_month, month_before, parse_month
+from beam_jobs.config import (
+    Gate,
+    LookConfig,
+    MonthlyConfig,
+    expand_month,
+    month_before,
+    parse_month,
+)
 from beam_jobs.errors import UsageError
 
 REQUIRED = {"month": "2026-10", "ads": ("a.csv",), "model": "m", "schema": "s", "runs": "r",
@@ -46,12 +53,20 @@ def test_paths_in_a_file_start_from_its_folder() -> None:
     assert (config.key, config.schema) == ("ad_id", "s")
 
 
+def test_whole_numbers_in_a_file() -> None:
+    config = resolve(REQUIRED, {"image_timeout": 5, "image-max-bytes": 9, "images": "b"}, "/work")
+    assert (config.image_timeout, config.image_max_bytes, config.images) == (5, 9, "/work/b")
+    assert config.image_max_pixels == 25_000_000
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [
         ({"polcy": "x"}, "unknown key 'polcy'; did you mean policy?"),
         ({"monthly": {"keey": "x"}}, r"unknown key 'keey' in \[monthly\]; did you mean key?"),
         ({"key": 3}, "key must be text, not 3"),
+        ({"image_max_bytes": "9"}, "image_max_bytes must be a whole number, not '9'"),
+        ({"image_timeout": True}, "image_timeout must be a whole number, not True"),
         ({"slice": [1]}, "slice must be text or a list of texts"),
         ({"monthly": {"force": True}}, "unknown key 'force'"),
     ],
@@ -59,6 +74,24 @@ def test_paths_in_a_file_start_from_its_folder() -> None:
 def test_mistakes_in_the_file(file: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve(REQUIRED, file)
+
+
+def test_a_choice_is_the_same_from_the_line_the_file_and_the_default() -> None:
+    assert resolve(REQUIRED).gate is Gate.HOLD
+    assert resolve(REQUIRED | {"gate": "PUBLISH"}).gate is Gate.PUBLISH
+    assert resolve(REQUIRED, {"gate": "HOLD_ALWAYS"}).gate is Gate.HOLD_ALWAYS
+    for line, file in ({"gate": "PUBLISHED"}, {}), ({}, {"gate": "PUBLISHED"}):
+        with pytest.raises(
+            UsageError, match="--gate PUBLISHED: is none of HOLD, PUBLISH, HOLD_ALW"
+        ):
+            resolve(REQUIRED | line, file)
+
+
+def test_a_pattern_holds_for_the_line_and_the_file() -> None:
+    with pytest.raises(UsageError, match="--month 2026-13: is not a month; expected YYYY-MM"):
+        resolve(REQUIRED | {"month": "2026-13"})
+    with pytest.raises(UsageError, match="--month october: is not a month; expected YYYY-MM"):
+        resolve({k: v for k, v in REQUIRED.items() if k != "month"}, {"month": "october"})
 
 
 def test_a_flag_may_have_the_name_of_a_verb() -> None:
@@ -76,7 +109,10 @@ def test_a_missing_flag_is_named_with_an_example(name: str) -> None:
 
 def test_every_flag_explains_itself() -> None:
     for verb in VERBS.values():
-        parser = argparse.ArgumentParser()
+        # Wide: where lines wrap, argparse cuts the longest names at their hyphens.
+        parser = argparse.ArgumentParser(
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=1_000)
+        )
         flags.add_flags(parser, verb.config)
         text = " ".join(parser.format_help().split())
         for name, about in flags.flags_of(verb.config).items():

@@ -17,7 +17,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 FeatureStats: TypeAlias = statistics_pb2.FeatureNameStatistics
 
-_CONFIDENCE = 0.9999
+CONFIDENCE = 0.9999
 # Not the extremes: they are what one outlier moves.
 _EDGES = np.array([0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99])
 
@@ -63,7 +63,7 @@ def linf(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     Few values are not normal: three of one kind may well meet. Bernstein's inequality (The Theory
     of Probabilities, 1946) with the same z adds what matters then, z^2 / 6 (1/n + 1/m).
     """
-    ours, theirs = _counts(current), _counts(reference)
+    ours, theirs = value_counts(current), value_counts(reference)
     n, m = sum(ours.values()), sum(theirs.values())
     if not n or not m:
         return None
@@ -71,7 +71,7 @@ def linf(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     gaps = [abs(ours.get(v, 0) / n - theirs.get(v, 0) / m) for v in values]
     widest = int(np.argmax(gaps))
     shares = [(ours.get(v, 0) + theirs.get(v, 0)) / (n + m) for v in values]
-    z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / (2 * len(values)))
+    z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * len(values)))
     spread = max(share * (1 - share) for share in shares)
     once = 1 / n + 1 / m
     few = z * z / 6 * once
@@ -108,6 +108,11 @@ def missing_share(stats: FeatureStats) -> float:
     common = common_stats(stats)
     rows = common.num_missing + common.num_non_missing
     return common.num_missing / rows if rows else 0.0
+
+
+def value_counts(stats: FeatureStats) -> dict[str, float]:
+    """{value: rows} of the most frequent values."""
+    return {b.label: b.sample_count for b in stats.string_stats.rank_histogram.buckets}
 
 
 def common_stats(stats: FeatureStats) -> statistics_pb2.CommonStatistics:
@@ -185,10 +190,6 @@ class Cdf:
         return np.where(inside, between, np.where(last < 0, 0.0, 1.0))
 
 
-def _counts(stats: FeatureStats) -> dict[str, float]:
-    return {b.label: b.sample_count for b in stats.string_stats.rank_histogram.buckets}
-
-
 def _present(stats: FeatureStats) -> float:
     return max(float(common_stats(stats).num_non_missing), 1.0)
 
@@ -200,6 +201,6 @@ def _entropy_gap(p: np.ndarray, mean: np.ndarray) -> float:
 
 def _chi_square_point(degrees: int) -> float:
     """Source: Wilson and Hilferty, The Distribution of Chi-Square, 1931."""
-    z = NormalDist().inv_cdf(_CONFIDENCE)
+    z = NormalDist().inv_cdf(CONFIDENCE)
     part = 2 / (9 * degrees)
     return degrees * (1 - part + z * math.sqrt(part)) ** 3

@@ -85,8 +85,11 @@ def _write_keys(span: Span, spec: ReadSpec, folder: str) -> str:
 
 def find_all_duplicates(uris: Sequence[str]) -> pa.Table:
     """`keys.find_duplicates` over files of key tables."""
-    with tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch:
-        return find_duplicates(sorted(uris), scratch)
+    with (
+        storage.fetched(sorted(uris)) as paths,
+        tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch,
+    ):
+        return find_duplicates(list(paths.values()), scratch)
 
 
 @dataclass(eq=False)

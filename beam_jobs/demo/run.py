@@ -11,6 +11,7 @@ from beam_jobs.baseline import SCHEMA_FILE, STATISTICS_FILE, infer_schema_file, 
 from beam_jobs.config import BaselineConfig, DemoConfig, MonthlyConfig
 from beam_jobs.demo.data import KEY, LABEL, MONTHS, RANGES, make_ads
 from beam_jobs.demo.defects import DEFECTS, Defect
+from beam_jobs.errors import UsageError
 from beam_jobs.features import load_schema
 from beam_jobs.flags import DEFAULT_CONFIG_FILE
 from beam_jobs.launch import execute
@@ -22,16 +23,19 @@ _MADE_BY = "# Written by `beam-jobs demo`; paths start from this file's folder.\
 def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
     """Makes everything in a folder and runs August, September and October 2026 on it."""
     folder = config.dir
+    if not storage.is_local(folder):
+        raise UsageError(f"--dir {folder}: the demo wants a local folder")
     storage.check_writable(folder, "--dir")
     terminal.print_note(f"making {len(MONTHS)} months of {config.rows:,} ads each in {folder}")
     made = make_ads(folder, config.rows)
     terminal.print_note("training a small model")
     from beam_jobs.demo.model import train
 
-    trained = train(made.training, storage.join(folder, "models", "ads"))
+    trained = train(made.training, storage.join(folder, "models", "ads"), banners=made.banners)
     terminal.print_note(f"trained on {trained.rows:,} ads; AUC {trained.auc:.3f} on others")
     settings = {
         "ads": made.pattern,
+        "images": made.banners,
         "model": trained.model,
         "schema": storage.join(folder, "baseline", SCHEMA_FILE),
         "baseline": storage.join(folder, "baseline", STATISTICS_FILE),
@@ -62,6 +66,7 @@ def _build_baseline(training: str, settings: Mapping[str, str], beam_args: Seque
         data=(training,),
         out=os.path.dirname(settings["schema"]),
         model=settings["model"],
+        images=settings["images"],
         key=KEY,
         label=LABEL,
     )

@@ -23,11 +23,16 @@ from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import Statistics, load_statistics
-from beam_jobs.errors import RunError
+from beam_jobs.check.statistics_files import Statistics, parse_statistics
+from beam_jobs.errors import InputError, RunError
+from beam_jobs.images.table import HASH
+from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
-from beam_jobs.plan import Job, Plan, Reference
-from beam_jobs.publish.ledger import TakenError
+from beam_jobs.pipelines.failure import failure_recorded
+from beam_jobs.pipelines.options import is_remote
+from beam_jobs.plan import Job, Plan
+from beam_jobs.plan.plan import Reference, fingerprint
+from beam_jobs.publish.ledger import TAKEN, TakenError
 from beam_jobs.publish.parts import Part, PartTable
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
@@ -39,9 +44,6 @@ from beam_jobs.requests.staged import AnswerPart, stage
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
-
-TAKEN = "TAKEN"
-"""Status of a queue run that left no trace, because another one has its request files."""
 
 
 @dataclass(eq=False)
@@ -85,6 +87,7 @@ class Conclude(beam.PTransform):
                 self.statistics,
                 self.answers if self.answers is not None else [],
                 self.counter,
+                announces=is_remote(pbegin.pipeline.options),
             )
         )
 
@@ -97,10 +100,18 @@ def _conclude(
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     answers: list[AnswerPart],
     counter: RowCounter | None,
+    announces: bool,
 ) -> str:
+    """Concludes; where no launcher waits for the run, tells how it ended, too."""
     if counter is not None:
         counter.begin(Stage.PUBLISH)
-    return json.dumps(conclude(plan, parts, counts, reads, statistics, answers))
+    if not announces:
+        return json.dumps(conclude(plan, parts, counts, reads, statistics, answers))
+    with failure_recorded(plan):
+        summary = conclude(plan, parts, counts, reads, statistics, answers)
+    if summary["status"] != TAKEN:
+        announce(Outcome.of_summary(summary), plan.notify)
+    return json.dumps(summary)
 
 
 def conclude(
@@ -125,7 +136,7 @@ def conclude(
     report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
-    decision = decide(report.anomalies)
+    decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
     if plan.responses is not None:
         stage(folder, plan.responses, plan.inputs, answers)
@@ -171,7 +182,7 @@ def _find_anomalies(
     return find_anomalies(
         statistics,
         plan.schema_proto,
-        load_statistics(plan.baseline.uri, "--baseline") if plan.baseline else None,
+        _load(plan.baseline, "--baseline"),
         _previous(plan.previous),
         plan.policy,
         RunCounts(
@@ -182,18 +193,36 @@ def _find_anomalies(
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
             is_queue=plan.job is Job.REQUESTS,
         ),
-        Context(plan.data.label, plan.data.key, plan.input_plan.features),
+        Context(
+            plan.data.label,
+            plan.data.key,
+            plan.input_plan.features,
+            HASH if plan.images is not None else None,
+        ),
     )
 
 
 def _previous(previous: Reference | None) -> Statistics | None:
-    if previous is None:
-        return None
-    if not previous.others:
-        return load_statistics(previous.uri, "--previous")
+    """What drift is measured against: a file, or those of several runs of the queue as one."""
+    if previous is None or not previous.others:
+        return _load(previous, "--previous")
     # Folders of old runs may be cleared away at any time.
     uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
-    return merge_statistics([load_statistics(uri, "--previous") for uri in uris])
+    found = [parse_statistics(storage.read_bytes(uri), f"--previous {uri}") for uri in uris]
+    return merge_statistics(found)
+
+
+def _load(reference: Reference | None, flag: str) -> Statistics | None:
+    """The statistics that were planned; None where there are none."""
+    if reference is None:
+        return None
+    data = storage.read_bytes(reference.uri)
+    if fingerprint(data) != reference.fingerprint:
+        raise InputError(
+            f"{flag} {reference.uri}: changed during the run; run the command again to take the"
+            " new content"
+        )
+    return parse_statistics(data, f"{flag} {reference.uri}")
 
 
 def _inputs(plan: Plan, rows_of_file: Counter[int]) -> pa.Table:
@@ -227,6 +256,7 @@ def _summary(
         "examples": _examples(parts),
         "anomalies": report.table.to_pylist(),
         "hold_reasons": list(run.hold_reasons) if held else [],
+        "overruled": [] if held else list(run.hold_reasons),
         "score": report.score,
         "report": None,
         "run_folder": run.run_folder,
@@ -240,7 +270,10 @@ def _examples(parts: Iterable[Part]) -> dict[str, str]:
     for part in sorted(parts):
         if part.table is not PartTable.QUARANTINE:
             continue
-        with pq.ParquetFile(part.uri) as file:
+        with (
+            storage.open_pinned(storage.info(part.uri)) as stream,
+            pq.ParquetFile(stream) as file,
+        ):
             for batch in file.iter_batches(1_000, row_groups=[0], columns=["details"]):
                 for detail in batch.column(0).flatten().to_pylist():
                     examples.setdefault(detail.split(" ", 1)[0], detail)

@@ -12,6 +12,7 @@ import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
 from beam_jobs.check.statistics import ComputeStatistics
 from beam_jobs.check.transforms import CheckRows
+from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.conclude import KEYS_FOLDER, Conclude
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan, request_spec
@@ -40,12 +41,13 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
     scored = (
         read[requests.BATCHES]
         | requests.MarkIds([file.uri for file in plan.inputs], duplicates)
+        | AddImages(plan.images)
         | CheckRows(plan.schema)
         | Score(plan.model, plan.input_plan, plan.policy.actions)
         | "Count rows" >> beam.ParDo(CountRows(counter))
     )
     written = scored | WriteParts(
-        plan.run_folder, plan.identity, plan.features, plan.policy.actions
+        plan.run_folder, plan.identity, plan.features, plan.policy.actions, plan.computed
     )
     answers = None
     if plan.responses is not None:

@@ -48,22 +48,17 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
         started_at=started_at,
         check_inputs=lambda _: _notes(queue),
         find_previous=lambda warehouse: _previous(config, warehouse),
-        responses=config.responses and storage_path(config.responses),
+        responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
 
 
 def request_spec(plan: Plan) -> RequestSpec:
     """What the job makes of request lines."""
-    features = plan.features
-    known = {feature.name for feature in features}
+    known = {feature.name for feature in plan.features}
     deprecated = {feature.name for feature in plan.schema_proto.feature} - known
+    features = plan.read_features
     return RequestSpec(features, frozenset(deprecated), plan.data.signature, plan.data.key)
-
-
-def storage_path(uri: str) -> str:
-    """A local path seen from anywhere, as run folders keep it; URIs stay."""
-    return uri if "://" in uri else os.path.abspath(uri)
 
 
 def _check_folders(config: RequestsConfig) -> None:
@@ -74,8 +69,8 @@ def _check_folders(config: RequestsConfig) -> None:
     if config.responses is None:
         return
     storage.check_writable(config.responses, "--responses")
-    responses = storage_path(config.responses)
-    for pattern in map(storage_path, config.queue):
+    responses = storage.absolute(config.responses)
+    for pattern in map(storage.absolute, config.queue):
         folders = os.path.dirname(pattern)
         if "**" in folders:
             hit = fnmatch.fnmatch(f"{responses}/", folders.replace("**", "*") + "/*")

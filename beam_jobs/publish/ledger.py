@@ -17,6 +17,9 @@ from beam_jobs.publish.statements import statement
 from beam_jobs.publish.warehouse import Warehouse
 from beam_jobs.storage import FileInfo
 
+TAKEN = "TAKEN"
+"""Status of a queue run that left no trace, because another one has its request files."""
+
 _FEW = 500
 """Files that are asked for by name; for more the whole ledger is read."""
 

@@ -190,9 +190,11 @@ def _publish(
     run, job = manifest.run, Job(manifest.run.job)
     folder.check(manifest.parts)
     scores = _scores_schema(manifest)
+    files = _files(folder, manifest)
+    uris = [uri for some in files.values() for uri in some]
     try:
-        with warehouse.engine.writing() as session:
-            staged = _staged(session, warehouse, folder, manifest, scores, takes_held)
+        with warehouse.engine.writing(uris) as session:
+            staged = _staged(session, warehouse, files, run, scores, takes_held)
             audit(session, manifest, staged, scores)
             if run.status is RunStatus.HELD and _is_published(session, run.run_id):
                 run = run.decided(RunStatus.PUBLISHED)
@@ -204,8 +206,8 @@ def _publish(
         if job.replaces_period or isinstance(error, TakenError | AuditError):
             raise
         # Where writers do not exclude each other, the transaction itself finds another's files.
-        with warehouse.engine.writing() as session:
-            _staged(session, warehouse, folder, manifest, scores, takes_held)
+        with warehouse.engine.writing(uris) as session:
+            _staged(session, warehouse, files, run, scores, takes_held)
         raise
     return run
 
@@ -213,18 +215,21 @@ def _publish(
 def _staged(
     session: Session,
     warehouse: Warehouse,
-    folder: RunFolder,
-    manifest: Manifest,
+    files: Mapping[str, Sequence[str]],
+    run: RunRow,
     scores: pa.Schema,
     takes_held: bool,
 ) -> dict[str, str]:
     """{table: its staged rows}, of a run whose input files are its own."""
     _prepare(session, warehouse.url, scores)
-    staged = _stage(session, folder, manifest, scores)
-    if not Job(manifest.run.job).replaces_period:
+    staged = {
+        table: session.stage(table, run.run_id, uris, _schema(table, scores))
+        for table, uris in files.items()
+    }
+    if not Job(run.job).replaces_period:
         text = statements.statement("turns", staged, scores)
-        session.run(text, manifest.run.parameters())
-        check_ledger(session, manifest.run, staged, scores, takes_held=takes_held)
+        session.run(text, run.parameters())
+        check_ledger(session, run, staged, scores, takes_held=takes_held)
     return staged
 
 
@@ -236,19 +241,15 @@ def _is_published(session: Session, run_id: str) -> bool:
 def _scores_schema(manifest: Manifest) -> pa.Schema:
     """Columns of the run's scores; the fixed ones alone where no row was scored."""
     for uri in manifest.uris(PartTable.SCORES):
-        return pq.read_schema(uri)
+        with storage.open_pinned(storage.info(uri)) as stream:
+            return pq.read_schema(stream)
     return arrow_schema("scores")
 
 
-def _stage(
-    session: Session, folder: RunFolder, manifest: Manifest, scores: pa.Schema
-) -> dict[str, str]:
-    files: dict[str, list[str]] = {table.value: manifest.uris(table) for table in PartTable}
-    files |= {name: [folder.table(name)] for name in RUN_TABLES}
-    return {
-        table: session.stage(table, manifest.run.run_id, uris, _schema(table, scores))
-        for table, uris in files.items()
-    }
+def _files(folder: RunFolder, manifest: Manifest) -> dict[str, list[str]]:
+    """{table: the Parquet files of its rows}."""
+    files = {table.value: manifest.uris(table) for table in PartTable}
+    return files | {name: [folder.table(name)] for name in RUN_TABLES}
 
 
 def _prepare(session: Session, url: str, scores: pa.Schema) -> None:

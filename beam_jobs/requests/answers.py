@@ -104,20 +104,27 @@ def _members(flags: list[str], reasons: list[str], details: list[str]) -> str:
     return "," + orjson.dumps(members).decode()[1:-1]
 
 
-def by_file(batch: pa.RecordBatch, lines: pa.Array) -> Iterator[tuple[str, memoryview]]:
-    """(request file, its answers in this batch as bytes), in the order of the rows.
+def by_file(batch: pa.RecordBatch, lines: pa.Array) -> Iterator[tuple[str, int, memoryview]]:
+    """(request file, first row, answers as bytes) of rows that follow each other in a file.
 
-    A row without an answer still names its file: a file of such rows has an empty answer file.
+    The batch's rows may stand in any order. A row without an answer still names its file: a file
+    of such rows has an empty answer file.
     """
     files = records.column_or_none(batch, records.SOURCE_FILE)
-    if files is None or not len(files):
+    places = records.column_or_none(batch, records.SOURCE_ROW)
+    if files is None or places is None or not len(files):
         return
-    same = np.asarray(pc.equal(files[1:], files[:-1]))
-    begins = np.concatenate([[0], np.flatnonzero(~same) + 1])
+    rows, codes = np.asarray(places), np.asarray(files.dictionary_encode().indices)
     # Without nulls the values' own buffer is the file's content.
     texts = pc.fill_null(lines, "")
+    order = np.lexsort((rows, codes))
+    if (np.diff(order) != 1).any():
+        rows, codes, texts = rows[order], codes[order], texts.take(pa.array(order))
+        files = files.take(pa.array(order))
+    begins = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(rows, prepend=-1) != 1))
     _, offsets_buffer, values = texts.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int32)[texts.offset :]
     data = memoryview(values) if values is not None else memoryview(b"")
     for begin, end in zip(begins, [*begins[1:], len(files)], strict=True):
-        yield files[int(begin)].as_py(), data[offsets[begin] : offsets[end]]
+        answers = data[offsets[begin] : offsets[end]]
+        yield files[int(begin)].as_py(), int(rows[begin]), answers

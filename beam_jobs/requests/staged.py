@@ -33,13 +33,13 @@ class Fragment:
 
     Attributes:
         uri: of the request file.
-        batch: place of the batch among those of the file.
+        row: the first request's place in its file.
         part: name of the part.
         offset, length: bytes.
     """
 
     uri: str
-    batch: int
+    row: int
     part: str
     offset: int
     length: int
@@ -71,13 +71,13 @@ class AnswerWriter:
         with self._guard():
             self._stream = self._resources.enter_context(storage.open_atomic(self._uri))
 
-    def write(self, number: int, batch: pa.RecordBatch) -> None:
-        """Writes the answers of a scored batch, the `number`-th of its files."""
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Writes the answers of a scored batch."""
         lines = answer_lines(batch, self._run, self._actions)
         with self._guard():
-            for uri, answers in by_file(batch, lines):
+            for uri, row, answers in by_file(batch, lines):
                 self._stream.write(answers)
-                fragment = Fragment(uri, number, self._name, self._size, len(answers))
+                fragment = Fragment(uri, row, self._name, self._size, len(answers))
                 self._fragments.append(fragment)
                 self._size += len(answers)
 
@@ -151,7 +151,7 @@ def stage(
                 **dataclasses.asdict(file),
                 "fragments": [
                     (fragment.part, fragment.offset, fragment.length)
-                    for fragment in sorted(places.get(file.uri, []), key=lambda f: f.batch)
+                    for fragment in sorted(places.get(file.uri, []), key=lambda f: f.row)
                 ],
             }
             for file in files

@@ -193,7 +193,7 @@ class _WriteAnswers(beam.DoFn):
     def process(self, element: Located) -> None:
         if self._writer is None:
             self._writer = AnswerWriter(*self._arguments)
-        self._writer.write(element[2], element[3])
+        self._writer.write(element[3])
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._writer is not None:

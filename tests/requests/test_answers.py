@@ -37,9 +37,12 @@ ROWS = st.tuples(
 )
 
 
-def batch_of(rows: list[tuple[Any, ...]], files: list[str] | None = None) -> pa.RecordBatch:
+def batch_of(
+    rows: list[tuple[Any, ...]], files: list[str] | None = None, places: list[int] | None = None
+) -> pa.RecordBatch:
     """Scored rows: (key, score, outputs, [(reason, detail)])."""
     columns = {
+        records.SOURCE_ROW: pa.array(places or range(1, len(rows) + 1), pa.int64()),
         records.KEY: pa.array([row[0] for row in rows], pa.string()),
         records.SOURCE_FILE: pa.array(files or ["/q/a.jsonl"] * len(rows), pa.string()),
         records.SCORE: pa.array([row[1] for row in rows], pa.float64()),
@@ -100,16 +103,24 @@ BATCHES = [
             ("5", 1, {}, []),
         ],
         ["/q/a.jsonl", "/q/b.jsonl", "/q/c.jsonl.gz"],
+        [3, 1, 1],
     ),
-    batch_of([("6", 0.1, None, [])], ["/q/c.jsonl.gz"]),
+    # As the image stage gives them: in another order.
+    batch_of(
+        [(key, 0.1, None, []) for key in "86794"],
+        ["/q/c.jsonl.gz"] * 4 + ["/q/a.jsonl"],
+        [4, 2, 3, 5, 4],
+    ),
 ]
-ANSWERS = {"a.jsonl": ["1", "2", "3"], "b.jsonl": [], "c.jsonl.gz": ["5", "6"], "none.jsonl": []}
+ANSWERS = {
+    "a.jsonl": list("1234"), "b.jsonl": [], "c.jsonl.gz": list("56789"), "none.jsonl": [],
+}  # fmt: skip
 
 
-def write_part(folder: RunFolder, batches: Sequence[tuple[int, pa.RecordBatch]]) -> AnswerPart:
+def write_part(folder: RunFolder, *batches: pa.RecordBatch) -> AnswerPart:
     writer = AnswerWriter(folder.path, RUN, DEFAULT_ACTIONS)
-    for number, batch in batches:
-        writer.write(number, batch)
+    for batch in batches:
+        writer.write(batch)
     return writer.close()
 
 
@@ -124,8 +135,8 @@ def test_every_request_file_has_its_answers_in_order(
     tmp_path: Path, bundles: list[list[int]]
 ) -> None:
     folder = RunFolder(str(tmp_path / "run"))
-    parts = [write_part(folder, [(n, BATCHES[n]) for n in bundle]) for bundle in bundles]
-    write_part(folder, [(0, BATCHES[2])])  # of an attempt that failed after it
+    parts = [write_part(folder, *(BATCHES[number] for number in bundle)) for bundle in bundles]
+    write_part(folder, BATCHES[2])  # of an attempt that failed after it
     stage(folder, str(tmp_path / "out"), FILES, parts)
     assert len(list((tmp_path / "run" / "answers").iterdir())) == len(parts)
     release_answers(folder)
@@ -135,14 +146,14 @@ def test_every_request_file_has_its_answers_in_order(
 def test_a_part_that_failed_leaves_nothing(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path / "run"))
     writer = AnswerWriter(folder.path, RUN, DEFAULT_ACTIONS)
-    writer.write(0, BATCHES[0])
+    writer.write(BATCHES[0])
     writer.abort()
     assert list((tmp_path / "run" / "answers").iterdir()) == []
 
 
 def test_a_part_that_changed_is_found_before_anything_is_published(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path / "run"))
-    part = write_part(folder, [(0, BATCHES[0])])
+    part = write_part(folder, BATCHES[0])
     path = tmp_path / "run" / "answers" / part.name
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(AuditError, match=f"{part.name}: has {part.bytes - 1} bytes"):
@@ -156,7 +167,7 @@ def run_with(tmp_path: Path, number: int, files: Sequence[storage.FileInfo] = FI
     """A run folder whose answers tell the run."""
     folder = RunFolder(str(tmp_path / f"run{number}"))
     batch = batch_of([(f"run {number}", 0.1, None, [])], [files[0].uri])
-    stage(folder, str(tmp_path / "out"), files, [write_part(folder, [(0, batch)])])
+    stage(folder, str(tmp_path / "out"), files, [write_part(folder, batch)])
     return folder
 
 
