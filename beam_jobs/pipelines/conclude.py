@@ -204,7 +204,7 @@ def _find_anomalies(
 
 def _previous(previous: Reference | None) -> Statistics | None:
     """What drift is measured against: a file, or those of several runs of the queue as one."""
-    if previous is None or not previous.others:
+    if previous is None or previous.others is None:
         return _load(previous, "--previous")
     # Folders of old runs may be cleared away at any time.
     uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
