@@ -8,9 +8,14 @@ import re
 
 
 class BeamJobsError(Exception):
-    """A problem that is reported in one line: what is wrong, where, what to do."""
+    """A problem that is reported in one line: what is wrong, where, what to do.
+
+    Attributes:
+        announced: whether an alert has told of it.
+    """
 
     exit_code = 1
+    announced = False
 
 
 class UsageError(BeamJobsError):

@@ -1,5 +1,6 @@
 """For all tests."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,12 @@ from servers.gcs import GcsServer
 # The first example may import a library for seconds; speed is measured in benchmarks/.
 settings.register_profile("repository", deadline=None)
 settings.load_profile("repository")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder without the `beam-jobs.toml` that the demo leaves in the repository's."""
+    os.chdir(tmp_path_factory.mktemp("current"))
 
 
 @pytest.fixture(scope="session")

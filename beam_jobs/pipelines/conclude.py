@@ -24,7 +24,10 @@ from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
 from beam_jobs.check.statistics_files import parse_statistics
 from beam_jobs.errors import InputError
+from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
+from beam_jobs.pipelines.failure import failure_recorded
+from beam_jobs.pipelines.options import is_remote
 from beam_jobs.plan import Plan
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.publish.parts import Part, PartTable
@@ -70,7 +73,13 @@ class Conclude(beam.PTransform):
             | "Plan" >> beam.Create([self.plan])
             | "Conclude"
             >> beam.Map(
-                _conclude, self.parts, self.counts, self.reads, self.statistics, self.counter
+                _conclude,
+                self.parts,
+                self.counts,
+                self.reads,
+                self.statistics,
+                self.counter,
+                announces=is_remote(pbegin.pipeline.options),
             )
         )
 
@@ -82,10 +91,17 @@ def _conclude(
     reads: list[tuple[int, int]],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     counter: RowCounter | None,
+    announces: bool,
 ) -> str:
+    """Concludes; where no launcher waits for the run, tells how it ended, too."""
     if counter is not None:
         counter.begin(Stage.PUBLISH)
-    return json.dumps(conclude(plan, parts, counts, reads, statistics))
+    if not announces:
+        return json.dumps(conclude(plan, parts, counts, reads, statistics))
+    with failure_recorded(plan):
+        summary = conclude(plan, parts, counts, reads, statistics)
+    announce(Outcome.of_summary(summary), plan.notify)
+    return json.dumps(summary)
 
 
 def conclude(
@@ -106,7 +122,7 @@ def conclude(
     report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
-    decision = decide(report.anomalies)
+    decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
     run = publish_run(
         open_warehouse(plan.warehouse),
@@ -202,6 +218,7 @@ def _summary(
         "examples": _examples(parts),
         "anomalies": report.table.to_pylist(),
         "hold_reasons": list(run.hold_reasons) if held else [],
+        "overruled": [] if held else list(run.hold_reasons),
         "score": report.score,
         "report": None,
         "run_folder": run.run_folder,

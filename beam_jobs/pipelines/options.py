@@ -6,9 +6,11 @@ import os
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from beam_jobs.errors import UsageError
+from beam_jobs.plan import Plan
+from beam_jobs.publish.runs import period_name
 
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Named in full: Beam's default tries to download Prism first, then falls back in silence."""
@@ -35,6 +37,21 @@ def pipeline_options(beam_args: Sequence[str], input_bytes: int = 0) -> Pipeline
     if input_bytes >= WORKERS_PAY_BYTES and not said:
         ours += ["--direct_running_mode=in_memory", f"--direct_num_workers={_cores()}"]
     return PipelineOptions([*beam_args, *ours])
+
+
+def is_remote(options: PipelineOptions) -> bool:
+    """Whether the graph runs where its launcher may be gone before it ends: on Dataflow."""
+    return (options.view_as(StandardOptions).runner or "").endswith("DataflowRunner")
+
+
+def label_flags(plan: Plan) -> list[str]:
+    """Beam flags with which bills and job lists can be searched by job, period and run."""
+    labels = {
+        "beam-jobs-job": plan.job.value,
+        "beam-jobs-period": period_name(plan.job.value, plan.period),
+        "beam-jobs-run": plan.run_id,
+    }
+    return [f"--labels={name}={value}" for name, value in labels.items()]
 
 
 _LOCAL_WORKERS = ("--direct_running_mode", "--direct_num_workers")

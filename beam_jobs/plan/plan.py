@@ -12,8 +12,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import __version__, storage
 from beam_jobs.check.policy import Policy
-from beam_jobs.config import DataConfig
+from beam_jobs.config import DataConfig, Gate
 from beam_jobs.features import Feature, features_of
+from beam_jobs.notify import Webhook
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.location import ModelLocation
@@ -51,6 +52,7 @@ class Plan:
         previous_run: the published run of the month before, where there is one.
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
+        notify: told how the run ends; a secret, so it is in no JSON.
     """
 
     job: Job
@@ -69,9 +71,11 @@ class Plan:
     previous_run: RunRow | None
     standing: RunRow | None
     policy: Policy
+    gate: Gate
     data: DataConfig
     started_at: datetime.datetime
     notes: tuple[str, ...] = ()
+    notify: Webhook | None = None
 
     @property
     def schema_proto(self) -> schema_pb2.Schema:
@@ -134,6 +138,7 @@ class Plan:
             "baseline": self.baseline and dataclasses.asdict(self.baseline),
             "previous": self.previous and dataclasses.asdict(self.previous),
             "policy": self.policy.fingerprint,
+            "gate": self.gate.value,
             "settings": dataclasses.asdict(self.data),
             "standing": self.standing.status.value if self.standing else None,
             "notes": list(self.notes),
