@@ -71,11 +71,11 @@ class ImageReader:
     """
 
     def __init__(
-        self, spec: ImageSpec, read: ReadBytes = storage.read_bytes, readers: int | None = None
+        self, spec: ImageSpec, read: ReadBytes | None = None, readers: int | None = None
     ) -> None:
-        """Args: `read` reads from storage; `readers` is the number of threads."""
+        """Args: `read` reads from storage, `readers` is the number of threads, if not as usual."""
         self.spec, self.held = spec, 0
-        self._read_bytes = read
+        self._read_bytes = read or storage.read_bytes
         cores = len(os.sched_getaffinity(0))
         self._lookers = threading.BoundedSemaphore(cores)
         self._jobs: queue.SimpleQueue[tuple[_Job, queue.SimpleQueue] | None] = queue.SimpleQueue()

@@ -221,14 +221,13 @@ def test_an_image_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_threads_end_with_their_reader(folder: Path) -> None:
-    before = threading.active_count()
     reader = ImageReader(spec_of(folder, tensor=SMALL), storage.read_bytes)
     assert len(list(reader.looks([("a.jpg", None)] * 10))) == 10
     threads = list(reader._threads)
     reader.close()
     for thread in threads:
         thread.join(10)
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_many_readers_wait_for_a_remote_storage() -> None:
