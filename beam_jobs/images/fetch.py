@@ -47,7 +47,7 @@ Wanted = tuple[str, bytes | None]
 """(name as the row has it, the encoded image where the row carries it inside)."""
 
 ReadBytes = Callable[[str, int], bytes]
-"""(uri, limit) -> at most `limit` bytes; raises OSError."""
+"""(uri, limit) -> the content; raises `storage.FileTooLarge` beyond `limit` bytes, or OSError."""
 
 
 @dataclass(eq=False)
@@ -102,7 +102,7 @@ class ImageReader:
         Raises:
             InputError: storage is down, or forbids to read.
         """
-        whole = self.spec.limits.max_bytes + 1
+        whole = self.spec.limits.max_bytes
         first = min(FIRST_READ, whole)
         ended: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         ready: dict[int, Look] = {}
@@ -193,25 +193,27 @@ class ImageReader:
         if job.given is not None:
             data = job.given
         else:
-            data = self._fetch(job.name, job.limit)
+            try:
+                data = self._fetch(job.name, job.limit)
+            except storage.FileTooLarge:
+                if job.limit < self.spec.limits.max_bytes:
+                    return None
+                found = f"more than {self.spec.limits.max_bytes:,} bytes"
+                return Look(problem=problem(too_large(found), job.name))
             if isinstance(data, ImageProblem):
                 return Look(problem=data)
-            limit = self.spec.limits.max_bytes
-            if len(data) > limit:
-                return Look(problem=problem(too_large(f"more than {limit:,} bytes"), job.name))
-            if len(data) == job.limit:
-                return None
         with self._lookers:
             return look_at(data, job.name, self.spec)
 
     def _fetch(self, name: str, limit: int) -> bytes | ImageProblem:
-        """At most `limit` bytes of the image; IMAGE_MISSING where there is none of that name.
+        """The encoded image; IMAGE_MISSING where there is none of that name.
 
         An error that may pass is tried again until the timeout. An image that then still cannot
         be read, while storage answered for others, is that image's problem; where storage
         answered for none in that time, it is down.
 
         Raises:
+            FileTooLarge: it has more bytes than `limit`.
             InputError: storage is down, or forbids to read.
         """
         prefix = self.spec.prefix
@@ -228,6 +230,9 @@ class ImageReader:
                 data = self._read_bytes(uri, limit)
                 self._answered = time.monotonic()
                 return data
+            except storage.FileTooLarge:
+                self._answered = time.monotonic()
+                raise
             except PermissionError as error:
                 raise InputError(f"{uri}: cannot be read ({_why(error)})") from error
             except OSError as error:

@@ -27,9 +27,13 @@ def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, 
     """
     files: dict[str, storage.FileInfo] = {}
     for pattern in patterns:
-        found = storage.match(pattern)
+        try:
+            found = storage.match(pattern)
+        except OSError as error:
+            raise UsageError(f"{flag} {pattern}: {error.strerror}") from error
         if not found:
             raise UsageError(f"{flag} {pattern}: matches no file")
+        storage.check_readable(found[0], flag)
         files.update((file.uri, file) for file in found)
     for uri in files:
         try:

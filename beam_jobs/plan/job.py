@@ -12,6 +12,7 @@ from beam_jobs.check.policy import load_policy
 from beam_jobs.check.slices import check_slices
 from beam_jobs.config import DataConfig, JobConfig
 from beam_jobs.features import features_of, load_schema
+from beam_jobs.notify import webhook_of
 from beam_jobs.plan.checks import check_model, find_images, reference
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
@@ -59,6 +60,7 @@ def plan_job(
         images = images.for_model(input_plan.takes_encoded, input_plan.pixels)
         data = dataclasses.replace(data, images=images.prefix)
     baseline = reference(config.baseline, "--baseline")
+    notify = webhook_of(config.notify)
     warehouse = open_warehouse(config.warehouse)
     warehouse.check()
     check_warehouse_columns(warehouse, scores_schema(features_of(schema)))
@@ -73,6 +75,7 @@ def plan_job(
         "baseline": baseline and baseline.fingerprint,
         "previous": previous and (previous.run_id, previous.fingerprint),
         "policy": policy.fingerprint,
+        "gate": config.gate.value,
         "settings": dataclasses.asdict(data),
     }
     run_id = fingerprint(json.dumps(decided_by, sort_keys=True).encode())
@@ -94,9 +97,11 @@ def plan_job(
         previous_run=previous_run,
         standing=standing_of(warehouse, run_id),
         policy=policy,
+        gate=config.gate,
         data=data,
         started_at=started_at,
         notes=(*notes, *more),
+        notify=notify,
         images=images,
     )
 

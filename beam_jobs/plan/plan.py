@@ -12,10 +12,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import __version__, storage
 from beam_jobs.check.policy import Policy
-from beam_jobs.config import DataConfig
+from beam_jobs.config import DataConfig, Gate
 from beam_jobs.features import Feature, features_of
 from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.images.table import NAMES
+from beam_jobs.notify import Webhook
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.location import ModelLocation
@@ -53,6 +54,7 @@ class Plan:
         previous_run: the published run of the month before, where there is one.
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
+        notify: told how the run ends; a secret, so it is in no JSON.
         images: where images lie and what is done with them, None where rows come without. Their
             generations are not planned: there are too many.
     """
@@ -73,9 +75,11 @@ class Plan:
     previous_run: RunRow | None
     standing: RunRow | None
     policy: Policy
+    gate: Gate
     data: DataConfig
     started_at: datetime.datetime
     notes: tuple[str, ...] = ()
+    notify: Webhook | None = None
     images: ImageSpec | None = None
 
     @property
@@ -149,6 +153,7 @@ class Plan:
             "baseline": self.baseline and dataclasses.asdict(self.baseline),
             "previous": self.previous and dataclasses.asdict(self.previous),
             "policy": self.policy.fingerprint,
+            "gate": self.gate.value,
             "settings": dataclasses.asdict(self.data),
             "images": self.images and dataclasses.asdict(self.images),
             "standing": self.standing.status.value if self.standing else None,

@@ -174,8 +174,10 @@ class Watched:
     def read(self, uri: str, limit: int) -> bytes:
         assert self.reader is not None
         self.most = max(self.most, self.reader.held)
-        whole = GOOD.ljust(self.sizes[uri.rsplit("/", 1)[-1]], b"\0")
-        return whole[:limit]
+        size = self.sizes[uri.rsplit("/", 1)[-1]]
+        if size > limit:
+            raise storage.FileTooLarge
+        return GOOD.ljust(size, b"\0")
 
 
 @pytest.mark.parametrize("keeps_bytes", [False, True])
@@ -198,10 +200,10 @@ def test_bytes_in_flight_are_bounded_whatever_the_sizes(
     ):
         assert look.problem is None, name
         assert len(look.encoded or b"") == (size if keeps_bytes else 0)
-        assert reader.held <= 400_000 + 150_001
+        assert reader.held <= 400_000 + 150_000
         given_out += 1
     assert given_out == len(sizes)
-    assert 0 < watched.most <= 400_000 + 150_001
+    assert 0 < watched.most <= 400_000 + 150_000
     assert reader.held == 0
     reader.close()
 
@@ -212,12 +214,12 @@ def test_an_image_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
 
     def read(uri: str, limit: int) -> bytes:
         limits.append(limit)
-        return GOOD.ljust(1 << 30, b"\0")[:limit] if limit < 1 << 20 else b""
+        raise storage.FileTooLarge
 
     spec = spec_of(tmp_path, limits=ImageLimits(max_bytes=600_000))
     (row,) = rows_of(joined(batch_of(["long.jpg"]), spec, read))
     assert reasons(row) == ["IMAGE_TOO_LARGE"]
-    assert limits == [fetch.FIRST_READ, 600_001]
+    assert limits == [fetch.FIRST_READ, 600_000]
 
 
 def test_threads_end_with_their_reader(folder: Path) -> None:
