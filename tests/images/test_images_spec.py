@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from servers.gcs import GcsServer
 
 from beam_jobs.config import DataConfig
 from beam_jobs.errors import UsageError
 from beam_jobs.features import Feature, FeatureType
-from beam_jobs.images.spec import image_column, image_spec, read_features
+from beam_jobs.images.limits import ImageLimits
+from beam_jobs.images.spec import ImageSpec, image_column, image_spec, read_features
 from beam_jobs.images.table import IMAGE_FEATURES
 
 TEXT, NUMBER = FeatureType.BYTES, FeatureType.INT
@@ -59,13 +61,24 @@ def test_the_flags_become_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert spec is not None
     assert (spec.prefix, spec.column, spec.timeout) == (f"{tmp_path}/banners", "banner", 7)
     assert (spec.limits.max_bytes, spec.limits.max_pixels) == (9, 8)
-    remote = image_spec(DataConfig(images="gs://bucket/banners/"), features(banner=TEXT))
-    assert remote is not None and remote.prefix == "gs://bucket/banners"
+
+
+def test_a_prefix_of_a_bucket(gcs: GcsServer):
+    gcs.put(gcs.uri("banners/a.jpg"), b"")
+    spec = image_spec(DataConfig(images=gcs.uri("banners") + "/"), features(banner=TEXT))
+    assert spec is not None and spec.prefix == gcs.uri("banners")
+    for prefix, message in (
+        (gcs.uri("none"), "is not a folder, or is empty"),
+        ("gs://no-such-bucket/banners", "there is no bucket no-such-bucket|or is empty"),
+        ("s3://bucket/banners", "files of s3:// cannot be used"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            image_spec(DataConfig(images=prefix), features(banner=TEXT))
 
 
 def test_without_the_flag_there_are_no_images():
     assert image_spec(DataConfig(), features(banner=TEXT)) is None
     columns = (*features(ad=TEXT), *COMPUTED)
     assert read_features(columns, None) == columns
-    spec = image_spec(DataConfig(images="gs://b/x", image="ad"), columns)
+    spec = ImageSpec("ad", "/banners", ImageLimits(), 30)
     assert read_features(columns, spec) == columns[:1]

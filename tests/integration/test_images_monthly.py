@@ -343,7 +343,7 @@ def test_a_storage_that_fails_publishes_nothing(
 ) -> None:
     read_bytes = storage.read_bytes
 
-    def down(uri: str, limit: int | None = None) -> bytes:
+    def down(uri: str, limit: int | None = None, deadline: float | None = None) -> bytes:
         if limit is None:
             return read_bytes(uri)
         raise ConnectionResetError(104, "Connection reset by peer")
