@@ -191,18 +191,20 @@ def check_unchanged(file: FileInfo) -> None:
     _of(file.uri).check_unchanged(file)
 
 
-def read_bytes(uri: str, limit: int | None = None) -> bytes:
+def read_bytes(uri: str, limit: int | None = None, deadline: float | None = None) -> bytes:
     """The content of a file; thread-safe.
 
     Args:
         uri: of the file.
         limit: bytes that it may have; not more than that are read.
+        deadline: seconds to bear a service that does not answer, in place of the usual minutes.
 
     Raises:
         FileNotFoundError: there is no such file.
         FileTooLarge: it has more bytes than `limit`.
+        StorageTimeout: a service did not answer.
     """
-    return _of(uri).read_bytes(uri, limit)
+    return _of(uri).read_bytes(uri, limit, deadline)
 
 
 def digest(file: FileInfo) -> str:
