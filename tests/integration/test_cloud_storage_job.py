@@ -24,7 +24,7 @@ MONTH = "2026-10"  # the one with rows for quarantine
 @pytest.fixture
 def flags(demo: Path, gcs: GcsServer, tmp_path: Path) -> Callable[..., list[str]]:
     """The command `monthly` with all paths but the warehouse in the test's bucket."""
-    for folder in (f"ads/{MONTH}", "models", "baseline"):
+    for folder in (f"ads/{MONTH}", "models", "baseline", "banners"):
         gcs.put_folder(demo / folder, gcs.uri(folder))
 
     def of(*argv: str) -> list[str]:
