@@ -6,6 +6,7 @@
 import contextlib
 import filecmp
 import glob
+import hashlib
 import os
 import shutil
 import uuid
@@ -72,6 +73,17 @@ def check_unchanged(file: FileInfo) -> None:
             f"{file.uri}: changed during the run (planned {file.generation}, found"
             f" {now.generation}); run the command again to take the new content"
         )
+
+
+def is_local(uri: str) -> bool:
+    """Whether the file lies on a disk of this machine."""
+    return "://" not in uri
+
+
+def content(uri: str) -> str:
+    """A text that is the same for the same bytes, whenever they were written."""
+    with open(uri, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_bytes(uri: str) -> bytes:
