@@ -25,6 +25,7 @@ setup(
         "tfx-bsl==1.16.1",
         "tensorflow-data-validation==1.16.1",
         "google-cloud-bigquery==3.47.0",
+        "google-cloud-storage==2.19.0",
         "duckdb==2.0.0",
         "orjson",
         "pillow>=12",

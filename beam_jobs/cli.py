@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from beam_jobs import __version__, flags
-from beam_jobs.config import BaselineConfig, DemoConfig, LookConfig, MonthlyConfig, RollbackConfig
+from beam_jobs.config import (
+    BaselineConfig,
+    DemoConfig,
+    JobConfig,
+    LookConfig,
+    MonthlyConfig,
+    RollbackConfig,
+    TemplateConfig,
+)
 from beam_jobs.errors import BeamJobsError, UsageError
 
 HELD = 3
@@ -61,6 +69,12 @@ def _monthly(config: MonthlyConfig, _: str | None, beam_args: list[str]) -> int:
     from beam_jobs.launch import run_monthly
 
     return run_monthly(config, beam_args)
+
+
+def _template(config: TemplateConfig, job: str | None, _: list[str]) -> int:
+    from beam_jobs.template.metadata import print_template
+
+    return print_template(job or "", {name: VERBS[name] for name in JOBS}, config.image)
 
 
 def _runs(config: LookConfig, _: str | None, __: list[str]) -> int:
@@ -129,7 +143,16 @@ VERBS = {
         LookConfig, "publish a held run", _approve, argument=("RUN", "run id of the held run", True)
     ),
     "rollback": Verb(RollbackConfig, "put an earlier run of a month back", _rollback),
+    "template": Verb(
+        TemplateConfig,
+        "print the Flex Template metadata of a job, made from its flags",
+        _template,
+        argument=("JOB", "a job: monthly", True),
+    ),
 }
+
+JOBS = tuple(name for name, verb in VERBS.items() if issubclass(verb.config, JobConfig))
+"""Verbs that are jobs: each has a Flex Template."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -182,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal or a pipe that cannot show a value (LC_ALL=C) gets its escape, not an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        code = run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except BeamJobsError as error:
@@ -197,7 +220,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(argv: list[str]) -> int:
+def run(argv: list[str]) -> int:
+    """Runs a verb; gives its exit code.
+
+    Raises:
+        BeamJobsError: what `main` reports in one line.
+    """
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
     values = {
@@ -213,6 +241,10 @@ def _run(argv: list[str]) -> int:
         check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
     config = flags.resolve(verb.config, given.verb, values, flags.load_file(given.config), known)
+    if given.verb in JOBS:
+        from beam_jobs.notify import log_to_standard_error
+
+        log_to_standard_error()
     return verb.run(config, getattr(given, "argument", None), extra)
 
 

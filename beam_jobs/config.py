@@ -6,7 +6,18 @@ import zoneinfo
 from dataclasses import dataclass
 
 from beam_jobs.errors import UsageError
-from beam_jobs.flags import flag, switch
+from beam_jobs.flags import Choice, Parameter, flag, switch
+
+MONTH = "previous|[1-9][0-9]{3}-(0[1-9]|1[0-2])"
+EXPECTED_MONTH = "a month; expected YYYY-MM such as 2026-10, or 'previous'"
+
+
+class Gate(Choice):
+    """Who decides whether a run is published."""
+
+    HOLD = "HOLD", "the policy's findings hold the run until it is approved"
+    PUBLISH = "PUBLISH", "published in spite of findings that would hold it; they are reported"
+    HOLD_ALWAYS = "HOLD_ALWAYS", "every run waits for approval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +31,11 @@ class LookConfig:
         required=True,
         is_path=True,
         environment="BEAM_JOBS_WAREHOUSE",
+        template_example="bigquery:my-project.ads",
     )
-    json: bool = switch("Print JSON for programs; a job prints one object as its last line")
+    json: bool = switch(
+        "Print JSON for programs; a job prints one object as its last line", in_template=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +113,76 @@ class BaselineConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonthlyConfig(DataConfig, LookConfig):
+class JobConfig(DataConfig, LookConfig):
+    """What the jobs share."""
+
+    model: str = flag(
+        "SavedModel folder, or a folder of numbered versions (aliases.json names the champion);"
+        " FOLDER@ALIAS picks another alias",
+        metavar="MODEL",
+        example="models/ads",
+        required=True,
+        is_path=True,
+        parameter=Parameter.GCS_READ_FOLDER,
+    )
+    schema: str = flag(
+        "TFDV schema that rows and statistics are checked against",
+        metavar="FILE",
+        example="baseline/schema.pbtxt",
+        required=True,
+        is_path=True,
+        parameter=Parameter.GCS_READ_FILE,
+    )
+    runs: str = flag(
+        "Folder for the runs' results: RUNS/JOB/PERIOD/RUN",
+        metavar="DIR",
+        example="runs",
+        required=True,
+        is_path=True,
+        parameter=Parameter.GCS_WRITE_FOLDER,
+    )
+    baseline: str | None = flag(
+        "Statistics of the training data, for skew: .binpb, FeatureStats.pb, TFRecord or text",
+        metavar="FILE",
+        example="baseline/statistics.binpb",
+        is_path=True,
+        parameter=Parameter.GCS_READ_FILE,
+    )
+    previous: str | None = flag(
+        "Statistics to measure drift against; without it those of the latest published run of"
+        " the month before",
+        metavar="FILE",
+        example="runs/monthly/2026-09/3f2c9a1b5d7e8f60/statistics.binpb",
+        is_path=True,
+        parameter=Parameter.GCS_READ_FILE,
+    )
+    policy: str | None = flag(
+        "Policy: which findings quarantine, thresholds, what holds a run (docs/policy.md)",
+        metavar="FILE",
+        example="policy.toml",
+        is_path=True,
+        parameter=Parameter.GCS_READ_FILE,
+    )
+    notify: str | None = flag(
+        "Webhook that is told how each run ended, or a file that holds its address, which is a"
+        " secret; Slack's shape for Slack's addresses, else JSON",
+        metavar="URL",
+        example="https://hooks.slack.com/services/T0/B0/x",
+        is_path=True,
+        environment="BEAM_JOBS_NOTIFY",
+        template_example="gs://my-bucket/secrets/webhook.txt",
+    )
+    gate: Gate = flag(
+        "Who decides whether a run is published", default=Gate.HOLD, example="PUBLISH"
+    )
+    plan: bool = switch(
+        "Print what would be read and compared, and the run id; change nothing", in_template=False
+    )
+    force: bool = switch("Compute and publish again even where the same run is published already")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonthlyConfig(JobConfig):
     """The monthly job."""
 
     month: str = flag(
@@ -107,6 +190,9 @@ class MonthlyConfig(DataConfig, LookConfig):
         metavar="YYYY-MM|previous",
         example="2026-10",
         required=True,
+        pattern=MONTH,
+        expected=EXPECTED_MONTH,
+        template_example="previous",
     )
     ads: tuple[str, ...] = flag(
         "Ads of the month: glob of .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet; {month} stands"
@@ -116,53 +202,23 @@ class MonthlyConfig(DataConfig, LookConfig):
         example="'ads/{month}/*.csv'",
         required=True,
         is_path=True,
-    )
-    model: str = flag(
-        "SavedModel folder, or a folder of numbered versions (aliases.json names the champion);"
-        " FOLDER@ALIAS picks another alias",
-        metavar="MODEL",
-        example="models/ads",
-        required=True,
-        is_path=True,
-    )
-    schema: str = flag(
-        "TFDV schema that rows and statistics are checked against",
-        metavar="FILE",
-        example="baseline/schema.pbtxt",
-        required=True,
-        is_path=True,
-    )
-    runs: str = flag(
-        "Folder for the runs' results: RUNS/monthly/YYYY-MM/RUN",
-        metavar="DIR",
-        example="runs",
-        required=True,
-        is_path=True,
-    )
-    baseline: str | None = flag(
-        "Statistics of the training data, for skew: .binpb, FeatureStats.pb, TFRecord or text",
-        metavar="FILE",
-        example="baseline/statistics.binpb",
-        is_path=True,
-    )
-    previous: str | None = flag(
-        "Statistics to measure drift against; without it those of the latest published run of"
-        " the month before",
-        metavar="FILE",
-        example="runs/monthly/2026-09/3f2c9a1b5d7e8f60/statistics.binpb",
-        is_path=True,
-    )
-    policy: str | None = flag(
-        "Policy: which findings quarantine, thresholds, what holds a run (docs/policy.md)",
-        metavar="FILE",
-        example="policy.toml",
-        is_path=True,
+        parameter=Parameter.GCS_READ_FILE,
     )
     timezone: str = flag(
         "Time zone of --month previous", default="UTC", metavar="ZONE", example="Europe/Berlin"
     )
-    plan: bool = switch("Print what would be read and compared, and the run id; change nothing")
-    force: bool = switch("Compute and publish again even where the same run is published already")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateConfig:
+    """Prints what Dataflow needs to know of a Flex Template."""
+
+    image: str | None = flag(
+        "Container image; with it the whole template file is printed, without it the metadata",
+        metavar="IMAGE",
+        example="europe-docker.pkg.dev/my-project/beam-jobs/monthly:1.0",
+        in_file=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,10 +246,8 @@ def parse_month(text: str, timezone: str, now: datetime.datetime | None = None) 
     if text == "previous":
         today = (now or datetime.datetime.now(datetime.UTC)).astimezone(zone).date()
         return month_before(today)
-    if not re.fullmatch(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])", text):
-        raise UsageError(
-            f"--month {text}: is not a month; expected YYYY-MM such as 2026-10, or 'previous'"
-        )
+    if not re.fullmatch(MONTH, text):
+        raise UsageError(f"--month {text}: is not {EXPECTED_MONTH}")
     return datetime.date(int(text[:4]), int(text[5:]), 1)
 
 

@@ -3,13 +3,19 @@
 Everything else that is raised is a defect of this program.
 """
 
+import errno
 import re
 
 
 class BeamJobsError(Exception):
-    """A problem that is reported in one line: what is wrong, where, what to do."""
+    """A problem that is reported in one line: what is wrong, where, what to do.
+
+    Attributes:
+        announced: whether an alert has told of it.
+    """
 
     exit_code = 1
+    announced = False
 
 
 class UsageError(BeamJobsError):
@@ -22,6 +28,23 @@ class RunError(BeamJobsError):
     """The run failed; nothing was published."""
 
 
+class StorageError(RunError, OSError):
+    """A storage service refused a request, or did not answer in time.
+
+    It is an OSError, so that whoever opens files need not know where they lie.
+
+    Attributes:
+        strerror: what is wrong.
+        filename: URI of the file, folder or bucket.
+    """
+
+    def __init__(self, strerror: str, filename: str = "") -> None:
+        OSError.__init__(self, errno.EIO, strerror, filename)
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}" if self.filename else str(self.strerror)
+
+
 class InputError(RunError):
     """An input that cannot be read to its end, or that changed while it was read."""
 
@@ -30,7 +53,10 @@ class AuditError(RunError):
     """The staged results do not add up (read != scored + quarantined); nothing was published."""
 
 
-_WRAPPED = re.compile(r"(?:beam_jobs\.errors\.)?(UsageError|RunError|InputError|AuditError): (.+)")
+_KINDS: dict[str, type[BeamJobsError]] = {
+    kind.__name__: kind for kind in (UsageError, RunError, StorageError, InputError, AuditError)
+}
+_WRAPPED = re.compile(rf"(?:beam_jobs\.errors\.)?({'|'.join(_KINDS)}): (.+)")
 
 
 def unwrap(error: BaseException) -> BeamJobsError | None:
@@ -51,7 +77,4 @@ def unwrap(error: BaseException) -> BeamJobsError | None:
     if not found:
         return None
     name, message = found[-1]
-    kinds: dict[str, type[BeamJobsError]] = {
-        kind.__name__: kind for kind in (UsageError, RunError, InputError, AuditError)
-    }
-    return kinds[name](re.sub(r" \[while running .*", "", message))
+    return _KINDS[name](re.sub(r" \[while running .*", "", message))

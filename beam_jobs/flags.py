@@ -8,16 +8,43 @@ TOML file (the verb's table before the top level), then the environment, then th
 import argparse
 import dataclasses
 import difflib
+import enum
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from beam_jobs import storage
 from beam_jobs.errors import UsageError
 
 DEFAULT_CONFIG_FILE = "beam-jobs.toml"
+
+
+class Parameter(str, enum.Enum):
+    """What a Flex Template asks for in a flag's place; the names are Dataflow's."""
+
+    TEXT = "TEXT"
+    BOOLEAN = "BOOLEAN"
+    ENUM = "ENUM"
+    NUMBER = "NUMBER"
+    GCS_READ_FILE = "GCS_READ_FILE"
+    GCS_READ_FOLDER = "GCS_READ_FOLDER"
+    GCS_WRITE_FOLDER = "GCS_WRITE_FOLDER"
+
+
+class Choice(str, enum.Enum):
+    """A value of a flag that takes one of a few; each member is (value, what it means)."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> "Choice":
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
 
 
 @dataclass(frozen=True)
@@ -32,6 +59,11 @@ class Flag:
         is_path: whether a relative value in a TOML file is relative to that file.
         environment: environment variable that gives the value where nothing else does.
         in_file: whether the TOML file may set it.
+        pattern: regular expression that a whole value matches.
+        expected: what a value is that matches it, as in `is not EXPECTED`.
+        parameter: what a Flex Template asks for; of paths on Cloud Storage the kind.
+        template_example: a value for a Flex Template, where `example` is none.
+        in_template: whether a Flex Template has it.
     """
 
     help: str
@@ -41,6 +73,11 @@ class Flag:
     is_path: bool = False
     environment: str = ""
     in_file: bool = True
+    pattern: str = ""
+    expected: str = ""
+    parameter: Parameter = Parameter.TEXT
+    template_example: str = ""
+    in_template: bool = True
 
 
 def flag(help: str, *, default: Any = None, **details: Any) -> Any:
@@ -51,8 +88,8 @@ def flag(help: str, *, default: Any = None, **details: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def switch(help: str) -> Any:
-    return flag(help, default=False, in_file=False, example="")
+def switch(help: str, *, in_template: bool = True) -> Any:
+    return flag(help, default=False, in_file=False, example="", in_template=in_template)
 
 
 def flags_of(config: type) -> dict[str, Flag]:
@@ -67,15 +104,19 @@ def flag_name(field_name: str) -> str:
 def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
     """Adds one argument a field; absent flags stay absent, so that TOML can fill them."""
     types = typing.get_type_hints(config)
-    for field in dataclasses.fields(config):
+    required_first = sorted(
+        dataclasses.fields(config), key=lambda f: not f.metadata["flag"].required
+    )
+    for field in required_first:
         about: Flag = field.metadata["flag"]
         options: dict[str, Any] = {"help": _help_text(field), "default": argparse.SUPPRESS}
         if types[field.name] is bool:
             options["action"] = "store_true"
         else:
-            options["metavar"] = about.metavar
-            options["type"] = int if types[field.name] is int else str
-            if _is_repeated(types[field.name]):
+            kind = types[field.name]
+            options["metavar"] = "|".join(kind) if is_choice(kind) else about.metavar
+            options["type"] = int if kind is int else str
+            if is_repeated(kind):
                 options["action"] = "append"
         parser.add_argument(flag_name(field.name), **options)
 
@@ -85,6 +126,9 @@ def _help_text(field: Any) -> str:
     notes = []
     if about.required:
         notes.append("required")
+    elif isinstance(field.default, Choice):
+        notes += [f"{each.value}: {each.meaning}" for each in type(field.default)]
+        notes.append(f"default: {field.default.value}")
     elif field.default not in (dataclasses.MISSING, None, False):
         notes.append(f"default: {field.default}")
     elif about.example:
@@ -97,8 +141,14 @@ def _help_text(field: Any) -> str:
     return text.replace("%", "%%")  # argparse formats help texts
 
 
-def _is_repeated(kind: Any) -> bool:
+def is_repeated(kind: Any) -> bool:
+    """Whether a field of this type is a flag that may be given several times."""
     return typing.get_origin(kind) is tuple
+
+
+def is_choice(kind: Any) -> bool:
+    """Whether a field of this type takes one of a few values."""
+    return isinstance(kind, type) and issubclass(kind, Choice)
 
 
 def load_file(path: str | None) -> tuple[dict[str, Any], str]:
@@ -113,8 +163,8 @@ def load_file(path: str | None) -> tuple[dict[str, Any], str]:
     if path is None and not os.path.exists(file):
         return {}, ""
     try:
-        with open(file, "rb") as stream:
-            return tomllib.load(stream), os.path.dirname(os.path.abspath(file))
+        text = storage.read_bytes(file).decode()
+        return tomllib.loads(text), os.path.dirname(storage.absolute(file))
     except OSError as error:
         raise UsageError(f"--config {file}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -147,7 +197,7 @@ def resolve(
         about: Flag = field.metadata["flag"]
         kind, name = types[field.name], field.name
         if name in given:
-            values[name] = tuple(given[name]) if _is_repeated(kind) else given[name]
+            values[name] = tuple(given[name]) if is_repeated(kind) else given[name]
         elif name in settings:
             values[name] = _from_file(name, settings[name], kind, about, file[1])
         elif about.environment and os.environ.get(about.environment):
@@ -158,7 +208,23 @@ def resolve(
                 f" {flag_name(name)} {about.example}"
                 + (f" (or set {about.environment})" if about.environment else "")
             )
+        if name in values:
+            values[name] = _checked(name, values[name], kind, about)
     return config(**values)
+
+
+def _checked(name: str, value: Any, kind: Any, about: Flag) -> Any:
+    """The value as its field has it, wherever it came from."""
+    if is_choice(kind):
+        if value not in list(kind):
+            raise UsageError(
+                f"{flag_name(name)} {value}: is none of {', '.join(kind)}{nearest(value, kind)}"
+            )
+        return kind(value)
+    for text in value if is_repeated(kind) else [value]:
+        if about.pattern and not re.fullmatch(about.pattern, text):
+            raise UsageError(f"{flag_name(name)} {text}: is not {about.expected}")
+    return value
 
 
 def _settings_of(
@@ -188,7 +254,7 @@ def _field(name: str) -> str:
 
 
 def _from_file(name: str, value: Any, kind: Any, about: Flag, folder: str) -> Any:
-    if _is_repeated(kind):
+    if is_repeated(kind):
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             raise UsageError(
@@ -204,10 +270,12 @@ def _rooted(value: str, about: Flag, folder: str) -> str:
     """A relative path of the file as seen from the file's folder; URIs stay."""
     if not about.is_path or "://" in value:
         return value
-    scheme, colon, path = value.rpartition(":") if about.metavar == "URL" else ("", "", value)
-    if scheme not in ("", "duckdb"):
-        return value
-    return scheme + colon + os.path.normpath(os.path.join(folder, path))
+    if about.metavar != "URL":
+        return storage.resolve(folder, value)
+    scheme, colon, path = value.rpartition(":")
+    if scheme != "duckdb" or not storage.is_local(folder):
+        return value  # a DuckDB file lies on this machine, wherever its configuration does
+    return scheme + colon + storage.resolve(folder, path)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,13 +4,14 @@ import contextlib
 import json
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_jobs import storage, terminal
 from beam_jobs.config import MonthlyConfig
-from beam_jobs.errors import BeamJobsError, RunError, unwrap
+from beam_jobs.errors import RunError, unwrap
+from beam_jobs.notify import Outcome, announce
+from beam_jobs.pipelines.failure import failed, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
 from beam_jobs.publish import publishing
 from beam_jobs.publish.run_folder import RunFolder
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 HELD = 3
 UNCHANGED = "UNCHANGED"
+SUBMITTED = "SUBMITTED"
 RESULT = (
     "run_id", "job", "period", "status", "rows", "anomalies", "hold_reasons", "report",
     "run_folder", "seconds",
@@ -46,30 +48,16 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
         summary = execute(plan, beam_args, force=config.force, planned_in=planned_in)
     except RunError:
         if config.json:
-            terminal.print_json(_failed(plan, time.monotonic() - started))
+            terminal.print_json(failed(plan, time.monotonic() - started))
         raise
+    if summary["status"] == SUBMITTED:
+        return _say_submitted(summary, config.json)
     if config.json:
         result = {name: summary[name] for name in RESULT}
         terminal.print_json(result | {"anomalies": len(summary["anomalies"])})
     else:
         terminal.print_summary(summary)
     return exit_code(summary)
-
-
-def _failed(plan: Plan, seconds: float) -> dict[str, Any]:
-    """What `--json` prints of a run that failed; like its line in `runs`, it counts no rows."""
-    return {
-        "run_id": plan.run_id,
-        "job": plan.job.value,
-        "period": plan.period.isoformat(),
-        "status": RunStatus.FAILED.value,
-        "rows": {"read": 0, "scored": 0, "quarantined": 0},
-        "anomalies": 0,
-        "hold_reasons": [],
-        "report": None,
-        "run_folder": plan.run_folder,
-        "seconds": round(seconds, 3),
-    }
 
 
 def exit_code(summary: dict[str, Any]) -> int:
@@ -104,35 +92,69 @@ def execute(
             return _reuse(plan, standing, folder)
         folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
         from beam_jobs.pipelines import monthly  # the imports' seconds are not the run's
+        from beam_jobs.pipelines.options import is_remote, label_flags, pipeline_options
 
+        remote = is_remote(pipeline_options(beam_args))
         started = time.monotonic()
-        with _failure_recorded(plan, folder), shown_progress() as counter:
-            run_pipeline(
-                lambda pipeline: monthly.build(pipeline, plan, counter), beam_args, plan.bytes
+        with failure_recorded(plan), shown_progress() as counter:
+            job_id = run_pipeline(
+                lambda pipeline: monthly.build(pipeline, plan, None if remote else counter),
+                [*beam_args, *label_flags(plan)] if remote else beam_args,
+                plan.bytes,
             )
+        if job_id is not None:
+            return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
         summary = json.loads(storage.read_bytes(folder.summary))
         summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
         folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+        if not remote:  # there the graph itself does
+            announce(Outcome.of_summary(summary), plan.notify)
         return summary
 
 
 def run_pipeline(
     build: Callable[["beam.Pipeline"], None], beam_args: Sequence[str], input_bytes: int
-) -> None:
-    """Runs a graph that reads so many bytes, on the local runner unless the flags name another."""
-    import apache_beam as beam
+) -> str | None:
+    """Runs a graph that reads so many bytes, on the local runner unless the flags name another.
 
-    from beam_jobs.pipelines.options import pipeline_options
+    Returns:
+        None where it has ended; with --no_wait_until_finish on Dataflow the job's id there, empty
+        where only its description was written (--template_location).
+    """
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    from beam_jobs.pipelines.options import is_remote, pipeline_options
 
     pipeline = beam.Pipeline(options=pipeline_options(beam_args, input_bytes))
     build(pipeline)
     try:
-        pipeline.run().wait_until_finish()
+        result: Any = pipeline.run()
+        no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
+        if no_wait and is_remote(pipeline.options):
+            return result.job_id() if result.has_job else ""
+        result.wait_until_finish()
+        return None
     except Exception as error:
         ours = unwrap(error)
         if ours is None:
             raise
         raise ours from error
+
+
+def _say_submitted(summary: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        terminal.print_json({name: summary[name] for name in (*RESULT, "job_id")})
+    else:
+        terminal.print_pairs(
+            {
+                "run": f"{summary['run_id']} is submitted; it goes on without this process",
+                "job": summary["job_id"] or "its description was written",
+                "results": summary["run_folder"],
+            },
+            (),
+        )
+    return 0
 
 
 def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
@@ -143,30 +165,13 @@ def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
         publishing.rollback(warehouse, standing.job, standing.period, standing.run_id)
         status = RunStatus.PUBLISHED.value
     held = standing.status is RunStatus.HELD
-    summary = json.loads(storage.read_bytes(folder.summary))
-    return summary | {
+    summary = json.loads(storage.read_bytes(folder.summary)) | {
         "status": status,
         "hold_reasons": list(standing.hold_reasons) if held else [],
         "seconds": 0.0,
     }
-
-
-@contextlib.contextmanager
-def _failure_recorded(plan: Plan, folder: RunFolder) -> Iterator[None]:
-    """A run that fails leaves a line in `runs` and, for a defect, its traceback in the folder."""
-    try:
-        yield
-    except Exception as error:
-        try:
-            publishing.fail_run(open_warehouse(plan.warehouse), plan.run_row(RunStatus.FAILED))
-        except BeamJobsError as second:
-            terminal.print_note(f"the failure could not be written to `runs`: {second}")
-        if isinstance(error, BeamJobsError):
-            raise
-        log = storage.join(folder.path, "failure.txt")
-        folder.write(log, traceback.format_exc().encode())
-        last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise RunError(f"the run failed, nothing was published: {last} (see {log})") from error
+    announce(Outcome.of_summary(summary), plan.notify)
+    return summary
 
 
 @contextlib.contextmanager

@@ -1,7 +1,48 @@
 """For all tests."""
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+from servers.gcs import GcsServer
 
 # The first example may import a library for seconds; speed is measured in benchmarks/.
 settings.register_profile("repository", deadline=None)
 settings.load_profile("repository")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder without the `beam-jobs.toml` that the demo leaves in the repository's."""
+    os.chdir(tmp_path_factory.mktemp("current"))
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
+    """One Cloud Storage for the session; tests use `gcs`."""
+    server = GcsServer(tmp_path_factory.mktemp("gcs"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    """Cloud Storage with a new, empty bucket, used by everything in this process and its children.
+
+    Retries are hasty: pauses of milliseconds, a deadline of three seconds.
+    """
+    from beam_jobs.storage import calls, leases
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
+    hasty = calls.RetryPolicy(
+        first_pause=0.01, longest_pause=0.1, deadline=3.0, connect_timeout=2.0, read_timeout=2.0
+    )
+    monkeypatch.setattr(calls, "policy", hasty)
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=1.5, beat=0.2, poll=0.05))
+    calls.client.cache_clear()
+    gcs_server.clear()
+    gcs_server.new_bucket()
+    yield gcs_server
+    gcs_server.clear()
+    calls.client.cache_clear()

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from beam_jobs import flags
 from beam_jobs.cli import VERBS, make_parser
-from beam_jobs.config import LookConfig, MonthlyConfig, expand_month, month_before, parse_month
+from beam_jobs.config import (
+    Gate,
+    LookConfig,
+    MonthlyConfig,
+    expand_month,
+    month_before,
+    parse_month,
+)
 from beam_jobs.errors import UsageError
 
 REQUIRED = {"month": "2026-10", "ads": ("a.csv",), "model": "m", "schema": "s", "runs": "r",
@@ -59,6 +66,24 @@ def test_paths_in_a_file_start_from_its_folder() -> None:
 def test_mistakes_in_the_file(file: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve(REQUIRED, file)
+
+
+def test_a_choice_is_the_same_from_the_line_the_file_and_the_default() -> None:
+    assert resolve(REQUIRED).gate is Gate.HOLD
+    assert resolve(REQUIRED | {"gate": "PUBLISH"}).gate is Gate.PUBLISH
+    assert resolve(REQUIRED, {"gate": "HOLD_ALWAYS"}).gate is Gate.HOLD_ALWAYS
+    for line, file in ({"gate": "PUBLISHED"}, {}), ({}, {"gate": "PUBLISHED"}):
+        with pytest.raises(
+            UsageError, match="--gate PUBLISHED: is none of HOLD, PUBLISH, HOLD_ALW"
+        ):
+            resolve(REQUIRED | line, file)
+
+
+def test_a_pattern_holds_for_the_line_and_the_file() -> None:
+    with pytest.raises(UsageError, match="--month 2026-13: is not a month; expected YYYY-MM"):
+        resolve(REQUIRED | {"month": "2026-13"})
+    with pytest.raises(UsageError, match="--month october: is not a month; expected YYYY-MM"):
+        resolve({k: v for k, v in REQUIRED.items() if k != "month"}, {"month": "october"})
 
 
 def test_a_flag_may_have_the_name_of_a_verb() -> None:

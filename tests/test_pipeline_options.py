@@ -5,7 +5,7 @@ import os
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-from beam_jobs.pipelines.options import THREADS_PAY_BYTES, pipeline_options
+from beam_jobs.pipelines.options import WORKERS_PAY_BYTES, pipeline_options
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -13,15 +13,15 @@ CORES = len(os.sched_getaffinity(0))
 @pytest.mark.parametrize(
     ("flags", "size", "mode", "workers"),
     [
-        ([], THREADS_PAY_BYTES - 1, "in_memory", 1),
-        ([], THREADS_PAY_BYTES, "multi_threading", CORES),
-        (["--runner=DirectRunner"], THREADS_PAY_BYTES, "multi_threading", CORES),
-        (["--direct_num_workers=1"], THREADS_PAY_BYTES, "in_memory", 1),
-        (["--direct_running_mode=multi_processing"], THREADS_PAY_BYTES, "multi_processing", 1),
-        (["--runner=DataflowRunner"], THREADS_PAY_BYTES, "in_memory", 1),
+        ([], WORKERS_PAY_BYTES - 1, "in_memory", 1),
+        ([], WORKERS_PAY_BYTES, "in_memory", CORES),
+        (["--runner=DirectRunner"], WORKERS_PAY_BYTES, "in_memory", CORES),
+        (["--direct_num_workers=1"], WORKERS_PAY_BYTES, "in_memory", 1),
+        (["--direct_running_mode=multi_processing"], WORKERS_PAY_BYTES, "multi_processing", 1),
+        (["--runner=DataflowRunner"], WORKERS_PAY_BYTES, "in_memory", 1),
     ],
 )
-def test_threads_where_they_pay_and_the_user_says_nothing(flags, size, mode, workers):
+def test_workers_where_they_pay_and_the_user_says_nothing(flags, size, mode, workers):
     options = pipeline_options(flags, size)
     direct = options.view_as(DirectOptions)
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from beam_jobs.check.policy import Severity
 from beam_jobs.check.report import Anomaly
+from beam_jobs.config import Gate
+
+ALWAYS = "GATE the run: every run waits for approval (--gate HOLD_ALWAYS)"
 
 
 @dataclass(frozen=True)
@@ -12,19 +15,21 @@ class Decision:
     """What the gate decided.
 
     Attributes:
-        hold_reasons: one readable line each, with figures; none lets the run pass.
+        held: whether the run waits for approval.
+        hold_reasons: one readable line each, with figures; also those of a run that is published
+            in spite of them.
     """
 
+    held: bool
     hold_reasons: tuple[str, ...]
 
-    @property
-    def held(self) -> bool:
-        return bool(self.hold_reasons)
 
-
-def decide(anomalies: Sequence[Anomaly]) -> Decision:
-    """Holds a run that has an anomaly of severity HOLD."""
-    return Decision(tuple(_line(a) for a in anomalies if a.severity is Severity.HOLD))
+def decide(anomalies: Sequence[Anomaly], gate: Gate = Gate.HOLD) -> Decision:
+    """Holds a run that has an anomaly of severity HOLD, unless the gate says otherwise."""
+    reasons = tuple(_line(a) for a in anomalies if a.severity is Severity.HOLD)
+    if gate is Gate.HOLD_ALWAYS:
+        reasons = reasons or (ALWAYS,)
+    return Decision(bool(reasons) and gate is not Gate.PUBLISH, reasons)
 
 
 def _line(anomaly: Anomaly) -> str:

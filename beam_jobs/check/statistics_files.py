@@ -24,12 +24,17 @@ def load_statistics(uri: str, flag: str) -> Statistics:
         data = storage.read_bytes(uri)
     except OSError as error:
         raise UsageError(f"{flag} {uri}: cannot be read ({error.strerror})") from error
+    return parse_statistics(data, f"{flag} {uri}")
+
+
+def parse_statistics(data: bytes, where: str) -> Statistics:
+    """The same from a file's bytes; `where` names it in messages."""
     for parse in (_binary, _record, _text):
         statistics = parse(data)
         if statistics is not None:
             return statistics
     raise UsageError(
-        f"{flag} {uri}: holds no TFDV statistics; `beam-jobs baseline` writes them"
+        f"{where}: holds no TFDV statistics; `beam-jobs baseline` writes them"
         " (statistics.binpb), and TFX (FeatureStats.pb)"
     )
 

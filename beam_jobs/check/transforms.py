@@ -84,8 +84,11 @@ def _write_keys(span: Span, spec: ReadSpec, folder: str) -> str:
 
 
 def _duplicates(uris: Sequence[str]) -> pa.Table:
-    with tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch:
-        return find_duplicates(sorted(uris), scratch)
+    with (
+        storage.fetched(sorted(uris)) as paths,
+        tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch,
+    ):
+        return find_duplicates(list(paths.values()), scratch)
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ from beam_jobs.baseline import SCHEMA_FILE, STATISTICS_FILE, infer_schema_file, 
 from beam_jobs.config import BaselineConfig, DemoConfig, MonthlyConfig
 from beam_jobs.demo.data import KEY, LABEL, MONTHS, RANGES, make_ads
 from beam_jobs.demo.defects import DEFECTS, Defect
+from beam_jobs.errors import UsageError
 from beam_jobs.features import load_schema
 from beam_jobs.flags import DEFAULT_CONFIG_FILE
 from beam_jobs.launch import execute
@@ -22,6 +23,8 @@ _MADE_BY = "# Written by `beam-jobs demo`; paths start from this file's folder.\
 def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
     """Makes everything in a folder and runs August, September and October 2026 on it."""
     folder = config.dir
+    if not storage.is_local(folder):
+        raise UsageError(f"--dir {folder}: the demo wants a local folder")
     storage.check_writable(folder, "--dir")
     terminal.print_note(f"making {len(MONTHS)} months of {config.rows:,} ads each in {folder}")
     made = make_ads(folder, config.rows)

@@ -22,9 +22,14 @@ from beam_jobs.check.anomalies import Context, find_anomalies
 from beam_jobs.check.gate import decide
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.check.statistics_files import parse_statistics
+from beam_jobs.errors import InputError
+from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
+from beam_jobs.pipelines.failure import failure_recorded
+from beam_jobs.pipelines.options import is_remote
 from beam_jobs.plan import Plan
+from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.publish.parts import Part, PartTable
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
@@ -68,7 +73,13 @@ class Conclude(beam.PTransform):
             | "Plan" >> beam.Create([self.plan])
             | "Conclude"
             >> beam.Map(
-                _conclude, self.parts, self.counts, self.reads, self.statistics, self.counter
+                _conclude,
+                self.parts,
+                self.counts,
+                self.reads,
+                self.statistics,
+                self.counter,
+                announces=is_remote(pbegin.pipeline.options),
             )
         )
 
@@ -80,10 +91,17 @@ def _conclude(
     reads: list[tuple[int, int]],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     counter: RowCounter | None,
+    announces: bool,
 ) -> str:
+    """Concludes; where no launcher waits for the run, tells how it ended, too."""
     if counter is not None:
         counter.begin(Stage.PUBLISH)
-    return json.dumps(conclude(plan, parts, counts, reads, statistics))
+    if not announces:
+        return json.dumps(conclude(plan, parts, counts, reads, statistics))
+    with failure_recorded(plan):
+        summary = conclude(plan, parts, counts, reads, statistics)
+    announce(Outcome.of_summary(summary), plan.notify)
+    return json.dumps(summary)
 
 
 def conclude(
@@ -104,7 +122,7 @@ def conclude(
     report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
-    decision = decide(report.anomalies)
+    decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
     run = publish_run(
         open_warehouse(plan.warehouse),
@@ -140,8 +158,8 @@ def _find_anomalies(
     return find_anomalies(
         statistics,
         plan.schema_proto,
-        load_statistics(plan.baseline.uri, "--baseline") if plan.baseline else None,
-        load_statistics(plan.previous.uri, "--previous") if plan.previous else None,
+        _load(plan.baseline, "--baseline"),
+        _load(plan.previous, "--previous"),
         plan.policy,
         RunCounts(
             read=read,
@@ -152,6 +170,21 @@ def _find_anomalies(
         ),
         Context(plan.data.label, plan.data.key, plan.input_plan.features),
     )
+
+
+def _load(
+    reference: Reference | None, flag: str
+) -> statistics_pb2.DatasetFeatureStatisticsList | None:
+    """The statistics that were planned; None where there are none."""
+    if reference is None:
+        return None
+    data = storage.read_bytes(reference.uri)
+    if fingerprint(data) != reference.fingerprint:
+        raise InputError(
+            f"{flag} {reference.uri}: changed during the run; run the command again to take the"
+            " new content"
+        )
+    return parse_statistics(data, f"{flag} {reference.uri}")
 
 
 def _inputs(plan: Plan, rows_of_file: Counter[int]) -> pa.Table:
@@ -185,6 +218,7 @@ def _summary(
         "examples": _examples(parts),
         "anomalies": report.table.to_pylist(),
         "hold_reasons": list(run.hold_reasons) if held else [],
+        "overruled": [] if held else list(run.hold_reasons),
         "score": report.score,
         "report": None,
         "run_folder": run.run_folder,
@@ -198,7 +232,10 @@ def _examples(parts: Iterable[Part]) -> dict[str, str]:
     for part in sorted(parts):
         if part.table is not PartTable.QUARANTINE:
             continue
-        with pq.ParquetFile(part.uri) as file:
+        with (
+            storage.open_pinned(storage.info(part.uri)) as stream,
+            pq.ParquetFile(stream) as file,
+        ):
             for batch in file.iter_batches(1_000, row_groups=[0], columns=["details"]):
                 for detail in batch.column(0).flatten().to_pylist():
                     examples.setdefault(detail.split(" ", 1)[0], detail)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from beam_jobs import storage
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish.engine import QueryResult
 
@@ -95,15 +96,15 @@ class DuckDbEngine:
                 raise UsageError(f"query: {error}") from error
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator["DuckDbSession"]:
-        with _TURN:
+    def writing(self, files: Sequence[str] = ()) -> Iterator["DuckDbSession"]:
+        with storage.fetched(files) as local, _TURN:
             self._make()
             connection = self._connect(read_only=False, wait=self._write_wait)
             try:
                 with self._guard():
                     for macro in _MACROS:
                         connection.execute(macro)
-                    yield DuckDbSession(connection)
+                    yield DuckDbSession(connection, local)
             finally:
                 with self._guard():
                     connection.close()
@@ -185,8 +186,14 @@ class DuckDbEngine:
 class DuckDbSession:
     """An open file; see `engine.Session`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, local: Mapping[str, str] | None = None
+    ) -> None:
+        """Args:
+        connection: to the file.
+        local: {file to be staged: its copy on this machine}.
+        """
+        self._connection, self._local = connection, local or {}
 
     def columns(self) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
@@ -214,7 +221,8 @@ class DuckDbSession:
         # A view on the files: rows are copied once, and nothing is left behind by a crash.
         name = f"staged_{table}_{run_id}"
         if uris:
-            files = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
+            paths = [self._local.get(uri, uri) for uri in uris]
+            files = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             rows = f"SELECT * FROM read_parquet([{files}])"
         else:
             rows = _no_rows(schema)

@@ -82,8 +82,12 @@ class Engine(Protocol):
             UsageError: the warehouse cannot be opened, or does not take the statement.
         """
 
-    def writing(self) -> AbstractContextManager[Session]:
+    def writing(self, files: Sequence[str] = ()) -> AbstractContextManager[Session]:
         """Opens the warehouse for publishing; made where it does not exist.
+
+        Args:
+            files: all that will be staged. A warehouse that cannot read them where they lie
+                copies them first, while others may still use it.
 
         Raises:
             UsageError: it cannot be opened.

@@ -174,9 +174,13 @@ def _release(warehouse: Warehouse, folder: RunFolder, manifest: Manifest) -> Run
     run = manifest.run
     folder.check(manifest.parts)
     scores = _scores_schema(manifest)
-    with warehouse.engine.writing() as session:
+    files = _files(folder, manifest)
+    with warehouse.engine.writing([uri for uris in files.values() for uri in uris]) as session:
         _prepare(session, warehouse.url, scores)
-        staged = _stage(session, folder, manifest, scores)
+        staged = {
+            table: session.stage(table, run.run_id, uris, _schema(table, scores))
+            for table, uris in files.items()
+        }
         audit(session, manifest, staged, scores)
         if run.status is RunStatus.HELD and _is_published(session, run.run_id):
             run = run.decided(RunStatus.PUBLISHED)
@@ -194,19 +198,15 @@ def _is_published(session: Session, run_id: str) -> bool:
 def _scores_schema(manifest: Manifest) -> pa.Schema:
     """Columns of the run's scores; the fixed ones alone where no row was scored."""
     for uri in manifest.uris(PartTable.SCORES):
-        return pq.read_schema(uri)
+        with storage.open_pinned(storage.info(uri)) as stream:
+            return pq.read_schema(stream)
     return arrow_schema("scores")
 
 
-def _stage(
-    session: Session, folder: RunFolder, manifest: Manifest, scores: pa.Schema
-) -> dict[str, str]:
-    files: dict[str, list[str]] = {table.value: manifest.uris(table) for table in PartTable}
-    files |= {name: [folder.table(name)] for name in RUN_TABLES}
-    return {
-        table: session.stage(table, manifest.run.run_id, uris, _schema(table, scores))
-        for table, uris in files.items()
-    }
+def _files(folder: RunFolder, manifest: Manifest) -> dict[str, list[str]]:
+    """{table: the Parquet files of its rows}."""
+    files = {table.value: manifest.uris(table) for table in PartTable}
+    return files | {name: [folder.table(name)] for name in RUN_TABLES}
 
 
 def _prepare(session: Session, url: str, scores: pa.Schema) -> None:

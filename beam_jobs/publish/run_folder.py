@@ -6,19 +6,18 @@ back are the same act as publishing it the first time.
 
 import contextlib
 import datetime
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs import storage
-from beam_jobs.errors import AuditError, UsageError
+from beam_jobs.errors import AuditError, InputError, UsageError
 from beam_jobs.publish.parts import Part, PartTable, cannot_write
 from beam_jobs.publish.runs import RunRow, period_name
 from beam_jobs.tables import arrow_schema
@@ -27,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 RUN_TABLES = ("anomalies", "feature_statistics", "inputs")
 """Small tables of a run, one Parquet file each in its folder."""
+
+_FILES_AT_ONCE = 16
+"""Looked at, or removed: in Cloud Storage each is a request or two."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class RunFolder:
 
     def __init__(self, path: str) -> None:
         """Takes the folder's path; a relative one is resolved now, against the current folder."""
-        self.path = os.path.abspath(path)
+        self.path = storage.absolute(path)
         self.plan = storage.join(self.path, "plan.json")
         self.manifest = storage.join(self.path, "manifest.json")
         self.statistics = storage.join(self.path, "statistics.binpb")
@@ -78,25 +80,14 @@ class RunFolder:
     def lock(self, waiting: Callable[[str], None] = _log.warning) -> Iterator[None]:
         """Keeps other processes from working on the same run; waits for one that does.
 
-        The system releases the lock when its process ends, however it ends.
+        A process that ends, however it ends, holds no lock; see `storage.lock`.
 
         Args:
             waiting: told once, in a sentence, that and for whom this process waits.
         """
-        with _writing(self.path):
-            os.makedirs(self.path, exist_ok=True)
-            stream = open(storage.join(self.path, ".lock"), "a+")  # noqa: SIM115 (closed below)
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                holder = stream.read().strip() or "unknown"
-                waiting(f"{self.path}: process {holder} works on this run; waiting for it to end")
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.truncate(0)
-            stream.write(str(os.getpid()))
-            stream.flush()
+        with contextlib.ExitStack() as held:
+            with _writing(self.path):
+                held.enter_context(storage.lock(self.path, waiting))
             yield
 
     def write(self, uri: str, data: bytes) -> None:
@@ -170,7 +161,8 @@ class RunFolder:
             ]
             return Manifest(RunRow.from_record(document["run"]), tuple(parts))
         except FileNotFoundError as error:
-            what = "holds no manifest.json" if os.path.isdir(self.path) else "does not exist"
+            there = storage.exists(self.path)
+            what = "holds no manifest.json" if there else "does not exist"
             raise UsageError(
                 f"run folder {self.path}: {what}; restore it, or run the period again with --force"
             ) from error
@@ -189,11 +181,13 @@ class RunFolder:
         """
         wrong = []
         seen: set[str] = set()
-        for part in parts:
+        uris = [*(part.uri for part in parts), *map(self.table, RUN_TABLES)]
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            looked_at = list(pool.map(_rows_and_bytes, uris))
+        for part, found in zip(parts, looked_at, strict=False):
             if part.uri in seen:
                 wrong.append(f"{part.uri} is listed twice")
             seen.add(part.uri)
-            found = _rows_and_bytes(part.uri)
             if isinstance(found, str):
                 wrong.append(f"{found} ({part.rows} rows)")
             elif found != (part.rows, part.bytes):
@@ -201,8 +195,7 @@ class RunFolder:
                     f"{part.uri} has {found[0]} rows in {found[1]} bytes, written were"
                     f" {part.rows} rows in {part.bytes} bytes"
                 )
-        tables = [_rows_and_bytes(self.table(name)) for name in RUN_TABLES]
-        wrong += [found for found in tables if isinstance(found, str)]
+        wrong += [found for found in looked_at[len(parts) :] if isinstance(found, str)]
         if wrong:
             raise AuditError(f"run folder {self.path}: {'; '.join(wrong)}; nothing was published")
 
@@ -214,23 +207,28 @@ class RunFolder:
         Returns:
             The paths that were removed.
         """
-        left = [path for path in Path(self.path).glob("*.tmp") if path.is_file()]
-        for table in PartTable:
-            wanted = {os.path.basename(part.uri) for part in parts if part.table is table}
-            folder = Path(self.parts(table))
-            left += [path for path in folder.glob("*") if path.name not in wanted]
-        for path in left:
-            storage.remove(str(path))
-        return sorted(map(str, left))
+        wanted = {part.uri for part in parts}
+        folders = tuple(f"{self.parts(table)}/" for table in PartTable)
+        left = [
+            file.uri
+            for file in storage.list_files(self.path)
+            if (file.uri.startswith(folders) and file.uri not in wanted)
+            or ("/" not in storage.relative(self.path, file.uri) and file.uri.endswith(".tmp"))
+        ]
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            list(pool.map(storage.remove, left))
+        return left
 
 
 def _rows_and_bytes(uri: str) -> tuple[int, int] | str:
     """Of a Parquet file; a text where it cannot be read."""
     try:
-        return pq.read_metadata(uri).num_rows, storage.info(uri).size
+        file = storage.info(uri)
+        with storage.open_pinned(file) as stream:
+            return pq.read_metadata(stream).num_rows, file.size
     except FileNotFoundError:
         return f"{uri} is missing"
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, InputError, pa.ArrowInvalid) as error:
         return f"{uri} cannot be read: {error}"
 
 

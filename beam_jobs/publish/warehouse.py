@@ -102,6 +102,8 @@ def open_warehouse(url: str) -> Warehouse:
     """
     scheme, _, place = url.partition(":")
     if scheme == "duckdb" and place:
+        if "://" in place:
+            raise UsageError(f"--warehouse {url}: DuckDB needs a local file; use duckdb:PATH")
         from beam_jobs.publish.duckdb_engine import DuckDbEngine
 
         return Warehouse(DuckDbEngine(place))

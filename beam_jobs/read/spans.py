@@ -303,4 +303,4 @@ def opened(file: storage.FileInfo) -> Iterator[BinaryIO]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{file.uri}: the gzip data is truncated or corrupt ({error})") from error
     except OSError as error:
-        raise InputError(f"{file.uri}: cannot be read ({error})") from error
+        raise InputError(f"{file.uri}: cannot be read ({error.strerror or error})") from error

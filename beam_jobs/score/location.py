@@ -3,14 +3,19 @@
 Light on purpose (no TensorFlow): planning names the model before anything is loaded.
 """
 
+import atexit
+import functools
 import hashlib
 import json
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from beam_jobs.errors import UsageError
+from beam_jobs import storage
+from beam_jobs.errors import InputError, UsageError
 from beam_jobs.flags import nearest
 
 CHAMPION = "champion"
@@ -27,7 +32,7 @@ class ModelLocation:
     Attributes:
         path: the SavedModel folder.
         version: the version folder's number; the fingerprint where the folder has none.
-        fingerprint: 16 hexadecimal digits, a hash of all its files' names and bytes.
+        fingerprint: 16 hexadecimal digits, a hash of all its files' names and contents.
     """
 
     path: str
@@ -45,44 +50,49 @@ def resolve_model(uri: str, flag: str = "--model") -> ModelLocation:
         UsageError: there is no such folder, version or alias, or no SavedModel in it.
     """
     folder, at, alias = uri.rpartition("@") if "@" in os.path.basename(uri) else (uri, "", "")
-    root = Path(os.path.abspath(folder))
     where = f"{flag} {uri}"
-    if not root.is_dir():
-        raise UsageError(f"{where}: is not a folder; expected a SavedModel or numbered versions")
-    if (root / SAVED_MODEL_FILE).exists():
+    root = storage.absolute(folder)
+    try:
+        inside = storage.children(root)
+    except OSError as error:
+        raise UsageError(
+            f"{where}: is not a folder; expected a SavedModel or numbered versions"
+            f" ({error.strerror})"
+        ) from error
+    if SAVED_MODEL_FILE in inside:
         if at:
             raise UsageError(f"{where}: is one SavedModel, without versions, so it has no aliases")
         return _located(root, "", where)
-    numbered = (p for p in root.iterdir() if _VERSION.fullmatch(p.name) and p.is_dir())
-    versions = sorted(numbered, key=lambda p: int(p.name))
+    numbered = (
+        name[:-1] for name in inside if name.endswith("/") and _VERSION.fullmatch(name[:-1])
+    )
+    versions = sorted(numbered, key=int)
     if not versions:
+        shown = ", ".join(name.rstrip("/") for name in inside[:8])
         raise UsageError(
             f"{where}: has no {SAVED_MODEL_FILE} and no numbered version folders; it holds"
-            f" {', '.join(sorted(p.name for p in root.iterdir())[:8]) or 'nothing'}"
+            f" {shown or 'nothing'}"
         )
-    aliases = _aliases(root, where)
+    aliases = _aliases(root, where) if ALIASES_FILE in inside else {}
     if not at and CHAMPION not in aliases:
-        return _located(versions[-1], versions[-1].name, where)
+        return _located(storage.join(root, versions[-1]), versions[-1], where)
     name = alias or CHAMPION
     if name not in aliases:
         known = ", ".join(sorted(aliases)) or "none"
         raise UsageError(f"{where}: no alias {name!r} in {ALIASES_FILE}; it has {known}"
                          + nearest(name, aliases))  # fmt: skip
-    version = root / aliases[name]
+    version = aliases[name]
     if version not in versions:
         raise UsageError(
-            f"{where}: alias {name!r} names version {aliases[name]}, but the versions are"
-            f" {', '.join(p.name for p in versions)}"
+            f"{where}: alias {name!r} names version {version}, but the versions are"
+            f" {', '.join(versions)}"
         )
-    return _located(version, version.name, where)
+    return _located(storage.join(root, version), version, where)
 
 
-def _aliases(root: Path, where: str) -> dict[str, str]:
-    file = root / ALIASES_FILE
-    if not file.exists():
-        return {}
+def _aliases(root: str, where: str) -> dict[str, str]:
     try:
-        aliases = json.loads(file.read_text())
+        aliases = json.loads(storage.read_bytes(storage.join(root, ALIASES_FILE)))
     except (OSError, ValueError) as error:
         raise UsageError(f"{where}: {ALIASES_FILE} cannot be read ({error})") from error
     if not isinstance(aliases, dict) or not all(isinstance(v, str) for v in aliases.values()):
@@ -91,15 +101,42 @@ def _aliases(root: Path, where: str) -> dict[str, str]:
     return aliases
 
 
-def _located(path: Path, version: str, where: str) -> ModelLocation:
-    if not (path / SAVED_MODEL_FILE).is_file():
-        raise UsageError(f"{where}: {path} has no {SAVED_MODEL_FILE}")
-    digest = hashlib.sha256()
+def _located(path: str, version: str, where: str) -> ModelLocation:
     try:
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        files = storage.list_files(path)
+        if storage.join(path, SAVED_MODEL_FILE) not in {file.uri for file in files}:
+            raise UsageError(f"{where}: {path} has no {SAVED_MODEL_FILE}")
+        fingerprint = _fingerprint(path, files)
     except OSError as error:
         raise UsageError(f"{where}: cannot be read ({error.strerror})") from error
-    fingerprint = digest.hexdigest()[:16]
-    return ModelLocation(str(path), version or fingerprint, fingerprint)
+    return ModelLocation(path, version or fingerprint, fingerprint)
+
+
+def _fingerprint(path: str, files: Sequence[storage.FileInfo]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{storage.relative(path, file.uri)}\0{storage.digest(file)}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def local_copy(location: ModelLocation) -> str:
+    """A local folder that holds the model; one in Cloud Storage is copied once a process.
+
+    Raises:
+        InputError: the model is not the one that was planned.
+        StorageError: it cannot be read.
+    """
+    if storage.is_local(location.path):
+        return location.path
+    files = storage.list_files(location.path)
+    found = _fingerprint(location.path, files)
+    if found != location.fingerprint:
+        raise InputError(
+            f"model {location.path}: changed during the run (planned {location.fingerprint}, found"
+            f" {found}); run the command again to take the new one"
+        )
+    folder = tempfile.mkdtemp(prefix="beam-jobs-model-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    storage.fetch_folder(location.path, files, folder)
+    return folder

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from beam_jobs.errors import RunError
-from beam_jobs.score.location import ModelLocation
+from beam_jobs.score.location import ModelLocation, local_copy
 from beam_jobs.score.signature import SERVE, Signature
 
 Predict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
@@ -20,6 +20,7 @@ def load_model(location: ModelLocation, signature: Signature) -> Predict:
     Raises:
         RunError: neither can load it.
     """
+    local_copy(location)  # whose errors say more than the loader's
     try:
         return _load_v2(location, signature)
     except Exception as error:  # noqa: BLE001 (the loader raises whatever the graph makes it)
@@ -37,7 +38,7 @@ def _line(error: Exception) -> str:
 
 
 def _load_v2(location: ModelLocation, signature: Signature) -> Predict:
-    loaded = tf.saved_model.load(location.path)
+    loaded = tf.saved_model.load(local_copy(location))
     # The function alone does not keep the model's variables alive.
     held = {"model": loaded, "function": loaded.signatures[signature.name]}
     del loaded
@@ -55,7 +56,7 @@ def _load_v2(location: ModelLocation, signature: Signature) -> Predict:
 def _load_v1(location: ModelLocation, signature: Signature) -> Predict:
     session = tf.compat.v1.Session(graph=tf.Graph())
     with session.graph.as_default():
-        tf.compat.v1.saved_model.load(session, [SERVE], location.path)
+        tf.compat.v1.saved_model.load(session, [SERVE], local_copy(location))
     outputs = {tensor.name: tensor.tensor for tensor in signature.outputs}
     inputs = {tensor.name: tensor.tensor for tensor in signature.inputs}
 

@@ -1,12 +1,13 @@
 """What a SavedModel takes and gives, read without loading it."""
 
 import enum
+import fnmatch
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from beam_jobs import storage
 from beam_jobs.errors import UsageError
 from beam_jobs.flags import nearest
 from beam_jobs.score.location import SAVED_MODEL_FILE, ModelLocation
@@ -86,9 +87,9 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
         UsageError: it is not a SavedModel, is not for serving, has no such signature, or its
             variables' files are missing.
     """
-    file = Path(location.path) / SAVED_MODEL_FILE
     try:
-        saved = parse_saved_model(file.read_bytes())
+        data = storage.read_bytes(storage.join(location.path, SAVED_MODEL_FILE))
+        saved = parse_saved_model(data)
     except (OSError, DecodeError) as error:
         raise UsageError(f"--model {location.path}: is not a SavedModel ({error})") from error
     # An Estimator may export graphs for training, for a TPU and for serving into one file.
@@ -125,9 +126,9 @@ def _check_variables(path: str, graph: Any) -> None:
     """A copy of a model often lacks the subfolder; TensorFlow would notice at the first batch."""
     if not any(node.op in _VARIABLES for node in graph.graph_def.node):
         return
-    folder = Path(path) / "variables"
+    names = [storage.relative(path, file.uri) for file in storage.list_files(path)]
     for pattern in ("variables.index", "variables.data-*"):
-        if not list(folder.glob(pattern)):
+        if not fnmatch.filter(names, f"variables/{pattern}"):
             raise UsageError(f"--model {path}: has variables, but no variables/{pattern}; copy it")
 
 

@@ -173,12 +173,16 @@ def _hold_reasons(summary: Mapping[str, Any], screen: "Console") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    if not summary["hold_reasons"]:
-        return
-    screen.print()
-    screen.print("held because", style="bold")
-    for reason in summary["hold_reasons"]:
-        screen.print(Padding(Text(printable(reason)), (0, 0, 0, 2)))
+    overruled = summary.get("overruled", [])
+    for title, reasons in (
+        ("held because", summary["hold_reasons"]),
+        ("published in spite of", overruled),
+    ):
+        if reasons:
+            screen.print()
+            screen.print(title, style="bold")
+        for reason in reasons:
+            screen.print(Padding(Text(printable(reason)), (0, 0, 0, 2)))
 
 
 def _results(summary: Mapping[str, Any], screen: "Console") -> None:

@@ -12,10 +12,11 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from beam_jobs import records
 from beam_jobs.check.anomalies import Context, find_anomalies
-from beam_jobs.check.gate import decide
+from beam_jobs.check.gate import ALWAYS, decide
 from beam_jobs.check.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
 from beam_jobs.check.report import Anomaly
 from beam_jobs.check.run_anomalies import RunCounts
+from beam_jobs.config import Gate
 from beam_jobs.errors import UsageError
 from beam_jobs.records import ALWAYS_QUARANTINED, DEFAULT_ACTIONS, Findings, Reason
 
@@ -232,3 +233,22 @@ def test_the_gate_holds_for_each_anomaly_of_severity_hold_and_no_other(tmp_path:
         *(r for r in decide(found).hold_reasons if "quarantine" not in r),
         "VOLUME the run: The inputs hold no rows.",
     )
+
+
+@pytest.mark.parametrize(
+    ("gate", "held", "held_without_findings"),
+    [(Gate.HOLD, True, False), (Gate.PUBLISH, False, False), (Gate.HOLD_ALWAYS, True, True)],
+)
+def test_the_gate_may_be_told_who_decides(
+    gate: Gate, held: bool, held_without_findings: bool
+) -> None:
+    found = anomalies(Policy())
+    assert decide(found, gate).held is held
+    assert decide(found, gate).hold_reasons == decide(found).hold_reasons != ()
+    clean = decide([], gate)
+    assert clean.held is held_without_findings
+    assert clean.hold_reasons == ((ALWAYS,) if held_without_findings else ())
+    line = next(line for line in DOCS.splitlines() if line.startswith(f"| `{gate.value}`"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1].startswith("is held") is held
+    assert cells[2].startswith("is held") is held_without_findings

@@ -274,3 +274,18 @@ def test_a_locked_warehouse_is_one_line_before_any_work(
         (line,) = done.err.splitlines()
         assert f"--warehouse duckdb:{locked}: locked by process" in line
         assert list(tmp_path.iterdir()) == [locked]
+
+
+def test_the_gate_may_publish_what_would_be_held_and_hold_what_would_not(
+    monthly: Run, ask: Ask
+) -> None:
+    passed = monthly("--gate=PUBLISH", "--json", month="2026-10")
+    assert (passed.code, passed.json["status"], passed.json["hold_reasons"]) == (0, "PUBLISHED", [])
+    (line,) = ask("SELECT status, hold_reasons FROM runs")
+    assert line["status"] == "PUBLISHED"
+    assert any("category" in reason for reason in line["hold_reasons"])
+    assert ask("SELECT count(*) AS n FROM current_anomalies WHERE severity = 'HOLD'")[0]["n"] > 0
+    held = monthly("--gate=HOLD_ALWAYS", "--json", month="2026-10")
+    assert (held.code, held.json["status"]) == (3, "HELD")
+    assert held.json["run_id"] != passed.json["run_id"]
+    assert ask("SELECT count(*) AS n FROM current_scores")[0]["n"] == passed.json["rows"]["scored"]

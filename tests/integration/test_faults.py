@@ -196,6 +196,7 @@ def alone(demo: Path) -> Path:
     "mode",
     [
         ["--direct_runner_bundle_repeat=2"],
+        ["--direct_running_mode=in_memory", "--direct_num_workers=2"],
         ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
         ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
     ],

@@ -125,7 +125,11 @@ def test_a_truncated_gzip_is_an_error_that_names_it(
         read_rows(path)
 
 
-@pytest.mark.parametrize("data", [b"id,n\na,1\n", gzip.compress(b"id,n\na,1\n") + b"garbage"])
+@pytest.mark.parametrize(
+    "data",
+    [b"id,n\na,1\n", gzip.compress(b"id,n\na,1\n", mtime=0) + b"garbage"],
+    ids=["text", "garbage behind it"],
+)
 def test_what_is_no_gzip_is_an_error_that_names_it(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "ads.csv.gz"
     path.write_bytes(data)

@@ -1,0 +1,17 @@
+"""Configuration -> Plan. Changes nothing; finds every mistake that can be found before any work."""
+
+from beam_jobs.plan.checks import check_model, match_inputs
+from beam_jobs.plan.job import standing_of
+from beam_jobs.plan.monthly import plan_monthly
+from beam_jobs.plan.plan import Job, Plan, Reference, describe
+
+__all__ = [
+    "Job",
+    "Plan",
+    "Reference",
+    "check_model",
+    "describe",
+    "match_inputs",
+    "plan_monthly",
+    "standing_of",
+]

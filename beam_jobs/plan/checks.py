@@ -1,0 +1,85 @@
+"""What can be found wrong before any work: inputs, columns, model, statistics."""
+
+from collections.abc import Sequence
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from beam_jobs import storage
+from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.config import DataConfig
+from beam_jobs.errors import UsageError
+from beam_jobs.features import features_of
+from beam_jobs.plan.plan import Reference, fingerprint
+from beam_jobs.read import format_of, peek_columns
+from beam_jobs.score.fit import InputPlan, fit
+from beam_jobs.score.location import ModelLocation, resolve_model
+from beam_jobs.score.signature import read_signature
+
+
+def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, ...]:
+    """The files of all patterns, each once, sorted by URI.
+
+    Raises:
+        UsageError: a pattern matches nothing, or a file has an unknown suffix.
+    """
+    files: dict[str, storage.FileInfo] = {}
+    for pattern in patterns:
+        try:
+            found = storage.match(pattern)
+        except OSError as error:
+            raise UsageError(f"{flag} {pattern}: {error.strerror}") from error
+        if not found:
+            raise UsageError(f"{flag} {pattern}: matches no file")
+        storage.check_readable(found[0], flag)
+        files.update((file.uri, file) for file in found)
+    for uri in files:
+        try:
+            format_of(uri)
+        except UsageError as error:
+            raise UsageError(f"{flag} {error}") from error
+    return tuple(sorted(files.values()))
+
+
+def check_columns(
+    inputs: Sequence[storage.FileInfo], schema: schema_pb2.Schema, data: DataConfig
+) -> list[str]:
+    """Refuses a key or label that no input has; notes schema features that none has.
+
+    Looks at the first file of each format only: a month may hold thousands.
+    """
+    looked_at = {format_of(file.uri): file for file in reversed(inputs) if file.size}
+    columns = {name for file in looked_at.values() for name in peek_columns(file)}
+    if not columns:
+        return ["the inputs hold no columns: no rows will be scored"]
+    for flag, name in (("--key", data.key), ("--label", data.label)):
+        if name is not None and name not in columns:
+            known = ", ".join(sorted(columns)[:20])
+            raise UsageError(f"{flag} {name}: no such column in the inputs; they have {known}")
+    absent = [f.name for f in features_of(schema) if f.name not in columns]
+    if len(absent) == len(features_of(schema)):
+        raise UsageError(
+            f"the inputs have none of the schema's features: {inputs[0].uri} has"
+            f" {', '.join(sorted(columns)[:10])}, the schema {', '.join(absent[:10])}"
+        )
+    return [f"feature {name} of the schema is in no input looked at" for name in absent]
+
+
+def check_model(
+    uri: str, schema: schema_pb2.Schema, data: DataConfig
+) -> tuple[ModelLocation, InputPlan]:
+    """Finds the model and proves that its signature fits the schema.
+
+    Raises:
+        UsageError: not a model, no such signature or output, or inputs that do not fit.
+    """
+    location = resolve_model(uri)
+    signature = read_signature(location, data.signature)
+    return location, fit(signature, schema, data.label, data.score)
+
+
+def reference(uri: str | None, flag: str, run_id: str = "") -> Reference | None:
+    """Statistics given as a file, proven to be readable."""
+    if uri is None:
+        return None
+    load_statistics(uri, flag)
+    return Reference(uri, fingerprint(storage.read_bytes(uri)), run_id)

@@ -1,0 +1,111 @@
+"""The plan of a job, whichever it is."""
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Callable, Sequence
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from beam_jobs import storage
+from beam_jobs.check.policy import load_policy
+from beam_jobs.check.slices import check_slices
+from beam_jobs.config import DataConfig, JobConfig
+from beam_jobs.features import features_of, load_schema
+from beam_jobs.notify import webhook_of
+from beam_jobs.plan.checks import check_model, reference
+from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
+from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
+from beam_jobs.publish.run_folder import RunFolder
+from beam_jobs.publish.runs import RunRow
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+from beam_jobs.tables import scores_schema
+
+Previous = tuple[Reference | None, RunRow | None, list[str]]
+"""(statistics to measure drift against, the run that made them, notes)."""
+
+
+def plan_job(
+    config: JobConfig,
+    job: Job,
+    period: datetime.date,
+    inputs: tuple[storage.FileInfo, ...],
+    *,
+    started_at: datetime.datetime,
+    check_inputs: Callable[[schema_pb2.Schema], Sequence[str]],
+    find_previous: Callable[[Warehouse], Previous],
+) -> Plan:
+    """Plans a job whose inputs are known.
+
+    Args:
+        config: of the job.
+        job: which one.
+        period: that the run covers.
+        inputs: the files that it reads.
+        started_at: when planning began.
+        check_inputs: refuses inputs that do not fit the schema; gives notes.
+        find_previous: what drift is measured against.
+
+    Raises:
+        UsageError: anything in the configuration, schema, model, policy or warehouse is wrong.
+    """
+    schema = load_schema(config.schema)
+    policy = load_policy(config.policy)
+    data = data_of(config)
+    check_slices(schema, data.slice)
+    notes = check_inputs(schema)
+    model, input_plan = check_model(config.model, schema, data)
+    baseline = reference(config.baseline, "--baseline")
+    notify = webhook_of(config.notify)
+    warehouse = open_warehouse(config.warehouse)
+    warehouse.check()
+    check_warehouse_columns(warehouse, scores_schema(features_of(schema)))
+    previous, previous_run, more = find_previous(warehouse)
+    schema_bytes = schema.SerializeToString(deterministic=True)
+    decided_by = {
+        "job": job.value,
+        "period": period.isoformat(),
+        "inputs": [(file.uri, file.generation) for file in inputs],
+        "model": model.fingerprint,
+        "schema": fingerprint(schema_bytes),
+        "baseline": baseline and baseline.fingerprint,
+        "previous": previous and (previous.run_id, previous.fingerprint),
+        "policy": policy.fingerprint,
+        "gate": config.gate.value,
+        "settings": dataclasses.asdict(data),
+    }
+    run_id = fingerprint(json.dumps(decided_by, sort_keys=True).encode())
+    storage.check_writable(config.runs, "--runs")
+    return Plan(
+        job=job,
+        period=period,
+        run_id=run_id,
+        run_folder=RunFolder.of(config.runs, job.value, period, run_id).path,
+        warehouse=config.warehouse,
+        inputs=inputs,
+        model=model,
+        input_plan=input_plan,
+        schema=schema_bytes,
+        schema_uri=config.schema,
+        schema_fingerprint=fingerprint(schema_bytes),
+        baseline=baseline,
+        previous=previous,
+        previous_run=previous_run,
+        standing=standing_of(warehouse, run_id),
+        policy=policy,
+        gate=config.gate,
+        data=data,
+        started_at=started_at,
+        notes=(*notes, *more),
+        notify=notify,
+    )
+
+
+def data_of(config: JobConfig) -> DataConfig:
+    """The part of a job's configuration that decides how rows are read and scored."""
+    return DataConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(DataConfig)})
+
+
+def standing_of(warehouse: Warehouse, run_id: str) -> RunRow | None:
+    """The line of exactly this run, None where it never ended."""
+    return next((run for run in warehouse.runs() if run.run_id == run_id), None)

@@ -1,0 +1,169 @@
+"""What a run will do: exactly what will be read and compared, and under which run id."""
+
+import dataclasses
+import datetime
+import enum
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from beam_jobs import __version__, storage
+from beam_jobs.check.policy import Policy
+from beam_jobs.config import DataConfig, Gate
+from beam_jobs.features import Feature, features_of
+from beam_jobs.notify import Webhook
+from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
+from beam_jobs.score.fit import InputPlan
+from beam_jobs.score.location import ModelLocation
+
+
+class Job(str, enum.Enum):
+    """The jobs, as in the column `job`."""
+
+    MONTHLY = "monthly"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Statistics that the run is compared with.
+
+    Attributes:
+        uri: the file.
+        fingerprint: hash of its bytes.
+        run_id: the run that made them, empty where they were given as a file.
+    """
+
+    uri: str
+    fingerprint: str
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run needs to know; nothing is looked up again while it runs.
+
+    Attributes:
+        run_id: 16 hexadecimal digits, a hash of all that decides the result.
+        period: first day of the month.
+        inputs: the files, sorted by URI, with the generations that will be read.
+        previous_run: the published run of the month before, where there is one.
+        standing: this run's line in `runs`, where it ran before.
+        notes: what the user should know and that is no mistake.
+        notify: told how the run ends; a secret, so it is in no JSON.
+    """
+
+    job: Job
+    period: datetime.date
+    run_id: str
+    run_folder: str
+    warehouse: str
+    inputs: tuple[storage.FileInfo, ...]
+    model: ModelLocation
+    input_plan: InputPlan
+    schema: bytes
+    schema_uri: str
+    schema_fingerprint: str
+    baseline: Reference | None
+    previous: Reference | None
+    previous_run: RunRow | None
+    standing: RunRow | None
+    policy: Policy
+    gate: Gate
+    data: DataConfig
+    started_at: datetime.datetime
+    notes: tuple[str, ...] = ()
+    notify: Webhook | None = None
+
+    @property
+    def schema_proto(self) -> schema_pb2.Schema:
+        return schema_pb2.Schema.FromString(self.schema)
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return features_of(self.schema_proto)
+
+    @property
+    def identity(self) -> RunIdentity:
+        return RunIdentity(self.run_id, self.job.value, self.period, self.model.version)
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.inputs)
+
+    def run_row(
+        self,
+        status: RunStatus,
+        *,
+        read: int = 0,
+        scored: int = 0,
+        quarantined: int = 0,
+        hold_reasons: Sequence[str] = (),
+    ) -> RunRow:
+        """This run's line in `runs`, decided now."""
+        return RunRow(
+            run_id=self.run_id,
+            job=self.job.value,
+            period=self.period,
+            status=status,
+            started_at=self.started_at,
+            finished_at=datetime.datetime.now(datetime.UTC),
+            rows_read=read,
+            rows_scored=scored,
+            rows_quarantined=quarantined,
+            model=self.model.path,
+            model_version=self.model.version,
+            schema_fingerprint=self.schema_fingerprint,
+            baseline=self.baseline.uri if self.baseline else None,
+            previous_run_id=self.previous.run_id if self.previous else None,
+            code_version=__version__,
+            run_folder=self.run_folder,
+            hold_reasons=tuple(hold_reasons),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--plan` prints and `plan.json` keeps."""
+        return {
+            "run_id": self.run_id,
+            "job": self.job.value,
+            "period": self.period.isoformat(),
+            "run_folder": self.run_folder,
+            "warehouse": self.warehouse,
+            "inputs": [dataclasses.asdict(file) for file in self.inputs],
+            "bytes": self.bytes,
+            "model": dataclasses.asdict(self.model),
+            "schema": {"uri": self.schema_uri, "fingerprint": self.schema_fingerprint},
+            "baseline": self.baseline and dataclasses.asdict(self.baseline),
+            "previous": self.previous and dataclasses.asdict(self.previous),
+            "policy": self.policy.fingerprint,
+            "gate": self.gate.value,
+            "settings": dataclasses.asdict(self.data),
+            "standing": self.standing.status.value if self.standing else None,
+            "notes": list(self.notes),
+            "code_version": __version__,
+        }
+
+
+def fingerprint(data: bytes) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def describe(plan: Plan) -> Mapping[str, str]:
+    """The plan in a few lines for a person: {what: value}."""
+    inputs = plan.inputs
+    return {
+        "run": f"{plan.run_id} ({plan.job.value} {period_name(plan.job.value, plan.period)})",
+        "reads": f"{len(inputs)} files, {plan.bytes:,} bytes: {inputs[0].uri}"
+        + (f" to {inputs[-1].uri}" if len(inputs) > 1 else ""),
+        "model": f"{plan.model.path} (version {plan.model.version}, signature"
+        f" {plan.data.signature})",
+        "schema": f"{plan.schema_uri} ({plan.schema_fingerprint})",
+        "baseline": plan.baseline.uri if plan.baseline else "none: skew is not measured",
+        "previous": plan.previous.uri if plan.previous else "none: drift is not measured",
+        "writes": plan.run_folder,
+        "publishes to": plan.warehouse,
+        "stands as": plan.standing.status.value if plan.standing else "not run yet",
+    }

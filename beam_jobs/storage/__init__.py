@@ -1,0 +1,300 @@
+"""Files by URI: local paths and `gs://`. Where bytes live is decided by scheme, once, here.
+
+    find     info, match, list_files, children, exists, check_readable
+    read     open_pinned, check_unchanged, read_bytes, digest, same_bytes
+    write    open_atomic, write_atomic, copy_new, replace, remove, check_writable, lock
+    copy     fetched, fetch_folder: local copies for libraries that read local files only
+    names    absolute, join, resolve, relative, is_local
+
+docs/storage.md says what generations, retries, locks and permissions mean for users.
+"""
+
+import contextlib
+import functools
+import os
+import posixpath
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+from beam_jobs.errors import InputError, UsageError
+from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell
+from beam_jobs.storage.local import LocalStorage
+
+__all__ = [
+    "FileInfo",
+    "FileTooLarge",
+    "absolute",
+    "check_readable",
+    "check_unchanged",
+    "check_writable",
+    "children",
+    "copy_new",
+    "digest",
+    "exists",
+    "fetch_folder",
+    "fetched",
+    "info",
+    "is_local",
+    "join",
+    "list_files",
+    "lock",
+    "match",
+    "open_atomic",
+    "open_pinned",
+    "read_bytes",
+    "relative",
+    "remove",
+    "replace",
+    "resolve",
+    "same_bytes",
+    "write_atomic",
+]
+
+_SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
+_LOCAL = LocalStorage()
+_COPY_BYTES = 8 << 20
+_COPIES_AT_ONCE = 8
+
+
+@functools.cache
+def _cloud() -> Storage:
+    from beam_jobs.storage.cloud import CloudStorage
+
+    return CloudStorage()
+
+
+def _of(uri: str) -> Storage:
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        return _LOCAL
+    if scheme[1] == "gs":
+        return _cloud()
+    raise UsageError(f"{uri}: files of {scheme[0]} cannot be used; give a local path or gs://")
+
+
+def is_local(uri: str) -> bool:
+    """Whether it is a path on this machine."""
+    return _of(uri) is _LOCAL
+
+
+def absolute(uri: str) -> str:
+    """The URI itself; a relative path against the current folder."""
+    return _of(uri).absolute(uri)
+
+
+def join(folder: str, *parts: str) -> str:
+    return "/".join([folder.rstrip("/"), *parts]) if folder != "/" else "/" + "/".join(parts)
+
+
+def resolve(folder: str, path: str) -> str:
+    """A path as seen from a folder; an absolute one, and a URI, stay what they are."""
+    if _SCHEME.match(path):
+        return path
+    scheme = _SCHEME.match(folder)
+    if scheme is None or os.path.isabs(path):
+        return os.path.normpath(os.path.join(folder, path))
+    return scheme[0] + posixpath.normpath(posixpath.join(folder[scheme.end() :], path))
+
+
+def info(uri: str) -> FileInfo:
+    """Raises FileNotFoundError (an OSError) where there is no such file."""
+    return _of(uri).info(uri)
+
+
+def match(pattern: str) -> list[FileInfo]:
+    """The files that a glob matches, absolute, sorted by URI; folders are not files.
+
+    `*`, `?`, `[abc]` stay within a folder, `**` is any number of folders; none of them matches a
+    name that begins with a dot.
+    """
+    return _of(pattern).match(pattern)
+
+
+def list_files(folder: str) -> list[FileInfo]:
+    """All files in a folder and in those within it, sorted by URI; none where it does not exist."""
+    return _of(folder).list_files(folder)
+
+
+def children(folder: str) -> list[str]:
+    """Names of what lies directly in a folder, sorted; those of folders end in `/`.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    return _of(folder).children(folder)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is such a file, or a folder that is not empty."""
+    return _of(uri).exists(uri)
+
+
+def open_pinned(file: FileInfo) -> BinaryIO:
+    """Opens exactly the generation that was planned, to be read and sought in.
+
+    Raises:
+        InputError: when it is opened or read: the file is gone or has changed since.
+    """
+    return _of(file.uri).open_pinned(file)
+
+
+def check_unchanged(file: FileInfo) -> None:
+    """Called after the last byte too, so that a mixture of two contents is never published.
+
+    Raises:
+        InputError: the file is gone or has changed since.
+    """
+    _of(file.uri).check_unchanged(file)
+
+
+def read_bytes(uri: str, limit: int | None = None) -> bytes:
+    """The content of a file; thread-safe.
+
+    Args:
+        uri: of the file.
+        limit: bytes that it may have; not more than that are read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileTooLarge: it has more bytes than `limit`.
+    """
+    return _of(uri).read_bytes(uri, limit)
+
+
+def digest(file: FileInfo) -> str:
+    """A text that depends on the content alone; of objects a checksum that the service keeps."""
+    return _of(file.uri).digest(file)
+
+
+def open_atomic(uri: str) -> AbstractContextManager[BinaryIO]:
+    """A stream whose file appears under `uri` whole, on success, or not at all."""
+    return _of(uri).open_atomic(uri)
+
+
+def write_atomic(uri: str, data: bytes) -> None:
+    with open_atomic(uri) as stream:
+        stream.write(data)
+
+
+def copy_new(source: str, target: str) -> bool:
+    """Copies a file to where it appears whole, unless something is there: False, nothing changed.
+
+    However many writers try at once, one of them succeeds. After an answer of the service was
+    lost False may also mean that this very call made the file: compare with `same_bytes`.
+    """
+    with open_pinned(info(source)) as stream:
+        return _of(target).create(target, stream)
+
+
+def replace(uri: str, data: bytes, expected: FileInfo | None) -> bool:
+    """Writes a file if it still is what the caller read: False, nothing changed, otherwise.
+
+    Args:
+        uri: of the file.
+        data: its new content.
+        expected: what was read, None for a file that did not exist.
+    """
+    return _of(uri).replace(uri, data, expected)
+
+
+def same_bytes(left: str, right: str) -> bool:
+    """Whether two files have the same content."""
+    one, other = info(left), info(right)
+    if one.size != other.size:
+        return False
+    if _of(left) is _of(right) and digest(one) == digest(other):
+        return True
+    with open_pinned(one) as first, open_pinned(other) as second:
+        while True:
+            data = first.read(_COPY_BYTES)
+            if data != second.read(_COPY_BYTES):
+                return False
+            if not data:
+                return True
+
+
+def remove(uri: str) -> None:
+    """Removes a file or a whole folder; what does not exist is no error."""
+    _of(uri).remove(uri)
+
+
+def check_readable(file: FileInfo, flag: str) -> None:
+    """Reads the first bytes of a file, to find before any work that it cannot be read.
+
+    Raises:
+        UsageError: naming the flag whose value is not readable, and what is missing.
+    """
+    try:
+        with open_pinned(file) as stream:
+            stream.read(1)
+    except OSError as error:
+        raise UsageError(f"{flag} {file.uri}: cannot be read ({error.strerror})") from error
+    except InputError as error:
+        raise UsageError(f"{flag} {error}") from error
+
+
+def check_writable(folder: str, flag: str) -> None:
+    """Whether files can be written into a folder that need not exist yet; makes nothing.
+
+    Raises:
+        UsageError: naming the flag whose value is not writable, and what is missing.
+    """
+    _of(folder).check_writable(folder, flag)
+
+
+def lock(folder: str, waiting: Tell) -> AbstractContextManager[None]:
+    """Keeps other processes from working in a folder; waits for one that does.
+
+    A process that ends, however it ends, holds no lock: of a local folder at once, of one in
+    Cloud Storage when its lease has run out.
+
+    Args:
+        folder: made where it does not exist.
+        waiting: told once that and for whom this process waits.
+    """
+    return _of(folder).lock(folder, waiting)
+
+
+@contextlib.contextmanager
+def fetched(uris: Iterable[str]) -> Iterator[dict[str, str]]:
+    """{file: a local path with its content}; copies of objects go when the context ends."""
+    named = list(dict.fromkeys(uris))
+    found = {uri: uri for uri in named if is_local(uri)}
+    remote = [uri for uri in named if uri not in found]
+    if not remote:
+        yield found
+        return
+    with tempfile.TemporaryDirectory(prefix="beam-jobs-") as scratch:
+        targets = {uri: f"{scratch}/{i}-{posixpath.basename(uri)}" for i, uri in enumerate(remote)}
+        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+            list(pool.map(lambda uri: _download(info(uri), targets[uri]), remote))
+        yield found | targets
+
+
+def fetch_folder(folder: str, files: Sequence[FileInfo], target: str) -> None:
+    """Copies files of a folder, as they were planned, into a local one.
+
+    Raises:
+        InputError: a file is gone or has changed since.
+    """
+    paths = {file: os.path.join(target, relative(folder, file.uri)) for file in files}
+    for path in paths.values():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        list(pool.map(lambda file: _download(file, paths[file]), files))
+
+
+def relative(folder: str, uri: str) -> str:
+    """The name of a file of `list_files(folder)` within the folder."""
+    return uri[len(absolute(folder).rstrip("/")) + 1 :]
+
+
+def _download(file: FileInfo, path: str) -> None:
+    with open_pinned(file) as source, open(path, "wb") as target:
+        shutil.copyfileobj(source, target, _COPY_BYTES)
+    check_unchanged(file)

@@ -1,0 +1,65 @@
+"""What a place for files can do; local disks and Cloud Storage differ here and nowhere else."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+Tell = Callable[[str], None]
+"""Told one sentence for the user."""
+
+
+@dataclass(frozen=True, order=True)
+class FileInfo:
+    """One file as it was found: reading another generation of it is an error.
+
+    Attributes:
+        uri: absolute path or URI.
+        size: bytes.
+        generation: text that changes whenever the content does: of a local file size and time,
+            of an object its generation.
+    """
+
+    uri: str
+    size: int
+    generation: str
+
+
+class FileTooLarge(OSError):
+    """A file has more bytes than the reader wants."""
+
+
+class Storage(Protocol):
+    """Files by URI. Every method may raise OSError; see the functions of `beam_jobs.storage`."""
+
+    def absolute(self, uri: str) -> str: ...
+
+    def info(self, uri: str) -> FileInfo: ...
+
+    def match(self, pattern: str) -> list[FileInfo]: ...
+
+    def list_files(self, folder: str) -> list[FileInfo]: ...
+
+    def children(self, folder: str) -> list[str]: ...
+
+    def exists(self, uri: str) -> bool: ...
+
+    def open_pinned(self, file: FileInfo) -> BinaryIO: ...
+
+    def check_unchanged(self, file: FileInfo) -> None: ...
+
+    def read_bytes(self, uri: str, limit: int | None) -> bytes: ...
+
+    def digest(self, file: FileInfo) -> str: ...
+
+    def open_atomic(self, uri: str) -> AbstractContextManager[BinaryIO]: ...
+
+    def create(self, uri: str, source: BinaryIO) -> bool: ...
+
+    def replace(self, uri: str, data: bytes, expected: FileInfo | None) -> bool: ...
+
+    def remove(self, uri: str) -> None: ...
+
+    def check_writable(self, folder: str, flag: str) -> None: ...
+
+    def lock(self, folder: str, waiting: Tell) -> AbstractContextManager[None]: ...

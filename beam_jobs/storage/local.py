@@ -1,0 +1,166 @@
+"""Files on a local disk."""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from beam_jobs.errors import InputError, UsageError
+from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell
+
+
+class LocalStorage:
+    """Local paths; see `interface.Storage`."""
+
+    def absolute(self, uri: str) -> str:
+        return os.path.abspath(uri)
+
+    def info(self, uri: str) -> FileInfo:
+        stat = os.stat(uri)
+        return FileInfo(uri, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+
+    def match(self, pattern: str) -> list[FileInfo]:
+        paths = glob.glob(os.path.abspath(pattern), recursive=True)
+        return [self.info(path) for path in sorted(paths) if os.path.isfile(path)]
+
+    def list_files(self, folder: str) -> list[FileInfo]:
+        found = [
+            os.path.join(where, name)
+            for where, _, names in os.walk(os.path.abspath(folder), followlinks=True)
+            for name in names
+        ]
+        return [self.info(path) for path in sorted(found) if os.path.isfile(path)]
+
+    def children(self, folder: str) -> list[str]:
+        with os.scandir(folder) as entries:
+            return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
+
+    def exists(self, uri: str) -> bool:
+        return os.path.exists(uri)
+
+    def open_pinned(self, file: FileInfo) -> BinaryIO:
+        try:
+            stream = open(file.uri, "rb")  # noqa: SIM115 (the caller closes it)
+        except OSError as error:
+            raise InputError(f"{file.uri}: cannot be read ({error.strerror})") from error
+        self.check_unchanged(file)
+        return stream
+
+    def check_unchanged(self, file: FileInfo) -> None:
+        try:
+            now = self.info(file.uri)
+        except OSError as error:
+            raise InputError(f"{file.uri}: was removed during the run") from error
+        if now.generation != file.generation:
+            raise InputError(
+                f"{file.uri}: changed during the run (planned {file.generation}, found"
+                f" {now.generation}); run the command again to take the new content"
+            )
+
+    def read_bytes(self, uri: str, limit: int | None) -> bytes:
+        with open(uri, "rb") as stream:
+            data = stream.read() if limit is None else stream.read(limit + 1)
+        if limit is not None and len(data) > limit:
+            raise FileTooLarge(errno.EFBIG, f"more than {limit:,} bytes", uri)
+        return data
+
+    def digest(self, file: FileInfo) -> str:
+        with open(file.uri, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @contextlib.contextmanager
+    def open_atomic(self, uri: str) -> Iterator[BinaryIO]:
+        os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
+        with _temporary(uri) as temporary:
+            with open(temporary, "wb") as stream:
+                yield stream
+            os.replace(temporary, uri)
+
+    def create(self, uri: str, source: BinaryIO) -> bool:
+        os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
+        with _temporary(uri) as temporary:
+            with open(temporary, "wb") as stream:
+                shutil.copyfileobj(source, stream)
+            try:
+                os.link(temporary, uri)
+            except FileExistsError:
+                return False
+            finally:
+                os.remove(temporary)
+        return True
+
+    def replace(self, uri: str, data: bytes, expected: FileInfo | None) -> bool:
+        folder = os.path.dirname(os.path.abspath(uri))
+        os.makedirs(folder, exist_ok=True)
+        # The folder itself is the lock: nothing is left behind.
+        with _opened_folder(folder) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            found = self.info(uri).generation if os.path.exists(uri) else None
+            if found != (expected.generation if expected else None):
+                return False
+            with self.open_atomic(uri) as stream:
+                stream.write(data)
+        return True
+
+    def remove(self, uri: str) -> None:
+        if os.path.isdir(uri):
+            shutil.rmtree(uri)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(uri)
+
+    def check_writable(self, folder: str, flag: str) -> None:
+        there = os.path.abspath(folder)
+        while not os.path.lexists(there):
+            there = os.path.dirname(there)
+        if not os.path.isdir(there):
+            raise UsageError(f"{flag} {folder}: {there} is not a folder")
+        if not os.access(there, os.W_OK | os.X_OK) or _is_read_only(there):
+            raise UsageError(f"{flag} {folder}: {there} cannot be written; choose another folder")
+
+    @contextlib.contextmanager
+    def lock(self, folder: str, waiting: Tell) -> Iterator[None]:
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, ".lock"), "a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                holder = stream.read().strip() or "unknown"
+                waiting(f"{folder}: process {holder} works on this run; waiting for it to end")
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
+            yield
+
+
+@contextlib.contextmanager
+def _temporary(uri: str) -> Iterator[str]:
+    """A name beside a file; nothing is left under it where the caller fails."""
+    temporary = f"{uri}.{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def _opened_folder(folder: str) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_read_only(folder: str) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)

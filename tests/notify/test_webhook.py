@@ -1,0 +1,188 @@
+"""The webhook, against a real HTTP server."""
+
+import contextlib
+import http.server
+import json
+import logging
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_outcome import SUMMARY
+
+from beam_jobs.errors import UsageError
+from beam_jobs.notify import Outcome, Webhook, announce, webhook, webhook_of
+
+SECRET = "T00000000/B00000000/0123456789abcdef"
+OUTCOME = Outcome.of_summary(SUMMARY)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers with the next of `answers` (200 when there is no more); keeps what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: list[int | str] = []
+        self.posts: list[tuple[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posts.append((self.path, json.loads(body)))
+        answer = self.server.answers.pop(0) if self.server.answers else 200
+        if answer == "reset":
+            self.close_connection = True
+            return
+        self.send_response(int(answer))
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(webhook, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(webhook, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(webhook, "PATIENCE", 0.5)
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """Everything that is logged, at any level."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    with contextlib.ExitStack() as undo:
+        for name in ("", "beam_jobs.alert"):
+            logger = logging.getLogger(name)
+            undo.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.DEBUG)
+        alert = logging.getLogger("beam_jobs.alert")
+        alert.propagate, alert.handlers = True, []
+        keep = Keep()
+        logging.getLogger().addHandler(keep)
+        undo.callback(logging.getLogger().removeHandler, keep)
+        yield lines
+
+
+def test_generic_json_is_the_line(server: Server) -> None:
+    assert webhook.send(Webhook(f"{server.url}/hook?token={SECRET}"), OUTCOME) is None
+    assert server.posts == [(f"/hook?token={SECRET}", json.loads(OUTCOME.line()))]
+
+
+def test_slack_gets_a_text(server: Server) -> None:
+    reasons = ["SKEW a: <b> & c"]
+    held = Outcome.of_summary(SUMMARY | {"hold_reasons": reasons})
+    assert webhook.send(Webhook(f"{server.url}/services/{SECRET}"), held) is None
+    ((_, body),) = server.posts
+    assert body == {
+        "text": "*beam-jobs monthly 2026-10-01 HELD: 9 of 10 rows scored, 2 anomalies*\n"
+        "• SKEW a: &lt;b&gt; &amp; c\n"
+        "`beam-jobs approve 3f2c9a1b5d7e8f60` publishes it\n"
+        "https://storage.cloud.google.com/b/runs/monthly/2026-10/3f2c9a1b5d7e8f60"
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "slack"),
+    [
+        ("https://hooks.slack.com/services/T0/B0/x", True),
+        ("https://hooks.slack-gov.com/workflows/T0/x", True),
+        ("https://discord.example/api/webhooks/1/x/slack", True),
+        ("https://hooks.slack.com.example.org/x", False),
+        ("https://example.org/hook?to=hooks.slack.com", False),
+    ],
+)
+def test_whose_shape_an_address_has(url: str, slack: bool) -> None:
+    assert webhook.is_slack(url) is slack
+
+
+@pytest.mark.parametrize("passing", [[503], [429, 500, 408], ["reset"]])
+def test_what_passes_is_tried_again(server: Server, passing: list[int | str]) -> None:
+    server.answers = [*passing]
+    assert webhook.send(Webhook(server.url), OUTCOME) is None
+    assert len(server.posts) == len(passing) + 1
+
+
+@pytest.mark.parametrize("answer", [400, 403, 404, 410, 302])
+def test_what_stays_is_not_tried_again(server: Server, answer: int) -> None:
+    server.answers = [answer]
+    problem = webhook.send(Webhook(f"{server.url}/{SECRET}"), OUTCOME)
+    assert problem == f"--notify: run {OUTCOME.run_id} was not announced: it answered {answer}"
+    assert len(server.posts) == 1
+
+
+def test_nothing_secret_is_logged_and_nothing_raised(server: Server, log: list[str]) -> None:
+    hook = Webhook(f"{server.url}/services/{SECRET}?token={SECRET}")
+    server.answers = [503] * 1_000
+    announce(OUTCOME, hook)
+    assert "answered 503 until" in log[-1]
+    server.answers = [404]
+    announce(OUTCOME, hook)
+    assert log[-1].endswith("it answered 404")
+    gone = Webhook(f"http://127.0.0.1:1/services/{SECRET}")
+    announce(OUTCOME, gone)
+    assert "no answer (ConnectionError) until" in log[-1]
+    announce(OUTCOME, Webhook(f"http://[::1/{SECRET}"))
+    assert "is neither" in log[-1]
+    assert [json.loads(line) for line in log if line.startswith("{")] == [
+        json.loads(OUTCOME.line())
+    ] * 4
+    assert SECRET not in "\n".join(log) + repr(hook) + str(hook)
+
+
+def test_what_did_nothing_calls_nobody(server: Server) -> None:
+    announce(Outcome.of_summary(SUMMARY | {"status": "UNCHANGED"}), Webhook(server.url))
+    assert server.posts == []
+
+
+def test_a_file_may_hold_the_address(tmp_path: Path, server: Server) -> None:
+    file = tmp_path / "webhook.txt"
+    file.write_text(f"{server.url}/{SECRET}\n")
+    hook = webhook_of(str(file))
+    assert hook is not None
+    assert SECRET.encode() not in pickle.dumps(hook)
+    assert webhook.send(hook, OUTCOME) is None
+    assert server.posts[0][0] == f"/{SECRET}"
+    file.unlink()
+    problem = webhook.send(hook, OUTCOME)
+    assert problem is not None
+    assert "nor a file that can be read" in problem
+
+
+@pytest.mark.parametrize("address", ["ftp://example.org/x", f"https:/{SECRET}", "http://", "none"])
+def test_no_address_is_found_before_any_work_and_not_repeated(address: str) -> None:
+    with pytest.raises(UsageError, match="--notify: is neither") as raised:
+        webhook_of(address)
+    assert address not in str(raised.value)
+    assert webhook_of(None) is None
+
+
+def test_a_file_without_an_address(tmp_path: Path) -> None:
+    file = tmp_path / "webhook.txt"
+    file.write_text(SECRET)
+    with pytest.raises(UsageError, match="holds no http") as raised:
+        webhook_of(str(file))
+    assert SECRET not in str(raised.value)
