@@ -73,7 +73,7 @@ class BigQueryEngine:
             return _result(dataset.query(sql))
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator["BigQuerySession"]:
+    def writing(self, files: Sequence[str] = ()) -> Iterator["BigQuerySession"]:
         dataset = self._located(CALL_SECONDS)
         with explained(self.url, "publishing failed, the warehouse is as it was"):
             yield BigQuerySession(dataset, self.url)

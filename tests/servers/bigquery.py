@@ -260,7 +260,8 @@ def _handler(server: BigQueryServer) -> type[BaseHTTPRequestHandler]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            headers.pop("accept-encoding", None)
+            for name in ("accept-encoding", "content-length"):
+                headers.pop(name, None)
             try:
                 status, answered, content = server.answer(self.command, self.path, headers, body)
             except OSError as error:
