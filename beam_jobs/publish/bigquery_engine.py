@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.bigquery_errors import explained
 from beam_jobs.publish.bigquery_jobs import CALL_SECONDS, Dataset, bigquery, google_errors
+from beam_jobs.publish.bigquery_tables import google_type, tables
 from beam_jobs.publish.engine import QueryResult
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 60.0
 """How long verbs that only look repeat a call."""
-
-STAGED = "staged_"
-"""What names of staging tables begin with."""
 
 
 class BigQueryEngine:
@@ -126,25 +124,14 @@ class BigQuerySession:
         self._dataset.query(sql, parameters, _types())
 
     def define(self, statements: Sequence[str]) -> None:
-        """As `Session.define`; what is so already is left out, a definition takes seconds."""
-        from beam_jobs.publish.bigquery_ddl import pending
+        from beam_jobs.publish.bigquery_tables import define
 
-        existing = set(_columns(self._dataset))
-        todo = pending(";\n".join(statements), self._dataset.id, existing, self._views())
-        if todo:
-            self._dataset.query(";\n".join(todo))
+        define(self._dataset, ";\n".join(statements))
 
     def stage(self, table: str, run_id: str, uris: Sequence[str], schema: "pa.Schema") -> str:
         from beam_jobs.publish.bigquery_stage import Staging
 
         return Staging(self._dataset, self._url, table, run_id, uris, schema).load()
-
-    def _views(self) -> dict[str, str]:
-        """{view: the text of its query}."""
-        rows = self._dataset.query(
-            f"SELECT table_name, view_definition FROM `{self._dataset.id}`.INFORMATION_SCHEMA.VIEWS"
-        )
-        return {name: text or "" for name, text in rows}
 
 
 def _types() -> dict[str, str]:
@@ -157,20 +144,10 @@ def _types() -> dict[str, str]:
 
 
 def _columns(dataset: Dataset) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    rows = dataset.query(
-        "SELECT table_name, column_name, data_type"
-        f" FROM `{dataset.id}`.INFORMATION_SCHEMA.COLUMNS"
-        f" WHERE NOT STARTS_WITH(table_name, '{STAGED}') ORDER BY table_name, ordinal_position"
-    )
-    for table, column, type_ in rows:
-        found.setdefault(table, {})[column] = _with_quotes(type_)
-    return found
-
-
-def _with_quotes(type_: str) -> str:
-    """`STRUCT<value STRING>` as we write it: names in backticks."""
-    return re.sub(r"(?<=[<,])\s*`?(\w+)`? (?=\w)", r" `\1` ", type_).replace("< ", "<")
+    return {
+        name: {field.name: google_type(field) for field in table.schema}
+        for name, table in tables(dataset).items()
+    }
 
 
 def _result(rows: Any) -> QueryResult:

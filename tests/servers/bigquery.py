@@ -23,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import sqlglot
+
 ROOT = Path(__file__).parents[2]
 EMULATOR = ROOT / ".venv-bq/bin/bqemulator"
 HOME = ROOT / ".venv-bq/home"
@@ -168,7 +170,9 @@ class BigQueryServer:
     ) -> tuple[int, dict[str, str], bytes]:
         before = self._rows(call) if call.is_load else 0
         status, answered, content = self.forward(method, path, headers, body)
-        if not call.is_job or call.is_dry_run or status != 200:
+        if call.is_dry_run and status == 200:
+            return status, answered, _with_statement_type(call, content)
+        if not call.is_job or status != 200:
             return status, answered, content
         if "location" in answered:  # an upload begins: its bytes follow
             self._uploads[urllib.parse.urlsplit(answered["location"]).query] = call
@@ -226,6 +230,14 @@ def _error(status: int, reason: str, message: str) -> tuple[int, dict[str, str],
     first = {"reason": reason, "message": message, "domain": "global"}
     body = {"error": {"code": status, "message": message, "errors": [first]}}
     return status, {"content-type": "application/json"}, json.dumps(body).encode()
+
+
+def _with_statement_type(call: Call, content: bytes) -> bytes:
+    """The emulator does not say that `SELECT ... UNION ALL SELECT ...` is a SELECT."""
+    job = json.loads(content)
+    if isinstance(sqlglot.parse(call.sql, read="bigquery")[0], sqlglot.exp.Query):
+        job["statistics"]["query"].setdefault("statementType", "SELECT")
+    return json.dumps(job).encode()
 
 
 def _with_literals(job: dict[str, Any]) -> bytes:
