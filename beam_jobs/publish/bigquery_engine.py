@@ -57,7 +57,17 @@ class BigQueryEngine:
 
     def columns(self) -> dict[str, dict[str, str]]:
         with explained(self.url, "cannot be read", UsageError):
-            return _columns(self._located(READ_SECONDS))
+            return _columns(tables(self._located(READ_SECONDS)))
+
+    def has_table(self, name: str) -> bool:
+        dataset = self._connect(READ_SECONDS)
+        with explained(self.url, "cannot be read", UsageError):
+            try:
+                dataset.client.get_table(f"{dataset.id}.{name}", retry=dataset.retry)
+            except google_errors.NotFound:
+                self._located(READ_SECONDS)
+                return False
+        return True
 
     def query(self, sql: str) -> QueryResult:
         dataset = self._connect(READ_SECONDS)
@@ -113,9 +123,10 @@ class BigQuerySession:
 
     def __init__(self, dataset: Dataset, url: str) -> None:
         self._dataset, self._url = dataset, url
+        self._tables = tables(dataset)
 
     def columns(self) -> dict[str, dict[str, str]]:
-        return _columns(self._dataset)
+        return _columns(self._tables)
 
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         return _result(self._dataset.query(sql, parameters, _types())).records()
@@ -126,7 +137,7 @@ class BigQuerySession:
     def define(self, statements: Sequence[str]) -> None:
         from beam_jobs.publish.bigquery_tables import define
 
-        define(self._dataset, ";\n".join(statements))
+        define(self._dataset, ";\n".join(statements), self._tables)
 
     def stage(self, table: str, run_id: str, uris: Sequence[str], schema: "pa.Schema") -> str:
         from beam_jobs.publish.bigquery_stage import Staging
@@ -143,10 +154,10 @@ def _types() -> dict[str, str]:
     return types | {"now": "TIMESTAMP"}
 
 
-def _columns(dataset: Dataset) -> dict[str, dict[str, str]]:
+def _columns(found: Mapping[str, bigquery.Table]) -> dict[str, dict[str, str]]:
     return {
         name: {field.name: google_type(field) for field in table.schema}
-        for name, table in tables(dataset).items()
+        for name, table in found.items()
     }
 
 

@@ -26,7 +26,7 @@ CALL_SECONDS = 600.0
 ATTEMPTS = 10
 """How often a job is started that fails for a passing reason or another transaction: 5 minutes."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds
 
 Job = TypeVar("Job", bigquery.QueryJob, bigquery.LoadJob)
 
@@ -54,7 +54,7 @@ class Dataset:
     def retry(self) -> Any:
         """For one call: the library's own judgement of what passes, with our patience."""
         return bigquery.DEFAULT_RETRY.with_delay(
-            initial=_FIRST_PAUSE, maximum=_LONGEST_PAUSE
+            initial=FIRST_PAUSE, maximum=LONGEST_PAUSE
         ).with_timeout(self.patience)
 
     def query(
@@ -127,10 +127,10 @@ def pauses() -> Iterator[float | None]:
 
     Uneven, so that transactions that met once do not meet again.
     """
-    limit = _FIRST_PAUSE
+    limit = FIRST_PAUSE
     for _ in range(ATTEMPTS - 1):
         yield random.uniform(limit / 4, limit)
-        limit = min(limit * 2, _LONGEST_PAUSE)
+        limit = min(limit * 2, LONGEST_PAUSE)
     yield None
 
 

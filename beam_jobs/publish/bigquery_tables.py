@@ -4,6 +4,7 @@ Asked through the API, which is free and quick, where INFORMATION_SCHEMA is a bi
 """
 
 import contextlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -49,16 +50,16 @@ def google_type(field: bigquery.SchemaField) -> str:
     return f"ARRAY<{type_}>" if field.mode == "REPEATED" else type_
 
 
-def define(dataset: Dataset, script: str) -> None:
+def define(dataset: Dataset, script: str, existing: Mapping[str, bigquery.Table]) -> None:
     """Runs the statements that change something; each takes BigQuery a second.
 
     Args:
         script: `CREATE TABLE IF NOT EXISTS`, `ALTER TABLE` and `CREATE OR REPLACE VIEW`.
+        existing: tables and views.
     """
     import sqlglot
     from sqlglot import exp
 
-    existing = tables(dataset)
     todo: list[str] = []
     views: dict[str, str] = {}
     for tree in sqlglot.parse(script, read="bigquery"):

@@ -39,7 +39,7 @@ class Warehouse:
 
     def runs(self) -> list[RunRow]:
         """All runs, the latest period first, and in a period the latest run."""
-        if "runs" not in self.engine.columns():
+        if not self.engine.has_table("runs"):
             return []
         # Plain enough for every dialect, so that reading does without the translator.
         found = self.query(f"SELECT {', '.join(RUN_COLUMNS)} FROM runs").records()

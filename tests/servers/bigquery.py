@@ -104,6 +104,11 @@ class BigQueryServer:
     _turn: threading.RLock = field(default_factory=threading.RLock)
     _in_transaction: set[str] = field(default_factory=set)
 
+    def clear(self) -> None:
+        """Forgets faults and calls of the test before."""
+        self.faults.clear()
+        self.calls.clear()
+
     def new_dataset(self) -> str:
         """PROJECT.DATASET of a data set that was just made, empty."""
         name = f"d{next(self._numbers)}"
