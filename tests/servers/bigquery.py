@@ -101,6 +101,7 @@ class BigQueryServer:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _jobs: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     _uploads: dict[str, Call] = field(default_factory=dict)
+    _views: dict[str, dict[str, Any]] = field(default_factory=dict)
     _turn: threading.RLock = field(default_factory=threading.RLock)
     _in_transaction: set[str] = field(default_factory=set)
 
@@ -173,8 +174,12 @@ class BigQueryServer:
     def _forward(
         self, method: str, path: str, headers: dict[str, str], body: bytes, call: Call, sent: bool
     ) -> tuple[int, dict[str, str], bytes]:
-        before = self._rows(call) if call.is_load else 0
+        load = call.body["configuration"]["load"] if call.is_load else {}
+        appends = load.get("writeDisposition") == "WRITE_APPEND"
+        before = self._rows(load["destinationTable"]) if appends else 0
         status, answered, content = self.forward(method, path, headers, body)
+        if status == 200 and "/tables" in path:
+            return status, answered, self._with_view(call, content)
         if call.is_dry_run and status == 200:
             return status, answered, _with_statement_type(call, content)
         if not call.is_job or status != 200:
@@ -189,13 +194,21 @@ class BigQueryServer:
         job["jobReference"]["jobId"] = call.job_id
         job["id"] = f"{PROJECT}:US.{call.job_id}"
         loaded = job.get("statistics", {}).get("load", {})
-        if call.body["configuration"]["load"].get("writeDisposition") == "WRITE_APPEND":
+        if appends:  # the emulator reports all rows of the table
             loaded["outputRows"] = str(int(loaded.get("outputRows", 0)) - before)
         self._jobs[call.job_id] = job
         return status, {"content-type": "application/json"}, json.dumps(job).encode()
 
-    def _rows(self, call: Call) -> int:
-        where = call.body["configuration"]["load"]["destinationTable"]
+    def _with_view(self, call: Call, content: bytes) -> bytes:
+        """The emulator does not tell the text of a view."""
+        table = json.loads(content)
+        if "view" in call.body:
+            self._views[table["id"]] = call.body["view"]
+        if table.get("id") in self._views:
+            table["view"] = self._views[table["id"]]
+        return json.dumps(table).encode()
+
+    def _rows(self, where: dict[str, str]) -> int:
         path = "/bigquery/v2/projects/{projectId}/datasets/{datasetId}/tables/{tableId}"
         status, _, content = self.forward("GET", path.format(**where), {}, b"")
         return int(json.loads(content).get("numRows", 0)) if status == 200 else 0
