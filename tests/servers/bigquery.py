@@ -92,12 +92,14 @@ class BigQueryServer:
         host: for BIGQUERY_EMULATOR_HOST.
         faults: what goes wrong next; used up ones are removed.
         calls: all that clients asked for.
+        done: ids of the load jobs and transactions that were carried out.
     """
 
     host: str
     target: tuple[str, int]
     faults: list[Fault] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _jobs: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     _uploads: dict[str, Call] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class BigQueryServer:
         """Forgets faults and calls of the test before."""
         self.faults.clear()
         self.calls.clear()
+        self.done.clear()
 
     def new_dataset(self) -> str:
         """PROJECT.DATASET of a data set that was just made, empty."""
@@ -121,6 +124,33 @@ class BigQueryServer:
         )  # fmt: skip
         assert status == 200, answer
         return f"{PROJECT}.{name}"
+
+    def loads(self) -> list[str]:
+        """Ids of the load jobs that were carried out."""
+        return [job for job in self.done if "_staged_" in job]
+
+    def transactions(self) -> list[str]:
+        """Ids of the transactions that were carried out."""
+        return [job for job in self.done if "_staged_" not in job]
+
+    def copy_dataset(self, original: str) -> str:
+        """A new data set with the tables of another; views are not copied."""
+        name = self.new_dataset()
+        project, _, short = original.partition(".")
+        path = f"/bigquery/v2/projects/{project}/datasets/{short}/tables?maxResults=1000"
+        listed = json.loads(self.forward("GET", path, {}, b"")[2]).get("tables", [])
+        tables = [t["tableReference"]["tableId"] for t in listed if t["type"] == "TABLE"]
+        script = ";".join(
+            f"CREATE TABLE `{name}.{t}` AS SELECT * FROM `{original}.{t}`"
+            for t in tables
+            if not t.startswith("staged_")
+        )
+        body = json.dumps({"query": script, "useLegacySql": False}).encode()
+        headers = {"Content-Type": "application/json"}
+        path = f"/bigquery/v2/projects/{PROJECT}/queries"
+        status, _, answer = self.forward("POST", path, headers, body)
+        assert status == 200, answer
+        return name
 
     def forward(
         self, method: str, path: str, headers: dict[str, str], body: bytes
@@ -143,7 +173,8 @@ class BigQueryServer:
         upload = self._uploads.get(urllib.parse.urlsplit(path).query)
         call = upload or call
         self.calls.append(call)
-        fault = self._fault(call) if upload is None else None
+        ends = upload is not None or not path.startswith("/upload/")
+        fault = self._fault(call, begins=upload is None, ends=ends)
         if fault is not None and fault.status != 200 and not fault.lost:
             return _error(fault.status, fault.reason, fault.message)
         if call.is_job and call.job_id in self._jobs and not call.is_dry_run and upload is None:
@@ -187,6 +218,8 @@ class BigQueryServer:
         if "location" in answered:  # an upload begins: its bytes follow
             self._uploads[urllib.parse.urlsplit(answered["location"]).query] = call
             return status, answered, content
+        if call.is_load or call.is_transaction:
+            self.done.append(call.job_id)
         if not call.is_load:
             self._jobs[call.job_id] = None
             return status, answered, content
@@ -213,10 +246,12 @@ class BigQueryServer:
         status, _, content = self.forward("GET", path.format(**where), {}, b"")
         return int(json.loads(content).get("numRows", 0)) if status == 200 else 0
 
-    def _fault(self, call: Call) -> Fault | None:
+    def _fault(self, call: Call, begins: bool, ends: bool) -> Fault | None:
+        """The first fault that picks the call; an upload is two requests, with one fault."""
         with self._turn:
             for fault in self.faults:
-                if fault.where(call):
+                late = fault.lost or fault.status == 200
+                if (ends if late else begins) and fault.where(call):
                     fault.times -= 1
                     if fault.times == 0:
                         self.faults.remove(fault)

@@ -1,6 +1,6 @@
 """Puts DuckDB's spatial extension, from its package, where DuckDB looks for it below a home folder.
 
-    python tests/servers/bigquery_home.py HOME     with the emulator's own Python
+python tests/servers/bigquery_home.py HOME     with the emulator's own Python
 """
 
 import shutil
