@@ -38,7 +38,7 @@ class BigQueryEngine:
         """
         self.url = f"bigquery:{place}"
         # A project may begin with its organisation's domain: example.com:ads.
-        found = re.fullmatch(r"([a-z][a-z0-9.:-]*)\.(\w{1,1024})", place)
+        found = re.fullmatch(r"((?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*)\.(\w{1,1024})", place)
         if not found:
             raise UsageError(
                 f"--warehouse {self.url}: is no data set; use bigquery:PROJECT.DATASET, such as"
@@ -115,7 +115,7 @@ class BigQueryEngine:
 
     def _dry_run(self, dataset: Dataset, sql: str) -> Any:
         config = bigquery.QueryJobConfig(default_dataset=dataset.id, dry_run=True)
-        return dataset.client.query(sql, config, retry=dataset.retry)
+        return dataset.client.query(sql, config, retry=dataset.retry, job_retry=None)
 
 
 class BigQuerySession:

@@ -82,7 +82,7 @@ class Dataset:
         for pause in pauses():
             job = self._submit(sql, config)
             try:
-                return job.result(retry=self.retry)
+                return job.result(retry=self.retry, job_retry=None)
             except google_errors.GoogleAPICallError as error:
                 if pause is None or not is_passing(error):
                     raise
@@ -103,7 +103,12 @@ class Dataset:
     def _submit(self, sql: str, config: bigquery.QueryJobConfig) -> bigquery.QueryJob:
         def begin(job_id: str) -> bigquery.QueryJob:
             return self.client.query(
-                sql, config, job_id=job_id, location=self.location or None, retry=self.retry
+                sql,
+                config,
+                job_id=job_id,
+                location=self.location or None,
+                retry=self.retry,
+                job_retry=None,
             )
 
         return self.known(f"beam-jobs-{uuid.uuid4().hex}", begin)[1]

@@ -184,6 +184,9 @@ class BigQueryServer:
             return self._of_job(path, known)
         if fault is not None and fault.status == 200:
             return self._job_failed(call, fault.reason, fault.message)
+        if call.is_dry_run and len(sqlglot.parse(call.sql, read="bigquery")) > 1:
+            # The emulator would really run it.
+            return _json({**call.body, "statistics": {"query": {"statementType": "SCRIPT"}}})
         dataset = call.body.get("configuration", {}).get("query", {}).get("defaultDataset", {})
         name = dataset.get("datasetId", "")
         if call.is_transaction:
@@ -230,7 +233,7 @@ class BigQueryServer:
         if appends:  # the emulator reports all rows of the table
             loaded["outputRows"] = str(int(loaded.get("outputRows", 0)) - before)
         self._jobs[call.job_id] = job
-        return status, {"content-type": "application/json"}, json.dumps(job).encode()
+        return _json(job)
 
     def _with_view(self, call: Call, content: bytes) -> bytes:
         """The emulator does not tell the text of a view."""
@@ -269,13 +272,13 @@ class BigQueryServer:
             "statistics": {},
         }
         self._jobs[call.job_id] = job
-        return 200, {"content-type": "application/json"}, json.dumps(job).encode()
+        return _json(job)
 
     def _of_job(self, path: str, job: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         error = job["status"].get("errorResult")
         if "/queries/" in path and error:
             return _error(400, error["reason"], error["message"])
-        return 200, {"content-type": "application/json"}, json.dumps(job).encode()
+        return _json(job)
 
 
 def _error(status: int, reason: str, message: str) -> tuple[int, dict[str, str], bytes]:
@@ -283,6 +286,10 @@ def _error(status: int, reason: str, message: str) -> tuple[int, dict[str, str],
     first = {"reason": reason, "message": message, "domain": "global"}
     body = {"error": {"code": status, "message": message, "errors": [first]}}
     return status, {"content-type": "application/json"}, json.dumps(body).encode()
+
+
+def _json(body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    return 200, {"content-type": "application/json"}, json.dumps(body).encode()
 
 
 def _with_statement_type(call: Call, content: bytes) -> bytes:
