@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from servers.bigquery import BigQueryServer, bigquery_server
 from servers.gcs import GcsServer
 
 # The first example may import a library for seconds; speed is measured in benchmarks/.
@@ -46,3 +47,28 @@ def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsS
     yield gcs_server
     gcs_server.clear()
     calls.client.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def bigquery_servers(
+    tmp_path_factory: pytest.TempPathFactory, gcs_server: GcsServer
+) -> Iterator[BigQueryServer]:
+    """One BigQuery for the session; it loads from `gcs_server`. Tests use `bigquery`."""
+    with bigquery_server(tmp_path_factory.mktemp("bigquery"), gcs_server.root) as server:
+        yield server
+
+
+@pytest.fixture
+def bigquery(
+    bigquery_servers: BigQueryServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[BigQueryServer]:
+    """BigQuery for everything in this process and its children; retries are hasty."""
+    from beam_jobs.publish import bigquery_engine, bigquery_jobs
+
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_servers.host)
+    monkeypatch.setattr(bigquery_jobs, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(bigquery_engine, "READ_SECONDS", 5.0)
+    monkeypatch.setattr(bigquery_engine, "CALL_SECONDS", 5.0)
+    bigquery_servers.clear()
+    yield bigquery_servers
+    bigquery_servers.clear()
