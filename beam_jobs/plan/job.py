@@ -58,7 +58,7 @@ def plan_job(
     data = data_of(config)
     check_slices(schema, data.slice)
     notes = check_inputs(schema)
-    images = find_images(data, schema)
+    images = find_images(data, schema, may_be_given=job is not Job.MONTHLY)
     model, input_plan = check_model(config.model, schema, data, images)
     if images is not None:
         images = images.for_model(input_plan.takes_encoded, input_plan.pixels)

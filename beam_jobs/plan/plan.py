@@ -179,7 +179,7 @@ def describe(plan: Plan) -> Mapping[str, str]:
         "model": f"{plan.model.path} (version {plan.model.version}, signature"
         f" {plan.data.signature})",
         "schema": f"{plan.schema_uri} ({plan.schema_fingerprint})",
-        "images": f"{plan.images.prefix}, named by {plan.images.column}"
+        "images": f"{plan.images.prefix or 'inside records'}, named by {plan.images.column}"
         if plan.images
         else "none: rows are taken without",
         "baseline": plan.baseline.uri if plan.baseline else "none: skew is not measured",

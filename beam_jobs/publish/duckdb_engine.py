@@ -82,6 +82,9 @@ class DuckDbEngine:
         with self._reading() as connection:
             return DuckDbSession(connection).columns()
 
+    def has_table(self, name: str) -> bool:
+        return name in self.columns()
+
     def query(self, sql: str) -> QueryResult:
         if not os.path.exists(self.path):
             raise UsageError(

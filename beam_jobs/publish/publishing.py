@@ -196,7 +196,7 @@ def _publish(
         with warehouse.engine.writing(uris) as session:
             staged = _staged(session, warehouse, files, run, scores, takes_held)
             audit(session, manifest, staged, scores)
-            if run.status is RunStatus.HELD and _is_published(session, run.run_id):
+            if run.status is RunStatus.HELD and _is_published(session, run):
                 run = run.decided(RunStatus.PUBLISHED)
             name = "hold" if run.status is RunStatus.HELD else "publish"
             now = datetime.datetime.now(datetime.UTC)
@@ -233,9 +233,12 @@ def _staged(
     return staged
 
 
-def _is_published(session: Session, run_id: str) -> bool:
-    query = "SELECT 1 AS found FROM runs WHERE run_id = @run_id AND status = 'PUBLISHED'"
-    return bool(session.fetch(query, {"run_id": run_id}))
+def _is_published(session: Session, run: RunRow) -> bool:
+    query = (
+        "SELECT 1 AS found FROM runs"
+        " WHERE period = @period AND run_id = @run_id AND status = 'PUBLISHED'"
+    )
+    return bool(session.fetch(query, {"period": run.period, "run_id": run.run_id}))
 
 
 def _scores_schema(manifest: Manifest) -> pa.Schema:

@@ -68,7 +68,10 @@ def create_table(table: str, schema: pa.Schema) -> str:
 
 
 def add_column(table: str, field: pa.Field) -> str:
-    return f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(field.name)} {google_type(field.type)}"
+    return (
+        f"ALTER TABLE {quoted(table)} ADD COLUMN IF NOT EXISTS {quoted(field.name)}"
+        f" {google_type(field.type)}"
+    )
 
 
 def quoted(name: str) -> str:

@@ -130,7 +130,6 @@ def _put(
         for name in answer_names(file):
             uri = storage.join(responses, name)
             try:
-                content.seek(0)
                 if storage.create(uri, content) or _holds(uri, content):
                     return uri
             except OSError as error:
