@@ -53,7 +53,7 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_watching: boo
         for _ in range(ATTEMPTS):
             if not plan.inputs:
                 break
-            summary = _attempt(plan, beam_args, time.monotonic() - started)
+            summary = attempt(plan, beam_args, time.monotonic() - started)
             if summary is not None and is_watching and not config.json:
                 return _print_line(summary)
             if summary is not None:
@@ -68,7 +68,7 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_watching: boo
     return 0
 
 
-def _attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[str, Any] | None:
+def attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[str, Any] | None:
     """The summary of the run; None where others have its request files: nothing was done then."""
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
