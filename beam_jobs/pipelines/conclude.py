@@ -183,7 +183,7 @@ def _find_anomalies(
         statistics,
         plan.schema_proto,
         _load(plan.baseline, "--baseline"),
-        _previous(plan.previous),
+        _previous(plan),
         plan.policy,
         RunCounts(
             read=read,
@@ -202,9 +202,10 @@ def _find_anomalies(
     )
 
 
-def _previous(previous: Reference | None) -> Statistics | None:
+def _previous(plan: Plan) -> Statistics | None:
     """What drift is measured against: a file, or those of several runs of the queue as one."""
-    if previous is None or not previous.others:
+    previous = plan.previous
+    if previous is None or plan.job is not Job.REQUESTS or not previous.run_id:
         return _load(previous, "--previous")
     # Folders of old runs may be cleared away at any time.
     uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
