@@ -183,7 +183,7 @@ def _find_anomalies(
         statistics,
         plan.schema_proto,
         _load(plan.baseline, "--baseline"),
-        _previous(plan),
+        _previous(plan.previous),
         plan.policy,
         RunCounts(
             read=read,
@@ -202,10 +202,9 @@ def _find_anomalies(
     )
 
 
-def _previous(plan: Plan) -> Statistics | None:
+def _previous(previous: Reference | None) -> Statistics | None:
     """What drift is measured against: a file, or those of several runs of the queue as one."""
-    previous = plan.previous
-    if previous is None or plan.job is not Job.REQUESTS or not previous.run_id:
+    if previous is None or previous.others is None:
         return _load(previous, "--previous")
     # Folders of old runs may be cleared away at any time.
     uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
