@@ -46,7 +46,7 @@ bench: $(VENV)/installed ## Speed and memory against peers measured in the same 
 	$(BIN)/python -m benchmarks
 
 templates: $(VENV)/installed ## Write the Flex Templates' metadata from the flags
-	for job in monthly; do $(BIN)/beam-jobs template $$job > templates/$$job.metadata.json; done
+	for job in monthly requests; do $(BIN)/beam-jobs template $$job > templates/$$job.metadata.json; done
 
 clean: ## Remove the environment and what the demo made
 	rm -rf $(VENV) $(BQ) demo beam-jobs.toml build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

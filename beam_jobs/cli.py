@@ -18,6 +18,7 @@ from beam_jobs.config import (
     JobConfig,
     LookConfig,
     MonthlyConfig,
+    RequestsConfig,
     RollbackConfig,
     TemplateConfig,
 )
@@ -69,6 +70,12 @@ def _monthly(config: MonthlyConfig, _: str | None, beam_args: list[str]) -> int:
     from beam_jobs.launch import run_monthly
 
     return run_monthly(config, beam_args)
+
+
+def _requests(config: RequestsConfig, _: str | None, beam_args: list[str]) -> int:
+    from beam_jobs.launch_requests import run_requests
+
+    return run_requests(config, beam_args)
 
 
 def _template(config: TemplateConfig, job: str | None, _: list[str]) -> int:
@@ -126,6 +133,12 @@ VERBS = {
         _monthly,
         takes_beam_flags=True,
     ),
+    "requests": Verb(
+        RequestsConfig,
+        "answer the request files that wait in a queue, each exactly once",
+        _requests,
+        takes_beam_flags=True,
+    ),
     "runs": Verb(LookConfig, "list the runs", _runs),
     "anomalies": Verb(
         LookConfig,
@@ -160,7 +173,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="beam-jobs",
         description="Batch inference on Apache Beam with data quality that people can trust.",
-        epilog="Every flag of a verb may also stand in beam-jobs.toml (docs in README.md)."
+        epilog="Paths are local or gs://BUCKET/NAME. Every flag of a verb may also stand in"
+        " beam-jobs.toml (docs in README.md)."
         " Exit codes: 0 published or nothing to do, 3 held by the gate, 2 wrong set-up,"
         " 1 failed.",
         allow_abbrev=False,

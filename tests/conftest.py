@@ -31,16 +31,16 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
 def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     """Cloud Storage with a new, empty bucket, used by everything in this process and its children.
 
-    Retries are hasty: pauses of milliseconds, a deadline of three seconds.
+    Retries are hasty: pauses of milliseconds, a deadline of some seconds.
     """
     from beam_jobs.storage import calls, leases
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
     hasty = calls.RetryPolicy(
-        first_pause=0.01, longest_pause=0.1, deadline=3.0, connect_timeout=2.0, read_timeout=2.0
+        first_pause=0.01, longest_pause=0.1, deadline=10.0, connect_timeout=5.0, read_timeout=5.0
     )
     monkeypatch.setattr(calls, "policy", hasty)
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=1.5, beat=0.2, poll=0.05))
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=5.0, beat=0.2, poll=0.05))
     calls.client.cache_clear()
     gcs_server.clear()
     gcs_server.new_bucket()

@@ -1,6 +1,8 @@
 -- A held run shows its line, its inputs and what was found; its rows stay in the run folder.
 BEGIN TRANSACTION;
 
+${ledger}
+
 DELETE FROM anomalies WHERE period = @period AND job = @job AND run_id = @run_id;
 INSERT INTO anomalies (${columns_anomalies}) SELECT ${columns_anomalies} FROM ${staged_anomalies};
 
