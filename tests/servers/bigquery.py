@@ -194,6 +194,9 @@ class BigQueryServer:
                 message = ABORTED.format(dataset=name)
                 return self._job_failed(call, "invalidQuery", message)
             self._in_transaction.add(name)
+        if call.sql.rstrip("; \n").count(";") and call.body["configuration"]["query"].get(
+            "queryParameters"
+        ):
             body = _with_literals(call.body)
         try:
             with self._turn:
