@@ -76,9 +76,9 @@ class Staging:
             found, rows, error = self._attempt(
                 name, files, f"beam-jobs_{name}_{fingerprint[12:]}_{number}"
             )
-            if error is not None:
-                # A failed job keeps its id for ever, so another try needs another number.
-                if not found:
+            if rows is None:
+                # A failed job, or somebody else's, keeps its id: another try needs another number.
+                if error is not None and not found:
                     pause = next(waiting)
                     if pause is None or not is_passing(error):
                         raise error
@@ -116,15 +116,15 @@ class Staging:
 
     def _attempt(
         self, name: str, files: Sequence[storage.FileInfo], job_id: str
-    ) -> tuple[bool, int, GoogleAPICallError | None]:
-        """(whether a job was there already, rows loaded, the failure or None)."""
+    ) -> tuple[bool, int | None, GoogleAPICallError | None]:
+        """(whether a job was there already, rows loaded if they are, why not if that is known)."""
         found_any, rows = False, 0
         for place, begin in enumerate(self._loads(name, files)):
             found, job = self.dataset.known(f"{job_id}_{place}", begin)
             found_any |= found
-            error = outcome(self.dataset, job)
-            if error is not None:
-                return found, 0, error
+            error = outcome(self.dataset, job) if job is not None else None
+            if job is None or error is not None:
+                return found, None, error
             rows += job.output_rows
         return found_any, rows, None
 
