@@ -93,6 +93,7 @@ class Staging:
                     " nothing was published; run the command again"
                 )
             # Loaded long ago: the table has expired since and was made anew above.
+        self._keep(name)
         return name
 
     def _id(self, name: str) -> str:
@@ -108,10 +109,15 @@ class Staging:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
     def _make(self, name: str) -> None:
-        """An empty table, or the one of an earlier attempt; either lasts another three days."""
+        """An empty table, unless an earlier attempt made it."""
         table = bigquery.Table(self._id(name), schema=api_schema(self.schema))
         table.expires = datetime.datetime.now(datetime.UTC) + EXPIRY
         self.dataset.client.create_table(table, exists_ok=True, retry=self.dataset.retry)
+
+    def _keep(self, name: str) -> None:
+        """Lets the table last three more days, also where it is old or was just replaced."""
+        table = bigquery.Table(self._id(name))
+        table.expires = datetime.datetime.now(datetime.UTC) + EXPIRY
         self.dataset.client.update_table(table, ["expires"], retry=self.dataset.retry)
 
     def _attempt(

@@ -98,7 +98,7 @@ def test_staging_tables_expire(bigquery, publish):
     publish()
     made = [c for c in bigquery.calls if "expirationTime" in c.body]
     assert len([c for c in made if c.method == "POST"]) == 5
-    # Loading replaces the table, and an old one is kept longer: the time is set again.
+    # Loading may replace the table, and an old one is kept longer: the time is set again.
     assert len([c for c in made if c.method == "PATCH"]) == 5
     now = datetime.datetime.now(datetime.UTC).timestamp()
     for call in made:
