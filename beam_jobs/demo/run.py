@@ -31,10 +31,11 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
     terminal.print_note("training a small model")
     from beam_jobs.demo.model import train
 
-    trained = train(made.training, storage.join(folder, "models", "ads"))
+    trained = train(made.training, storage.join(folder, "models", "ads"), banners=made.banners)
     terminal.print_note(f"trained on {trained.rows:,} ads; AUC {trained.auc:.3f} on others")
     settings = {
         "ads": made.pattern,
+        "images": made.banners,
         "model": trained.model,
         "schema": storage.join(folder, "baseline", SCHEMA_FILE),
         "baseline": storage.join(folder, "baseline", STATISTICS_FILE),
@@ -43,7 +44,7 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
         "key": KEY,
         "label": LABEL,
     }
-    _build_baseline(made.training, settings, beam_args)
+    build_baseline(made.training, settings, beam_args)
     file = _write_config(folder, settings)
     options = "" if file == DEFAULT_CONFIG_FILE else f"--config {file}"
     summary: Mapping[str, Any] = {}
@@ -59,12 +60,13 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
     return 0
 
 
-def _build_baseline(training: str, settings: Mapping[str, str], beam_args: Sequence[str]) -> None:
+def build_baseline(training: str, settings: Mapping[str, str], beam_args: Sequence[str]) -> None:
     """What a data scientist does: infer a schema, write in the limits that data cannot know."""
     config = BaselineConfig(
         data=(training,),
         out=os.path.dirname(settings["schema"]),
         model=settings["model"],
+        images=settings.get("images"),
         key=KEY,
         label=LABEL,
     )
