@@ -88,6 +88,7 @@ class DataConfig:
         metavar="PREFIX",
         example="banners",
         is_path=True,
+        parameter=Parameter.GCS_READ_FOLDER,
     )
     image: str | None = flag(
         "Column that names a row's image, below --images; without it the feature with an"

@@ -109,7 +109,7 @@ def test_the_schedule_launches_the_template_with_its_parameters(job: str) -> Non
     (token,) = target["oauth_token"]
     assert "google_service_account.scheduler.email" in token["service_account_email"]
     assert "oidc_token" not in target
-    names, body = launch_body(job)
+    _, body = launch_body(job)
     for word in ("launchParameter = ", "jobName = ", f"/templates/{job}.json", "environment = "):
         assert word in body
 
