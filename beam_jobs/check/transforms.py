@@ -66,7 +66,7 @@ class FindDuplicateKeys(beam.PTransform):
             spans
             | "Read keys" >> beam.Map(_write_keys, spec, self.folder)
             | "All key files" >> beam.combiners.ToList()
-            | "Find duplicates" >> beam.Map(_duplicates)
+            | "Find duplicates" >> beam.Map(find_all_duplicates)
         )
 
 
@@ -83,7 +83,8 @@ def _write_keys(span: Span, spec: ReadSpec, folder: str) -> str:
     return uri
 
 
-def _duplicates(uris: Sequence[str]) -> pa.Table:
+def find_all_duplicates(uris: Sequence[str]) -> pa.Table:
+    """`keys.find_duplicates` over files of key tables."""
     with (
         storage.fetched(sorted(uris)) as paths,
         tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch,

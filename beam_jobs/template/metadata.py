@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from beam_jobs.errors import UsageError
-from beam_jobs.flags import Choice, Flag, Parameter, is_choice, is_repeated, nearest
+from beam_jobs.flags import Choice, Flag, Parameter, is_choice, is_repeated, nearest, number_type
 
 SEPARATOR = ";"
 """Between the values of a flag that may be repeated: a launch gives each parameter once."""
@@ -102,7 +102,7 @@ def type_of(kind: Any, about: Flag) -> Parameter:
     """What the console shows for the parameter."""
     if kind is bool:
         return Parameter.BOOLEAN
-    if kind is int:
+    if number_type(kind) is not None:
         return Parameter.NUMBER
     if is_choice(kind):
         return Parameter.ENUM
@@ -123,7 +123,7 @@ def default_of(field: dataclasses.Field[Any]) -> str | None:
 def pattern_of(kind: Any, about: Flag) -> str:
     """Regular expression of a whole value; empty where any will do."""
     one = "gs://.+" if is_on_storage(about) else about.pattern
-    if kind is int:
+    if number_type(kind) is int:
         one = one or "[0-9]+"
     if is_repeated(kind):
         one = one.replace(".+", f"[^{SEPARATOR}]+") or f"[^{SEPARATOR}]+"
