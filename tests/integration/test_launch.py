@@ -34,6 +34,8 @@ SECRET = "T0/B0/0123456789abcdef"
 IN_TEMPLATES = ("--force=", "--policy=", "--slice=device;", "--notify=")
 """What only a template's launch is given so."""
 
+MONTHLY_ONLY = ("--month=", "--ads=", "--images=", "--key=", "--label=")
+
 REQUEST_LIMIT = 10 << 20
 """Bytes of a jobs.create that Dataflow takes."""
 
@@ -57,7 +59,7 @@ class Cloud(NamedTuple):
     hook: WebhookServer
     environment: dict[str, str]
 
-    def launch(self, *parameters: str) -> subprocess.CompletedProcess[str]:
+    def launch(self, *parameters: str, job: str = "monthly") -> subprocess.CompletedProcess[str]:
         """Runs the entry point as the launcher does: parameters and options as `--name=value`."""
         command = [
             sys.executable,
@@ -75,7 +77,7 @@ class Cloud(NamedTuple):
             f"--dataflow_endpoint={self.dataflow.url}",
             *parameters,
         ]
-        environment = os.environ | self.environment
+        environment = os.environ | self.environment | {"BEAM_JOBS_JOB": job}
         return subprocess.run(
             command, capture_output=True, text=True, env=environment, check=False, cwd="/"
         )
@@ -88,7 +90,6 @@ def cloud(gcs_server: GcsServer) -> Iterator[Cloud]:
     bucket = gcs_server.new_bucket()
     environment = metadata.environment | {
         "STORAGE_EMULATOR_HOST": gcs_server.url,
-        "BEAM_JOBS_JOB": "monthly",
         "BEAM_JOBS_IMAGE": IMAGE,
         "PYTHONPATH": str(ROOT),
     }
@@ -256,6 +257,25 @@ def test_a_launch_that_cannot_be_planned_is_told_as_a_failed_run(
     assert (line["job"], line["status"], line["severity"]) == ("monthly", "FAILED", "ERROR")
     assert "matches no file" in line["error"]
     assert len(cloud.dataflow.jobs) == before
+
+
+def test_a_launch_with_nothing_to_do_submits_a_job_that_does_nothing(
+    launched: Launched, cloud: Cloud, tmp_path: Path
+) -> None:
+    """An empty queue is a success; a launch without a job would be none."""
+    before, base = len(cloud.dataflow.jobs), f"gs://{cloud.bucket}"
+    flags = [word for word in parameters(cloud, tmp_path) if not word.startswith(MONTHLY_ONLY)]
+    cloud.gcs.put(f"{base}/queue/.keep", b"")
+    done = cloud.launch(*flags, f"--queue={base}/queue/*.jsonl", job="requests")
+    assert done.returncode == 0, done.stderr
+    assert "nothing to answer" in done.stdout
+    assert "FAILED" not in done.stderr
+    assert len(cloud.dataflow.jobs) == before + 1
+    proto = pipeline_of(cloud.dataflow.jobs[-1], cloud)
+    transforms = beam_runner_api_pb2.Pipeline.FromString(proto).components.transforms.values()
+    names = {transform.unique_name for transform in transforms}
+    assert "Nothing to do" in names
+    assert not [name for name in names if name.startswith(("Conclude", "Score", "Read"))]
 
 
 def test_a_template_location_gets_the_job_s_description(
