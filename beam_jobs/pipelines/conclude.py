@@ -4,6 +4,7 @@ It runs inside the graph, because a Flex Template's launcher does not wait for t
 is safe to repeat, because Beam retries.
 """
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -29,7 +30,7 @@ from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
 from beam_jobs.pipelines.failure import failure_recorded
-from beam_jobs.pipelines.options import is_remote
+from beam_jobs.pipelines.options import Launch, launch_of
 from beam_jobs.plan import Job, Plan
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.publish.ledger import TAKEN, TakenError
@@ -87,7 +88,7 @@ class Conclude(beam.PTransform):
                 self.statistics,
                 self.answers if self.answers is not None else [],
                 self.counter,
-                announces=is_remote(pbegin.pipeline.options),
+                launch=launch_of(pbegin.pipeline.options),
             )
         )
 
@@ -100,14 +101,16 @@ def _conclude(
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     answers: list[AnswerPart],
     counter: RowCounter | None,
-    announces: bool,
+    launch: Launch,
 ) -> str:
     """Concludes; where no launcher waits for the run, tells how it ended, too."""
     if counter is not None:
         counter.begin(Stage.PUBLISH)
-    if not announces:
+    if launch is Launch.LOCAL:
         return json.dumps(conclude(plan, parts, counts, reads, statistics, answers))
-    with failure_recorded(plan):
+    with contextlib.ExitStack() as held, failure_recorded(plan):
+        if launch is Launch.DETACHED:
+            held.enter_context(RunFolder(plan.run_folder).lock())
         summary = conclude(plan, parts, counts, reads, statistics, answers)
     if summary["status"] != TAKEN:
         announce(Outcome.of_summary(summary), plan.notify)
@@ -260,7 +263,8 @@ def _summary(
         "score": report.score,
         "report": None,
         "run_folder": run.run_folder,
-        "seconds": 0.0,
+        # Until a launcher that waited knows better.
+        "seconds": round((run.finished_at - run.started_at).total_seconds(), 3),
     }
 
 
