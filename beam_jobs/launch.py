@@ -125,16 +125,18 @@ def run_pipeline(
     from apache_beam.options.pipeline_options import StandardOptions
 
     from beam_jobs.pipelines.options import is_remote, pipeline_options
+    from beam_jobs.pipelines.watch import wait_for_end, without_traces
 
     pipeline = beam.Pipeline(options=pipeline_options(beam_args, input_bytes))
     build(pipeline)
     try:
-        result: Any = pipeline.run()
-        no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
-        if no_wait and is_remote(pipeline.options):
-            return result.job_id() if result.has_job else ""
-        result.wait_until_finish()
-        return None
+        with without_traces():
+            result: Any = pipeline.run()
+            no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
+            if no_wait and is_remote(pipeline.options):
+                return result.job_id() if result.has_job else ""
+            wait_for_end(result)
+            return None
     except Exception as error:
         ours = unwrap(error)
         if ours is None:
