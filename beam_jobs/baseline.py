@@ -11,8 +11,9 @@ from beam_jobs.check.statistics_files import Statistics, dataset_of, load_statis
 from beam_jobs.config import BaselineConfig
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.features import features_of, load_schema
+from beam_jobs.images.spec import ImageSpec, image_spec, read_features
 from beam_jobs.launch import run_pipeline, shown_progress
-from beam_jobs.plan import check_model, match_inputs
+from beam_jobs.plan import check_model, find_images, match_inputs
 from beam_jobs.read import peek_columns
 
 SCHEMA_FILE = "schema.pbtxt"
@@ -35,8 +36,9 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
     if is_new:
         infer_schema_file(config, schema_uri, beam_args)
     schema = load_schema(schema_uri, "--out")
+    images = find_images(config, schema)
     check_slices(schema, config.slice)
-    rows = dataset_of(_statistics(inputs, config, schema, statistics_uri, beam_args), ALL)
+    rows = dataset_of(_statistics(inputs, config, schema, images, statistics_uri, beam_args), ALL)
     assert rows is not None
     print(f"schema      {schema_uri} ({'inferred; edit it' if is_new else 'kept as it is'})")
     print(f"statistics  {statistics_uri} ({int(rows.num_examples):,} rows,"
@@ -71,12 +73,16 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         features = baseline.read_census(census)
         if not features:
             raise UsageError("--data: holds no rows to infer a schema from")
+        images = image_spec(config, features)
+        features = read_features(features, images)
         found = storage.join(scratch, STATISTICS_FILE)
         run_pipeline(
             lambda p: baseline.build_statistics(p, inputs, features, found), beam_args, size
         )
         statistics = load_statistics(found, "--data")
-    schema = infer_schema(statistics, config.label, config.key)
+    schema = infer_schema(
+        statistics, config.label, config.key, None if images is None else images.column
+    )
     try:
         storage.write_atomic(uri, schema_text(schema).encode())
     except OSError as error:
@@ -87,6 +93,7 @@ def _statistics(
     inputs: Sequence[storage.FileInfo],
     config: BaselineConfig,
     schema: schema_pb2.Schema,
+    images: ImageSpec | None,
     found: str,
     beam_args: Sequence[str],
 ) -> Statistics:
@@ -94,15 +101,18 @@ def _statistics(
 
     scoring = None
     if config.model is not None:
-        scoring = baseline.Scoring(*check_model(config.model, schema, config))
+        scoring = baseline.Scoring(*check_model(config.model, schema, config, images))
+        if images is not None:
+            images = images.for_model(scoring.plan.takes_encoded, scoring.plan.pixels)
     with shown_progress() as counter:
         run_pipeline(
             lambda p: baseline.build_statistics(
                 p,
                 inputs,
-                features_of(schema),
+                read_features(features_of(schema), images),
                 found,
                 schema=schema.SerializeToString(),
+                images=images,
                 scoring=scoring,
                 slice_by=config.slice,
                 counter=counter,

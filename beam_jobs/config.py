@@ -83,6 +83,37 @@ class DataConfig:
         metavar="FEATURE",
         example="device",
     )
+    images: str | None = flag(
+        "Folder or gs:// prefix of the banner images that rows name (docs/images.md)",
+        metavar="PREFIX",
+        example="banners",
+        is_path=True,
+    )
+    image: str | None = flag(
+        "Column that names a row's image, below --images; without it the feature with an"
+        " image_domain in the schema, else the only text column with 'image' or 'banner' in its"
+        " name",
+        metavar="NAME",
+        example="banner",
+    )
+    image_max_bytes: int = flag(
+        "Largest encoded image, in bytes; larger ones are IMAGE_TOO_LARGE",
+        default=10 * 1024 * 1024,
+        metavar="BYTES",
+        example="2000000",
+    )
+    image_max_pixels: int = flag(
+        "Largest image, in pixels (width x height); larger ones are IMAGE_TOO_LARGE",
+        default=25_000_000,
+        metavar="PIXELS",
+        example="4000000",
+    )
+    image_timeout: int = flag(
+        "How long to try to read one image while storage fails, in seconds",
+        default=30,
+        metavar="SECONDS",
+        example="120",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

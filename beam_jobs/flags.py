@@ -261,6 +261,10 @@ def _from_file(name: str, value: Any, kind: Any, about: Flag, folder: str) -> An
                 f"configuration: {name} must be text or a list of texts, not {value!r}"
             )
         return tuple(_rooted(item, about, folder) for item in items)
+    if kind is int:
+        if type(value) is not int:
+            raise UsageError(f"configuration: {name} must be a whole number, not {value!r}")
+        return value
     if not isinstance(value, str):
         raise UsageError(f"configuration: {name} must be text, not {value!r}")
     return _rooted(value, about, folder)

@@ -7,8 +7,9 @@ drops a row, a row that fails only gains findings. A batch holds
 * the features under their own names: INT as int64, FLOAT as float64, BYTES as string (UTF-8), or
   a list of these; null is "missing". Columns that the schema does not know ride along, so that
   the statistics (and so TFDV's schema anomalies) see them;
-* the reserved columns below. Readers add KEY, SOURCE_FILE, SOURCE_ROW, RAW and FINDINGS, scoring
-  adds SCORE and OUTPUTS.
+* the reserved columns below. Readers add KEY, SOURCE_FILE, SOURCE_ROW, RAW and FINDINGS (and IMAGE
+  where a record carries its image inside), the image stage adds IMAGE or IMAGE_TENSOR where the
+  model takes them, scoring uses them up and adds SCORE and OUTPUTS.
 """
 
 import enum
@@ -32,6 +33,8 @@ SOURCE_ROW = "__source_row"  # int64: counted from 1, without the header
 RAW = "__raw"  # binary: the original record with its line end; null where only columns exist
 FINDINGS = "__findings"  # list<struct<reason, detail>>: empty for a row without a finding
 SCORE = "__score"  # float64: null where the row was not scored
+IMAGE = "__image"  # binary: the encoded image; given by the reader, or fetched for the model
+IMAGE_TENSOR = "__image_tensor"  # fixed size binary: the image as the model's tensor takes it
 OUTPUTS = "__outputs"  # string: JSON object of the model's other outputs; null where there are none
 
 Located = tuple[int, int, int, pa.RecordBatch]
@@ -156,6 +159,15 @@ def set_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordB
         columns.append(column)
         names.append(name)
     return pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def without(batch: pa.RecordBatch, *names: str) -> pa.RecordBatch:
+    """The batch without these columns; the batch itself where it has none of them."""
+    kept = [name for name in batch.schema.names if name not in names]
+    if len(kept) == batch.num_columns:
+        return batch
+    columns = [batch.column(batch.schema.get_field_index(name)) for name in kept]
+    return pa.RecordBatch.from_arrays(columns, names=kept)
 
 
 def column_or_none(batch: pa.RecordBatch, name: str) -> pa.Array | None:

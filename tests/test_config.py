@@ -53,12 +53,20 @@ def test_paths_in_a_file_start_from_its_folder() -> None:
     assert (config.key, config.schema) == ("ad_id", "s")
 
 
+def test_whole_numbers_in_a_file() -> None:
+    config = resolve(REQUIRED, {"image_timeout": 5, "image-max-bytes": 9, "images": "b"}, "/work")
+    assert (config.image_timeout, config.image_max_bytes, config.images) == (5, 9, "/work/b")
+    assert config.image_max_pixels == 25_000_000
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [
         ({"polcy": "x"}, "unknown key 'polcy'; did you mean policy?"),
         ({"monthly": {"keey": "x"}}, r"unknown key 'keey' in \[monthly\]; did you mean key?"),
         ({"key": 3}, "key must be text, not 3"),
+        ({"image_max_bytes": "9"}, "image_max_bytes must be a whole number, not '9'"),
+        ({"image_timeout": True}, "image_timeout must be a whole number, not True"),
         ({"slice": [1]}, "slice must be text or a list of texts"),
         ({"monthly": {"force": True}}, "unknown key 'force'"),
     ],
@@ -101,7 +109,10 @@ def test_a_missing_flag_is_named_with_an_example(name: str) -> None:
 
 def test_every_flag_explains_itself() -> None:
     for verb in VERBS.values():
-        parser = argparse.ArgumentParser()
+        # Wide: where lines wrap, argparse cuts the longest names at their hyphens.
+        parser = argparse.ArgumentParser(
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=1_000)
+        )
         flags.add_flags(parser, verb.config)
         text = " ".join(parser.format_help().split())
         for name, about in flags.flags_of(verb.config).items():

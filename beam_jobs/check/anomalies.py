@@ -21,15 +21,15 @@ from beam_jobs.check.distances import (
 )
 from beam_jobs.check.feature_table import feature_statistics
 from beam_jobs.check.policy import Kind, Policy, Severity
+from beam_jobs.check.quality import Pair, missing_values, reference_of, shared_images
 from beam_jobs.check.report import Anomaly, AnomalyReport
-from beam_jobs.check.run_anomalies import PREVIOUS, RunCounts, quarantine, volume
+from beam_jobs.check.run_anomalies import RunCounts, quarantine, volume
 from beam_jobs.check.slices import ALL
 from beam_jobs.check.statistics import score_feature_name
 from beam_jobs.check.statistics_files import Statistics, dataset_of
 from beam_jobs.check.tfdv import tfdv
 from beam_jobs.features import SERVING, in_environment
 
-BASELINE, SCHEMA = "baseline", "schema"
 LINF = "infinity_norm"
 JENSEN_SHANNON = "jensen_shannon_divergence"
 
@@ -57,11 +57,13 @@ class Context:
     Attributes:
         label, key: not compared.
         used: the model's features; their distances may hold a run.
+        image_hash: the one that is equal where images look alike.
     """
 
     label: str | None = None
     key: str | None = None
     used: tuple[str, ...] = ()
+    image_hash: str | None = None
 
 
 def find_anomalies(
@@ -93,7 +95,9 @@ def find_anomalies(
             if measured is not None:
                 distances[pair.slice, pair.feature, kind] = measured
                 rows = _judge(rows, pair, kind, measured, schema, policy, context, score)
-            rows += _missing(pair, kind, policy)
+            rows += missing_values(pair, kind, policy)
+            if pair.feature == context.image_hash:
+                rows += shared_images(pair, kind, policy)
     rows += volume(counts, policy) + quarantine(counts, policy)
     final = [
         dataclasses.replace(
@@ -207,7 +211,7 @@ def _lines(
                 measure=_DISTANCE_CODES.get(code, ""),
                 value=figures[0].value if figures else None,
                 threshold=figures[0].threshold if figures else None,
-                reference=_reference(kind),
+                reference=reference_of(kind),
             )
 
 
@@ -235,17 +239,7 @@ def _add_skew(proto: anomalies_pb2.Anomalies, skew: anomalies_pb2.Anomalies) -> 
             known.skew_measurements.extend(info.skew_measurements)
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A feature in a slice, now and in a reference."""
-
-    slice: str
-    feature: str
-    current: FeatureStats
-    reference: FeatureStats
-
-
-def _pairs(current: Statistics, reference: Statistics | None, context: Context) -> Iterator[_Pair]:
+def _pairs(current: Statistics, reference: Statistics | None, context: Context) -> Iterator[Pair]:
     for dataset in current.datasets:
         other = dataset_of(reference, dataset.name)
         if other is None:
@@ -254,12 +248,12 @@ def _pairs(current: Statistics, reference: Statistics | None, context: Context) 
         for stats in dataset.features:
             name = feature_name(stats)
             if name in theirs and name not in (context.label, context.key):
-                yield _Pair(dataset.name, name, stats, theirs[name])
+                yield Pair(dataset.name, name, stats, theirs[name])
 
 
 def _judge(
     rows: list[Anomaly],
-    pair: _Pair,
+    pair: Pair,
     kind: Kind,
     measured: Distance,
     schema: schema_pb2.Schema,
@@ -333,7 +327,7 @@ def _threshold(
 
 
 def _ours(
-    pair: _Pair,
+    pair: Pair,
     kind: Kind,
     measure: str,
     measured: Distance,
@@ -341,7 +335,7 @@ def _ours(
     severity: Severity,
     is_score: bool,
 ) -> Anomaly:
-    reference = _reference(kind)
+    reference = reference_of(kind)
     where = f", most in value {measured.where!r}" if measured.where else ""
     guard = ""
     if severity is Severity.INFO:
@@ -361,37 +355,6 @@ def _ours(
         threshold=threshold,
         reference=reference,
     )
-
-
-def _missing(pair: _Pair, kind: Kind, policy: Policy) -> list[Anomaly]:
-    now, before = missing_share(pair.current), missing_share(pair.reference)
-    gap = abs(now - before)
-    rows = [common_stats(s) for s in (pair.current, pair.reference)]
-    sizes = [max(c.num_missing + c.num_non_missing, 1) for c in rows]
-    # Three standard deviations of a share of a half: what chance alone could make.
-    noise = 3 * 0.5 * (1 / sizes[0] + 1 / sizes[1]) ** 0.5
-    if gap <= policy.thresholds.missing_share:
-        return []
-    reference = _reference(kind)
-    return [
-        Anomaly(
-            kind=Kind.QUALITY,
-            code=f"MISSING_SHARE_{kind.value}",
-            severity=Severity.WARN if gap > noise else Severity.INFO,
-            short_description=f"Share of missing values differs from {reference}",
-            description=f"{now:.1%} of the rows have no value, in the {reference} {before:.1%}.",
-            feature=pair.feature,
-            slice=pair.slice,
-            measure="missing_share",
-            value=gap,
-            threshold=policy.thresholds.missing_share,
-            reference=reference,
-        )
-    ]
-
-
-def _reference(kind: Kind) -> str:
-    return {Kind.SKEW: BASELINE, Kind.DRIFT: PREVIOUS}.get(kind, SCHEMA)
 
 
 def _score_figures(current: Statistics, score: str) -> dict[str, float] | None:

@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 FeatureStats: TypeAlias = statistics_pb2.FeatureNameStatistics
 
-_CONFIDENCE = 0.999
+CONFIDENCE = 0.999
 # Not the extremes: they are what one outlier moves.
 _EDGES = np.array([0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99])
 
@@ -60,7 +60,7 @@ def linf(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     The noise of a share p from n values is normal with variance p (1 - p) / n; over all k values
     Bonferroni's bound holds: z(1 - 0.001 / 2k) sqrt(p (1 - p) (1/n + 1/m)), p the pooled share.
     """
-    ours, theirs = _counts(current), _counts(reference)
+    ours, theirs = value_counts(current), value_counts(reference)
     n, m = sum(ours.values()), sum(theirs.values())
     if not n or not m:
         return None
@@ -68,7 +68,7 @@ def linf(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     gaps = [abs(ours.get(v, 0) / n - theirs.get(v, 0) / m) for v in values]
     widest = int(np.argmax(gaps))
     shares = [(ours.get(v, 0) + theirs.get(v, 0)) / (n + m) for v in values]
-    z = NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / (2 * len(values)))
+    z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * len(values)))
     spread = max(share * (1 - share) for share in shares)
     return Distance(gaps[widest], z * math.sqrt(spread * (1 / n + 1 / m)), values[widest])
 
@@ -101,6 +101,11 @@ def missing_share(stats: FeatureStats) -> float:
     common = common_stats(stats)
     rows = common.num_missing + common.num_non_missing
     return common.num_missing / rows if rows else 0.0
+
+
+def value_counts(stats: FeatureStats) -> dict[str, float]:
+    """{value: rows} of the most frequent values."""
+    return {b.label: b.sample_count for b in stats.string_stats.rank_histogram.buckets}
 
 
 def common_stats(stats: FeatureStats) -> statistics_pb2.CommonStatistics:
@@ -160,10 +165,6 @@ class _Cdf:
         return np.where(inside, between, np.where(last < 0, 0.0, 1.0))
 
 
-def _counts(stats: FeatureStats) -> dict[str, float]:
-    return {b.label: b.sample_count for b in stats.string_stats.rank_histogram.buckets}
-
-
 def _present(stats: FeatureStats) -> float:
     return max(float(common_stats(stats).num_non_missing), 1.0)
 
@@ -175,6 +176,6 @@ def _entropy_gap(p: np.ndarray, mean: np.ndarray) -> float:
 
 def _chi_square_point(degrees: int) -> float:
     """Source: Wilson and Hilferty, The Distribution of Chi-Square, 1931."""
-    z = NormalDist().inv_cdf(_CONFIDENCE)
+    z = NormalDist().inv_cdf(CONFIDENCE)
     part = 2 / (9 * degrees)
     return degrees * (1 - part + z * math.sqrt(part)) ** 3

@@ -5,6 +5,8 @@ from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2, statistics_pb2
 
 from beam_jobs.check.distances import common_stats
 from beam_jobs.features import SERVING, TRAINING
+from beam_jobs.images.headers import ImageFormat
+from beam_jobs.images.table import FORMAT, FRAMES, IMAGE_FEATURES
 
 CATEGORICAL_THRESHOLD = 0.1
 NUMERIC_THRESHOLD = 0.03
@@ -27,12 +29,17 @@ HEADER = f"""\
 #   disjoint ones;
 #   half a standard deviation's shift of a normal distribution is about 0.04.
 #   An integer whose values span at most {MAX_CATEGORICAL_RANGE} is a category (is_categorical).
+# Images: image_domain marks the feature that names a row's banner; image_* are computed from it
+#   (docs/images.md) and not required, because a row whose image is broken says so itself.
 # Environments: the label is not expected in {SERVING}.
 """
 
 
 def infer_schema(
-    statistics: statistics_pb2.DatasetFeatureStatisticsList, label: str | None, key: str | None
+    statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    label: str | None,
+    key: str | None,
+    image: str | None = None,
 ) -> schema_pb2.Schema:
     """TFDV's schema of the statistics, with defaults, comparators and environments.
 
@@ -40,6 +47,8 @@ def infer_schema(
         statistics: of the training data, one data set.
         label: not expected when serving, and not compared.
         key: has no domain, and is not compared.
+        image: gets an image_domain, and the features that are computed from images stand after
+            all others; it has no default, and is compared by these.
     """
     from beam_jobs.check.tfdv import tfdv
 
@@ -60,14 +69,38 @@ def infer_schema(
             feature.not_in_environment.append(SERVING)
         if feature.name == key:
             _drop_domain(schema, feature)
-        if feature.name in (label, key):
+        if feature.name == image:
+            _drop_domain(schema, feature)
+            feature.image_domain.SetInParent()
+        if feature.name in (label, key, image):
             continue
         if feature.type == schema_pb2.INT and _is_short(ranges.get(feature.name)):
             feature.int_domain.is_categorical = True
         _add_comparators(feature)
         if feature.presence.min_fraction < 1:
             _add_default(schema, feature)
+    if image is not None:
+        _add_image_features(schema)
     return schema
+
+
+def _add_image_features(schema: schema_pb2.Schema) -> None:
+    """Known without data: which types they have, and which values there can be.
+
+    How many pictures there are is a category: nearly always one. A hash has too many values for a
+    domain; one that many ads share is an anomaly of its own.
+    """
+    for spec in IMAGE_FEATURES:
+        feature = schema.feature.add(
+            name=spec.feature.name, type=schema_pb2.FeatureType.Value(spec.feature.type.value)
+        )
+        feature.value_count.min = feature.value_count.max = 1
+        feature.presence.min_count = 1
+        if spec.feature.name == FORMAT:
+            feature.string_domain.value.extend(format_.value for format_ in ImageFormat)
+        if spec.feature.name == FRAMES:
+            feature.int_domain.is_categorical = True
+        _add_comparators(feature)
 
 
 def schema_text(schema: schema_pb2.Schema) -> str:

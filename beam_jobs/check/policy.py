@@ -46,6 +46,7 @@ class Thresholds:
         numeric: Jensen-Shannon divergence of a number, where the schema has no comparator.
         prediction: Jensen-Shannon divergence of the score.
         missing_share: change of the share of rows without a value.
+        shared_image: rise of the share of rows whose images look alike.
         hold_factor: a distance of this many times its threshold, of a feature that the model uses,
             holds the run.
         quarantined_share: share of rows in quarantine.
@@ -57,6 +58,7 @@ class Thresholds:
     numeric: float = 0.03
     prediction: float = 0.05
     missing_share: float = 0.1
+    shared_image: float = 0.01
     hold_factor: float = 2.0
     quarantined_share: float = 0.01
     quarantined_share_hold: float = 0.05
@@ -99,7 +101,12 @@ OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
     Kind.DRIFT: ("L_INFTY_DRIFT_HIGH", "JENSEN_SHANNON_DRIFT_HIGH"),
     Kind.PREDICTION: ("SCORE_SKEW_HIGH", "SCORE_DRIFT_HIGH"),
     Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH"),
-    Kind.QUALITY: ("QUARANTINED_SHARE_HIGH", "MISSING_SHARE_SKEW", "MISSING_SHARE_DRIFT"),
+    Kind.QUALITY: (
+        "QUARANTINED_SHARE_HIGH",
+        "MISSING_SHARE_SKEW",
+        "MISSING_SHARE_DRIFT",
+        "SHARED_IMAGE",
+    ),
 }
 """Codes of anomalies that TFDV does not have."""
 

@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from beam_jobs import storage
-from beam_jobs.demo.defects import COLUMNS, DEFECTS, TRUNCATED, ColumnDefect, RecordDefect
+from beam_jobs.demo.banners import Banners, make_banners
+from beam_jobs.demo.defects import (
+    BANNER,
+    COLUMNS,
+    DEFECTS,
+    TRUNCATED,
+    ColumnDefect,
+    RecordDefect,
+)
 from beam_jobs.errors import UsageError
 
 KEY = "ad_id"
@@ -55,6 +63,7 @@ _CATEGORY_EFFECT = {
     "retail": 0.2, "travel": 0.1, "finance": -0.7, "games": 0.9, "autos": -0.4,
     "food": 0.5, "health": -0.2, "education": -0.3, "news": 0.0, "real_estate": -0.8,
 }  # fmt: skip
+_WARMTH_EFFECT = 0.6
 _HISTORIC_CTR_MISSING = 0.02
 
 _FIRST_SUFFIXES = (".csv", ".csv", ".csv.gz")
@@ -70,19 +79,21 @@ class DemoFiles:
         training: path of the training data.
         ads: {month: paths of its files}.
         pattern: value for --ads.
+        banners: value for --images.
         defects: {name of a defect: rows of the last month that have it}.
     """
 
     training: str
     ads: Mapping[datetime.date, tuple[str, ...]]
     pattern: str
+    banners: str
     defects: Mapping[str, int]
 
 
 def make_ads(
     folder: str, rows: int, months: Sequence[datetime.date] = MONTHS, seed: int = 7
 ) -> DemoFiles:
-    """Writes `training/ads.csv` and four files a month in `ads/<month>/`.
+    """Writes `banners/`, `training/ads.csv` and four files a month in `ads/<month>/`.
 
     The last month is CSV throughout and has `DEFECTS`. In the others, which end with a Parquet or
     a JSON Lines file, one record in 50,000 is cut off, as in any real export, and nothing else.
@@ -98,12 +109,13 @@ def make_ads(
     """
     if rows < MIN_ROWS:
         raise UsageError(f"--rows {rows}: is too few, the demo needs at least {MIN_ROWS}")
-    training = make_training(folder, rows, seed)
+    banners = make_banners(storage.join(folder, "banners"), CAMPAIGNS, rows, seed)
+    training = make_training(folder, rows, seed, banners)
     ads = {}
     counts: dict[str, int] = {}
     for position, month in enumerate(months):
         random = _generator(seed, position + 1)
-        table = _clean_month(month, rows, random)
+        table = _clean_month(month, rows, random, banners)
         target = storage.join(folder, "ads", f"{month:%Y-%m}")
         if month == months[-1]:
             table, broken, counts = _with_defects(table, random)
@@ -114,13 +126,18 @@ def make_ads(
             ads[month] = _write_month(
                 target, table, dict.fromkeys(truncated.tolist(), TRUNCATED), last_suffix
             )
-    return DemoFiles(training, ads, storage.join(folder, "ads", "{month}", "*"), counts)
+    pattern = storage.join(folder, "ads", "{month}", "*")
+    return DemoFiles(training, ads, pattern, banners.folder, counts)
 
 
-def make_training(folder: str, rows: int, seed: int = 7) -> str:
-    """Writes `training/ads.csv`, in which nothing is wrong, and returns its path."""
+def make_training(folder: str, rows: int, seed: int = 7, banners: Banners | None = None) -> str:
+    """Writes `training/ads.csv`, in which nothing is wrong, and returns its path.
+
+    Without banners the ads have no such column.
+    """
     path = storage.join(folder, "training", "ads.csv")
-    storage.write_atomic(path, _csv(_clean_month(TRAINING_MONTH, rows, _generator(seed, 0))))
+    table = _clean_month(TRAINING_MONTH, rows, _generator(seed, 0), banners)
+    storage.write_atomic(path, _csv(table))
     return path
 
 
@@ -128,7 +145,12 @@ def _generator(seed: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, stream])
 
 
-def _clean_month(month: datetime.date, rows: int, random: np.random.Generator) -> pa.Table:
+def _clean_month(
+    month: datetime.date,
+    rows: int,
+    random: np.random.Generator,
+    banners: Banners | None,
+) -> pa.Table:
     """`COLUMNS`; whether an ad was clicked follows a logistic model of the other columns."""
     device = _draw(DEVICES, rows, random)
     country = _draw(COUNTRIES, rows, random)
@@ -142,6 +164,10 @@ def _clean_month(month: datetime.date, rows: int, random: np.random.Generator) -
     title_length = np.clip(random.normal(55, 18, rows), 5, 140).astype(np.int64)
     historic_ctr = np.clip(random.beta(2.0, 30.0, rows), 0.001, 0.9).round(4)
     is_video = (random.random(rows) < 0.3).astype(np.int64)
+    shown, warmth = np.empty(rows, object), np.zeros(rows)
+    if banners is not None:
+        number = random.integers(banners.names.shape[1], size=rows)
+        shown, warmth = banners.names[campaign, number], banners.warmth[campaign, number]
     logit = (
         -3.2
         + _effect(_DEVICE_EFFECT, DEVICES, device)
@@ -149,13 +175,14 @@ def _clean_month(month: datetime.date, rows: int, random: np.random.Generator) -
         + _effect(_CATEGORY_EFFECT, CATEGORIES, category)
         + 14.0 * historic_ctr
         + 0.8 * is_video
+        + _WARMTH_EFFECT * warmth
         + 0.5 * np.log(bid)
         - 0.015 * np.abs(age - 30)
         + 0.35 * np.cos((hour - 20) / 24 * 2 * np.pi)
     )
     clicked = (random.random(rows) < 1 / (1 + np.exp(-logit))).astype(np.int64)
     missing = random.random(rows) < _HISTORIC_CTR_MISSING
-    return pa.table(
+    table = pa.table(
         [
             _numbered(f"{month:%Y%m}-", np.arange(1, rows + 1), digits=8),
             _numbered("c", campaign, digits=4),
@@ -169,10 +196,12 @@ def _clean_month(month: datetime.date, rows: int, random: np.random.Generator) -
             pa.array(title_length),
             pa.array(historic_ctr, mask=missing),
             pa.array(is_video),
+            pa.array(shown, pa.string()),
             pa.array(clicked),
         ],
         names=list(COLUMNS),
     )
+    return table if banners is not None else table.drop([BANNER])
 
 
 def _draw(shares: Mapping[str, float], rows: int, random: np.random.Generator) -> np.ndarray:
@@ -218,7 +247,7 @@ def _with_defects(
             counts[defect.name] = min(defect.count(rows), len(others))
             mask = np.zeros(rows, dtype=bool)
             mask[random.choice(others, counts[defect.name], replace=False)] = True
-            position = COLUMNS.index(defect.feature)
+            position = COLUMNS.index(defect.column or defect.feature)
             column = defect.change(table.column(position).combine_chunks(), mask)
             table = table.set_column(position, COLUMNS[position], column)
     return table, broken, counts

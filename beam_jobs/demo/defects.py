@@ -7,13 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.demo.banners import CUT, HUGE, MISSING, NO_IMAGE, PLACEHOLDER
 from beam_jobs.records import Reason
 
 COLUMNS = (
     "ad_id", "campaign_id", "device", "country", "position", "category", "bid", "user_age",
-    "hour", "title_length", "historic_ctr", "is_video", "clicked",
+    "hour", "title_length", "historic_ctr", "is_video", "banner", "clicked",
 )  # fmt: skip
 """The columns of every file, in this order; the first is the key, the last the label."""
+
+BANNER = "banner"
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,11 @@ class ColumnDefect(Defect):
 
     Attributes:
         change: (column, bool[rows] of the rows that get the defect) -> the new column.
+        column: what is changed, where it is not the feature itself.
     """
 
     change: Callable[[pa.Array, np.ndarray], pa.Array] = lambda column, chosen: column
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,13 @@ def _repeated(column: pa.Array, chosen: np.ndarray) -> pa.Array:
     return column.take(pa.array(take))
 
 
+def _dark(column: pa.Array, chosen: np.ndarray) -> pa.Array:
+    """`c0012-3.jpg` -> the dark banner of campaign 12."""
+    campaign = pc.utf8_slice_codeunits(column, 1, 5)
+    dark = pc.binary_join_element_wise("dark/c", campaign, ".jpg", "")
+    return pc.if_else(pa.array(chosen), dark, column)
+
+
 TRUNCATED = RecordDefect(
     "too-few-columns", "record cut off after 7 columns", 0.0006,
     reason=Reason.MALFORMED_RECORD, broken=_without_last_columns,
@@ -140,6 +152,14 @@ DEFECTS: tuple[ColumnDefect | RecordDefect, ...] = (
     ColumnDefect(
         "empty-column", "historic_ctr missing in 40 % of the rows instead of 2 %", 0.40,
         feature="historic_ctr", is_anomaly=True, change=_set_to(None),
+    ),
+    ColumnDefect(
+        "dark-banners", "a third of the ads show banners at 40 % of their brightness", 0.33,
+        feature="image_brightness", is_anomaly=True, change=_dark, column=BANNER,
+    ),
+    ColumnDefect(
+        "placeholder", "a grey placeholder instead of the banner", 0.03,
+        feature="image_hash", is_anomaly=True, change=_set_to(PLACEHOLDER), column=BANNER,
     ),
     DuplicateKeys(
         "repeated-key", "pairs of rows with the same ad_id", 0.0010,
@@ -190,5 +210,21 @@ DEFECTS: tuple[ColumnDefect | RecordDefect, ...] = (
     RecordDefect(
         "huge-bid", "a bid of a million, which spoils naive distances", 0.0002,
         feature="bid", reason=Reason.OUT_OF_RANGE, broken=_cell("bid", b"1000000.0"),
+    ),
+    RecordDefect(
+        "missing-banner", "a banner that is not there", 0.0004,
+        feature=BANNER, reason=Reason.IMAGE_MISSING, broken=_cell(BANNER, MISSING.encode()),
+    ),
+    RecordDefect(
+        "cut-banner", "a banner of which half was uploaded", 0.0003,
+        feature=BANNER, reason=Reason.IMAGE_CORRUPT, broken=_cell(BANNER, CUT.encode()),
+    ),
+    RecordDefect(
+        "huge-banner", "a banner of 4 gigapixels in 44 bytes", 0.0001,
+        feature=BANNER, reason=Reason.IMAGE_TOO_LARGE, broken=_cell(BANNER, HUGE.encode()),
+    ),
+    RecordDefect(
+        "error-page", "an error page instead of the banner", 0.0002,
+        feature=BANNER, reason=Reason.IMAGE_UNSUPPORTED, broken=_cell(BANNER, NO_IMAGE.encode()),
     ),
 )  # fmt: skip

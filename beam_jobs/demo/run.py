@@ -31,10 +31,11 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
     terminal.print_note("training a small model")
     from beam_jobs.demo.model import train
 
-    trained = train(made.training, storage.join(folder, "models", "ads"))
+    trained = train(made.training, storage.join(folder, "models", "ads"), banners=made.banners)
     terminal.print_note(f"trained on {trained.rows:,} ads; AUC {trained.auc:.3f} on others")
     settings = {
         "ads": made.pattern,
+        "images": made.banners,
         "model": trained.model,
         "schema": storage.join(folder, "baseline", SCHEMA_FILE),
         "baseline": storage.join(folder, "baseline", STATISTICS_FILE),
@@ -65,6 +66,7 @@ def _build_baseline(training: str, settings: Mapping[str, str], beam_args: Seque
         data=(training,),
         out=os.path.dirname(settings["schema"]),
         model=settings["model"],
+        images=settings["images"],
         key=KEY,
         label=LABEL,
     )

@@ -73,6 +73,10 @@ class ImageTensorSpec:
     dtype: str
     options: ImageTensorOptions
 
+    @property
+    def nbytes(self) -> int:
+        return self.height * self.width * self.channels * (1 if self.dtype == "uint8" else 4)
+
 
 def parse_options(text: str, where: str) -> ImageTensorOptions:
     """Reads `image.json`.

@@ -12,6 +12,8 @@ from beam_jobs.check import census
 from beam_jobs.check.statistics import ComputeStatistics
 from beam_jobs.check.transforms import CheckRows
 from beam_jobs.features import Feature, FeatureType
+from beam_jobs.images.spec import ImageSpec
+from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.read.spans import ReadSpec, format_of
 from beam_jobs.read.transforms import ReadSpans, SplitFiles
@@ -70,6 +72,7 @@ def build_statistics(
     found: str,
     *,
     schema: bytes | None = None,
+    images: ImageSpec | None = None,
     scoring: Scoring | None = None,
     slice_by: Sequence[str] = (),
     counter: RowCounter | None = None,
@@ -82,6 +85,7 @@ def build_statistics(
         features: the columns.
         found: where to write a DatasetFeatureStatisticsList.
         schema: serialized; None while there is none.
+        images: what joins the rows of the images that they name; None for nothing.
         scoring: a model, for which there must be a schema.
         slice_by: features whose values get statistics of their own.
         counter: told of rows for a progress bar.
@@ -91,6 +95,7 @@ def build_statistics(
         | SplitFiles(inputs)
         | ReadSpans(ReadSpec(features))
         | "Count rows" >> beam.ParDo(CountRows(counter))
+        | AddImages(images)
     )
     if schema is not None:
         rows |= CheckRows(schema)

@@ -24,6 +24,7 @@ from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
 from beam_jobs.check.statistics_files import parse_statistics
 from beam_jobs.errors import InputError
+from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
 from beam_jobs.pipelines.failure import failure_recorded
@@ -168,7 +169,12 @@ def _find_anomalies(
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
         ),
-        Context(plan.data.label, plan.data.key, plan.input_plan.features),
+        Context(
+            plan.data.label,
+            plan.data.key,
+            plan.input_plan.features,
+            HASH if plan.images is not None else None,
+        ),
     )
 
 

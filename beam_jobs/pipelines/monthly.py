@@ -11,6 +11,7 @@ import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
 from beam_jobs.check.statistics import ComputeStatistics
 from beam_jobs.check.transforms import CheckRows, FindDuplicateKeys, MarkKeys
+from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.conclude import KEYS_FOLDER, Conclude
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan
@@ -32,15 +33,16 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
     # Without this the reader would share a stage with what finds duplicate keys, whose result it
     # waits for: the runner would then have to store all rows in between.
     apart = spans | "Spread spans again" >> beam.Reshuffle()
-    read = apart | ReadSpans(ReadSpec(plan.features, plan.data.key))
+    read = apart | ReadSpans(ReadSpec(plan.read_features, plan.data.key))
     scored = (
         _mark_keys(spans, read, plan)
+        | AddImages(plan.images)
         | CheckRows(plan.schema)
         | Score(plan.model, plan.input_plan, plan.policy.actions)
         | "Count rows" >> beam.ParDo(CountRows(counter))
     )
     written = scored | WriteParts(
-        plan.run_folder, plan.identity, plan.features, plan.policy.actions
+        plan.run_folder, plan.identity, plan.features, plan.policy.actions, plan.computed
     )
     statistics = scored | ComputeStatistics(plan.schema, plan.data.slice)
     _ = pipeline | Conclude(

@@ -1,6 +1,6 @@
 """Configuration -> Plan. Changes nothing; finds every mistake that can be found before any work."""
 
-from beam_jobs.plan.checks import check_model, match_inputs
+from beam_jobs.plan.checks import check_model, find_images, match_inputs
 from beam_jobs.plan.job import standing_of
 from beam_jobs.plan.monthly import plan_monthly
 from beam_jobs.plan.plan import Job, Plan, Reference, describe
@@ -11,6 +11,7 @@ __all__ = [
     "Reference",
     "check_model",
     "describe",
+    "find_images",
     "match_inputs",
     "plan_monthly",
     "standing_of",

@@ -9,9 +9,12 @@ from beam_jobs.check.statistics_files import load_statistics
 from beam_jobs.config import DataConfig
 from beam_jobs.errors import UsageError
 from beam_jobs.features import features_of
+from beam_jobs.images.spec import ImageSpec, image_spec
+from beam_jobs.images.table import NAMES
+from beam_jobs.images.tensor_options import OPTIONS_FILE, ImageTensorOptions, parse_options
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.read import format_of, peek_columns
-from beam_jobs.score.fit import InputPlan, fit
+from beam_jobs.score.fit import InputPlan, ModelImages, fit
 from beam_jobs.score.location import ModelLocation, resolve_model
 from beam_jobs.score.signature import read_signature
 
@@ -55,8 +58,9 @@ def check_columns(
         if name is not None and name not in columns:
             known = ", ".join(sorted(columns)[:20])
             raise UsageError(f"{flag} {name}: no such column in the inputs; they have {known}")
-    absent = [f.name for f in features_of(schema) if f.name not in columns]
-    if len(absent) == len(features_of(schema)):
+    expected = [f.name for f in features_of(schema) if data.images is None or f.name not in NAMES]
+    absent = [name for name in expected if name not in columns]
+    if len(absent) == len(expected):
         raise UsageError(
             f"the inputs have none of the schema's features: {inputs[0].uri} has"
             f" {', '.join(sorted(columns)[:10])}, the schema {', '.join(absent[:10])}"
@@ -65,16 +69,33 @@ def check_columns(
 
 
 def check_model(
-    uri: str, schema: schema_pb2.Schema, data: DataConfig
+    uri: str, schema: schema_pb2.Schema, data: DataConfig, images: ImageSpec | None = None
 ) -> tuple[ModelLocation, InputPlan]:
-    """Finds the model and proves that its signature fits the schema.
+    """Finds the model and proves that its signature fits the schema, and the images.
 
     Raises:
         UsageError: not a model, no such signature or output, or inputs that do not fit.
     """
     location = resolve_model(uri)
     signature = read_signature(location, data.signature)
-    return location, fit(signature, schema, data.label, data.score)
+    of_model = None
+    if images is not None:
+        where = storage.join(location.path, OPTIONS_FILE)
+        options = ImageTensorOptions()
+        if storage.exists(where):
+            options = parse_options(storage.read_bytes(where).decode(errors="replace"), where)
+        of_model = ModelImages(images.column, options, where)
+    return location, fit(signature, schema, data.label, data.score, of_model)
+
+
+def find_images(data: DataConfig, schema: schema_pb2.Schema) -> ImageSpec | None:
+    """Which of the schema's features names images, and where they lie; None without --images.
+
+    Raises:
+        UsageError: no such folder, or not exactly one such feature.
+    """
+    declared = {f.name for f in schema.feature if f.WhichOneof("domain_info") == "image_domain"}
+    return image_spec(data, features_of(schema), declared)
 
 
 def reference(uri: str | None, flag: str, run_id: str = "") -> Reference | None:

@@ -13,7 +13,7 @@ from beam_jobs.check.slices import check_slices
 from beam_jobs.config import DataConfig, JobConfig
 from beam_jobs.features import features_of, load_schema
 from beam_jobs.notify import webhook_of
-from beam_jobs.plan.checks import check_model, reference
+from beam_jobs.plan.checks import check_model, find_images, reference
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
 from beam_jobs.publish.run_folder import RunFolder
@@ -54,7 +54,11 @@ def plan_job(
     data = data_of(config)
     check_slices(schema, data.slice)
     notes = check_inputs(schema)
-    model, input_plan = check_model(config.model, schema, data)
+    images = find_images(data, schema)
+    model, input_plan = check_model(config.model, schema, data, images)
+    if images is not None:
+        images = images.for_model(input_plan.takes_encoded, input_plan.pixels)
+        data = dataclasses.replace(data, images=images.prefix)
     baseline = reference(config.baseline, "--baseline")
     notify = webhook_of(config.notify)
     warehouse = open_warehouse(config.warehouse)
@@ -98,6 +102,7 @@ def plan_job(
         started_at=started_at,
         notes=(*notes, *more),
         notify=notify,
+        images=images,
     )
 
 

@@ -14,6 +14,8 @@ from beam_jobs import __version__, storage
 from beam_jobs.check.policy import Policy
 from beam_jobs.config import DataConfig, Gate
 from beam_jobs.features import Feature, features_of
+from beam_jobs.images.spec import ImageSpec, read_features
+from beam_jobs.images.table import NAMES
 from beam_jobs.notify import Webhook
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.score.fit import InputPlan
@@ -53,6 +55,8 @@ class Plan:
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
         notify: told how the run ends; a secret, so it is in no JSON.
+        images: where images lie and what is done with them, None where rows come without. Their
+            generations are not planned: there are too many.
     """
 
     job: Job
@@ -76,6 +80,7 @@ class Plan:
     started_at: datetime.datetime
     notes: tuple[str, ...] = ()
     notify: Webhook | None = None
+    images: ImageSpec | None = None
 
     @property
     def schema_proto(self) -> schema_pb2.Schema:
@@ -84,6 +89,16 @@ class Plan:
     @property
     def features(self) -> tuple[Feature, ...]:
         return features_of(self.schema_proto)
+
+    @property
+    def read_features(self) -> tuple[Feature, ...]:
+        """Those that come from the inputs: all that are not computed from images."""
+        return read_features(self.features, self.images)
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Names of columns that are computed from images."""
+        return NAMES if self.images is not None else frozenset()
 
     @property
     def identity(self) -> RunIdentity:
@@ -140,6 +155,7 @@ class Plan:
             "policy": self.policy.fingerprint,
             "gate": self.gate.value,
             "settings": dataclasses.asdict(self.data),
+            "images": self.images and dataclasses.asdict(self.images),
             "standing": self.standing.status.value if self.standing else None,
             "notes": list(self.notes),
             "code_version": __version__,
@@ -161,6 +177,9 @@ def describe(plan: Plan) -> Mapping[str, str]:
         "model": f"{plan.model.path} (version {plan.model.version}, signature"
         f" {plan.data.signature})",
         "schema": f"{plan.schema_uri} ({plan.schema_fingerprint})",
+        "images": f"{plan.images.prefix}, named by {plan.images.column}"
+        if plan.images
+        else "none: rows are taken without",
         "baseline": plan.baseline.uri if plan.baseline else "none: skew is not measured",
         "previous": plan.previous.uri if plan.previous else "none: drift is not measured",
         "writes": plan.run_folder,

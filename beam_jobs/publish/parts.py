@@ -4,7 +4,7 @@ import contextlib
 import enum
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,18 @@ def scores_part(
     return _conform(columns, schema, batch.num_rows)
 
 
-def quarantine_part(batch: pa.RecordBatch, run: RunIdentity) -> pa.RecordBatch:
+def quarantine_part(
+    batch: pa.RecordBatch, run: RunIdentity, computed: Collection[str] = ()
+) -> pa.RecordBatch:
     """Rows of `quarantine`: all reasons and details, and the record as it was.
 
     `raw` is cut at `RAW_LIMIT_BYTES`. A format without a text record (Parquet) gives a JSON
     object of the row's own columns; numbers that JSON lacks appear as texts ("NaN").
+
+    Args:
+        batch: rows with findings.
+        run: goes into every row.
+        computed: features that are not of the record.
     """
     findings = records.column_or_none(batch, records.FINDINGS)
     reasons, details = (
@@ -82,7 +89,12 @@ def quarantine_part(batch: pa.RecordBatch, run: RunIdentity) -> pa.RecordBatch:
         if findings is None
         else records.reasons_and_details(findings)
     )
-    columns = {**_common(batch, run), "reasons": reasons, "details": details, "raw": _raw(batch)}
+    columns = {
+        **_common(batch, run),
+        "reasons": reasons,
+        "details": details,
+        "raw": _raw(batch, computed),
+    }
     return _conform(columns, arrow_schema("quarantine"), batch.num_rows)
 
 
@@ -117,12 +129,12 @@ def _conform(
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _raw(batch: pa.RecordBatch) -> pa.Array:
+def _raw(batch: pa.RecordBatch, computed: Collection[str]) -> pa.Array:
     raw = records.column_or_none(batch, records.RAW)
     if raw is None:
         raw = pa.nulls(batch.num_rows, pa.binary())
     # Rows that already failed: one Python step each is affordable.
-    names = records.feature_names(batch)
+    names = [name for name in records.feature_names(batch) if name not in computed]
     columns = [batch.column(batch.schema.get_field_index(name)) for name in names]
     values = [
         _as_json({name: column[row].as_py() for name, column in zip(names, columns, strict=True)})

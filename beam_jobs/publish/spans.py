@@ -1,6 +1,6 @@
 """Writes the batches of spans as parts, and counts what it wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -69,9 +69,10 @@ class SpanWriter:
         run: RunIdentity,
         features: Sequence[Feature],
         actions: records.Actions,
+        computed: Collection[str] = (),
     ) -> None:
         self._folder, self._run, self._features = folder, run, tuple(features)
-        self._actions = actions
+        self._actions, self._computed = actions, computed
         self._span: tuple[int, int] | None = None
         self._writers: dict[PartTable, PartWriter] = {}
         self.counts: dict[int, FileCounts] = {}
@@ -86,7 +87,7 @@ class SpanWriter:
         scored, quarantined = records.split(batch, self._actions)
         rows = {
             PartTable.SCORES: scores_part(scored, self._run, self._features),
-            PartTable.QUARANTINE: quarantine_part(quarantined, self._run),
+            PartTable.QUARANTINE: quarantine_part(quarantined, self._run, self._computed),
         }
         for table, part in rows.items():
             if not part.num_rows:

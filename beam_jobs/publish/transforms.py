@@ -1,6 +1,6 @@
 """The Beam side of writing: scored batches in, parts and counts out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -33,10 +33,16 @@ class WriteParts(beam.PTransform):
     """
 
     def __init__(
-        self, folder: str, run: RunIdentity, features: Sequence[Feature], actions: Actions
+        self,
+        folder: str,
+        run: RunIdentity,
+        features: Sequence[Feature],
+        actions: Actions,
+        computed: Collection[str] = (),
     ) -> None:
+        """Args: `computed` names features that are not of the records."""
         super().__init__()
-        self._arguments = (folder, run, tuple(features), dict(actions))
+        self._arguments = (folder, run, tuple(features), dict(actions), frozenset(computed))
 
     def expand(self, pcoll: beam.PCollection) -> dict[str, beam.PCollection]:
         written = pcoll | "Write" >> beam.ParDo(_WriteParts(*self._arguments)).with_outputs(

@@ -1,7 +1,8 @@
 """Which feature feeds which input, and which output is the score; decided before any work."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -9,21 +10,55 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from beam_jobs.errors import UsageError
 from beam_jobs.features import SERVING, Feature, FeatureType, features_of, in_environment
 from beam_jobs.flags import nearest
+from beam_jobs.images.table import NAMES as IMAGE_NAMES
+from beam_jobs.images.tensor_options import ImageTensorOptions, ImageTensorSpec, tensor_spec
+from beam_jobs.records import ROWS_PER_BATCH
 from beam_jobs.score.defaults import Default, check_default, defaults_of, truth_of
 from beam_jobs.score.signature import DType, Signature, SignatureKind, TensorInfo
 
 _ACCEPTED: Mapping[FeatureType, frozenset[str]] = {
-    FeatureType.INT: frozenset(d.value for d in DType if d is not DType.STRING),
+    FeatureType.INT: frozenset(d.value for d in DType if d not in (DType.STRING, DType.UINT8)),
     FeatureType.FLOAT: frozenset({DType.FLOAT32.value, DType.FLOAT64.value}),
     FeatureType.BYTES: frozenset({DType.STRING.value, DType.BOOL.value}),
 }
 """Integers widen to floats and, as 0 and 1, to booleans; the texts true and false too."""
 
+_IMAGE_RANK = 4  # [n, h, w, c]
+
 _SCORE_NAMES = ("score", "scores", "probability", "probabilities", "predictions", "logistic")
 """Outputs that are the score where there are several, the first of these that exists."""
 
+CALL_BYTES = 32 << 20
+"""Of images in one call of the model."""
+
+DECODED_BYTES = 256 << 10
+"""What a model is taken to make of an encoded image: 150 KB are 224 x 224 pixels in three bytes."""
+
 _NUMBERS = ("float", "bfloat", "int", "uint", "bool")
 """How the names of types begin whose values are real numbers."""
+
+
+@dataclass(frozen=True)
+class ModelImages:
+    """What there is to feed inputs that take images.
+
+    Attributes:
+        column: the feature that names a row's image.
+        options: of `image.json`, how the model wants its pixels.
+        where: its URI, for messages.
+    """
+
+    column: str
+    options: ImageTensorOptions
+    where: str
+
+
+class Source(enum.Enum):
+    """What of a row feeds an input."""
+
+    VALUE = "VALUE"  # the feature's value
+    ENCODED = "ENCODED"  # the bytes of the image that the feature names
+    PIXELS = "PIXELS"  # its pixels
 
 
 @dataclass(frozen=True)
@@ -38,6 +73,8 @@ class Feed:
         default: for rows without a value, None where there is none.
         required: whether a row without a value and a default cannot be scored.
         truth: texts that mean true and false, the schema's; for a text that feeds a bool.
+        source: what of the row feeds it.
+        pixels: what a PIXELS feed takes.
     """
 
     name: str
@@ -47,6 +84,8 @@ class Feed:
     default: Default | None
     required: bool = True
     truth: tuple[str, str] = ("true", "false")
+    source: Source = Source.VALUE
+    pixels: ImageTensorSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +106,37 @@ class InputPlan:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the features that the model uses."""
-        return tuple(feed.feature.name for feed in self.feeds)
+        """Names of the features that the model uses; what describes an image that it takes too."""
+        names = {feed.feature.name: None for feed in self.feeds}
+        if any(feed.source is not Source.VALUE for feed in self.feeds):
+            names |= dict.fromkeys(sorted(IMAGE_NAMES))
+        return tuple(names)
+
+    @property
+    def takes_encoded(self) -> bool:
+        """Whether the model takes the bytes of images."""
+        return any(feed.source is Source.ENCODED for feed in self.feeds)
+
+    @property
+    def pixels(self) -> ImageTensorSpec | None:
+        """The pixels that the model takes of an image."""
+        return next((feed.pixels for feed in self.feeds if feed.pixels is not None), None)
+
+    @property
+    def max_rows(self) -> int:
+        """Rows that the model is given at once: fewer where images make them heavy."""
+        row_bytes = self.pixels.nbytes if self.pixels else 1
+        if self.takes_encoded:
+            row_bytes = max(row_bytes, DECODED_BYTES)
+        return max(1, min(ROWS_PER_BATCH, CALL_BYTES // row_bytes))
 
 
 def fit(
-    signature: Signature, schema: schema_pb2.Schema, label: str | None, score: str | None
+    signature: Signature,
+    schema: schema_pb2.Schema,
+    label: str | None,
+    score: str | None,
+    images: ModelImages | None = None,
 ) -> InputPlan:
     """Fits a schema's features to a signature's inputs.
 
@@ -81,6 +145,7 @@ def fit(
         schema: the features that it expects in SERVING may feed inputs.
         label: never given to the model.
         score: OUTPUT or OUTPUT:INDEX, None to choose by the rules in docs/models.md.
+        images: None where rows come without images.
 
     Raises:
         UsageError: all inputs that do not fit, with names and types on both sides; or an output
@@ -96,11 +161,20 @@ def fit(
         # A text of that name is in the data, so the input only sounds like a tf.Example.
         signature = dataclasses.replace(signature, kind=SignatureKind.RAW)
     defaults = defaults_of(schema, features.values())
+    if images is None:
+        # A name is no image: what the schema says is one has nothing to feed a model with.
+        unfed = {f.name for f in schema.feature if f.WhichOneof("domain_info") == "image_domain"}
+    else:
+        unfed = set()
     if signature.kind is SignatureKind.EXAMPLES:
-        feeds = [_example_feed(feature, defaults.get(name)) for name, feature in features.items()]
+        feeds = [
+            _example_feed(feature, defaults.get(name), images)
+            for name, feature in features.items()
+            if name not in unfed
+        ]
     else:
         known = {name: _why_absent(name, protos, label) for name in protos if name not in features}
-        feeds = _raw_feeds(signature, features, known, defaults)
+        feeds = _raw_feeds(signature, features, known, defaults, images, unfed)
         feeds = [_with_truth(feed, protos[feed.feature.name]) for feed in feeds]
     _check_outputs(signature)
     output, index = _choose_score(signature.outputs, score)
@@ -121,11 +195,17 @@ def _raw_feeds(
     features: Mapping[str, Feature],
     left_out: Mapping[str, str],
     defaults: Mapping[str, Default],
+    images: ModelImages | None,
+    unfed: Collection[str],
 ) -> list[Feed]:
     feeds, problems = [], []
+    of_image = _image_input(signature, features, images, unfed)
     for tensor in signature.inputs:
         feature = features.get(tensor.name)
-        if feature is None:
+        if tensor is of_image:
+            assert images is not None
+            feeds.append(_image_feed(tensor, features[images.column], images))
+        elif feature is None:
             why = left_out.get(tensor.name) or f"is absent{nearest(tensor.name, features)}"
             problems.append(f"input {tensor}, but in the schema {tensor.name!r} {why}")
         elif (shape_problem := _shape_problem(tensor)) is not None:
@@ -146,14 +226,80 @@ def _raw_feeds(
     return feeds
 
 
+def _image_input(
+    signature: Signature,
+    features: Mapping[str, Feature],
+    images: ModelImages | None,
+    unfed: Collection[str],
+) -> TensorInfo | None:
+    """The input that takes the image: of pixels by its shape; of bytes, a text by the name of the
+    image's column or, where no text has that name, the only one that no feature has.
+
+    Raises:
+        UsageError: there is one and no image to feed it, or there are several.
+    """
+    pixels = [t for t in signature.inputs if t.shape is not None and len(t.shape) == _IMAGE_RANK]
+    texts = [t for t in signature.inputs if t.dtype == DType.STRING.value]
+    column = images.column if images is not None and images.column in features else None
+    named = [t for t in texts if t.name == column or t.name in unfed]
+    found = pixels + named
+    if images is None:
+        if found:
+            raise UsageError(
+                f"--model: signature {signature.name!r} takes an image, input {found[0]}; say"
+                " where images lie with --images"
+            )
+        return None
+    left_over = [t for t in texts if t.name not in features]
+    if not found and len(left_over) == 1:
+        found = left_over
+    if found and column is None:
+        raise UsageError(
+            f"--model: signature {signature.name!r} takes an image, input {found[0]}, but"
+            f" {images.column!r}, which names images, is no feature that the schema expects in"
+            f" the environment {SERVING}"
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"--model: signature {signature.name!r} takes {len(found)} images:"
+            f" {'; '.join(map(str, found))}; a row has one, {images.column!r}"
+        )
+    return found[0] if found else None
+
+
+def _image_feed(tensor: TensorInfo, feature: Feature, images: ModelImages) -> Feed:
+    where = f"--model: input {tensor}"
+    if tensor.shape is not None and len(tensor.shape) == _IMAGE_RANK:
+        spec = tensor_spec(tensor.shape, tensor.dtype, images.options, f"{where} ({images.where})")
+        problem = _rows_problem(tensor)
+        shape: tuple[int, ...] = (spec.height, spec.width, spec.channels)
+        feed = Feed(tensor.name, feature, DType(tensor.dtype), shape, None, True)
+        feed = dataclasses.replace(feed, source=Source.PIXELS, pixels=spec)
+    else:
+        problem = _shape_problem(tensor)
+        if problem is None and tensor.width not in (1, None):
+            problem = "takes several texts a row; a row has one image"
+        shape = () if tensor.shape is None or len(tensor.shape) < 2 else (1,)
+        feed = Feed(tensor.name, feature, DType.STRING, shape, None, source=Source.ENCODED)
+    if problem is not None:
+        raise UsageError(f"{where} {problem}")
+    return feed
+
+
+def _rows_problem(tensor: TensorInfo) -> str | None:
+    if tensor.shape is not None and tensor.shape[0] is not None:
+        return f"takes exactly {tensor.shape[0]} rows at a time; export it with None for the rows"
+    return None
+
+
 def _shape_problem(tensor: TensorInfo) -> str | None:
     """Why no feature of any type could feed such a tensor; None where one could."""
     if tensor.shape is None:
         return None
     if not 1 <= len(tensor.shape) <= 2:
         return f"has {len(tensor.shape)} dimensions; a row can be a value or a list of values"
-    if tensor.shape[0] is not None:
-        return f"takes exactly {tensor.shape[0]} rows at a time; export it with None for the rows"
+    if (problem := _rows_problem(tensor)) is not None:
+        return problem
     if tensor.width is None:
         return "does not say how many values a row has; export it with their number"
     return None
@@ -173,7 +319,11 @@ def _with_truth(feed: Feed, proto: schema_pb2.Feature) -> Feed:
     return feed
 
 
-def _example_feed(feature: Feature, default: Default | None) -> Feed:
+def _example_feed(feature: Feature, default: Default | None, images: ModelImages | None) -> Feed:
+    if images is not None and feature.name == images.column:
+        return Feed(
+            feature.name, feature, DType.STRING, (), None, required=False, source=Source.ENCODED
+        )
     dtype = {"INT": DType.INT64, "FLOAT": DType.FLOAT32, "BYTES": DType.STRING}[feature.type.value]
     return Feed(feature.name, feature, dtype, (), default, required=False)
 

@@ -11,7 +11,7 @@ from beam_jobs import records
 from beam_jobs.features import FeatureType
 from beam_jobs.records import Findings, Reason
 from beam_jobs.score.defaults import Default
-from beam_jobs.score.fit import Feed, InputPlan
+from beam_jobs.score.fit import Feed, InputPlan, Source
 from beam_jobs.score.signature import DType, SignatureKind
 
 _NUMPY = {
@@ -48,6 +48,8 @@ def check_inputs(batch: pa.RecordBatch, plan: InputPlan) -> list[Findings]:
         if feed.required and feed.default is None and column.null_count:
             rows = np.flatnonzero(np.asarray(column.is_null()))
             detail = f"{name}: is missing, and the schema has no default_value for it"
+            if feed.source is not Source.VALUE:
+                detail = f"{name}: there is no image, and the model takes one"
             found.append(Findings(Reason.MISSING_REQUIRED, rows, [detail] * len(rows)))
         if pt.is_list(column.type) and plan.signature.kind is SignatureKind.RAW:
             found += _wrong_lengths(column, feed)
@@ -79,6 +81,10 @@ def to_examples(batch: pa.RecordBatch, feeds: Sequence[Feed]) -> np.ndarray:
 
 
 def _column(batch: pa.RecordBatch, feed: Feed) -> pa.Array:
+    if feed.source is not Source.VALUE:
+        name = records.IMAGE if feed.source is Source.ENCODED else records.IMAGE_TENSOR
+        column = records.column_or_none(batch, name)
+        return pa.nulls(batch.num_rows, pa.binary()) if column is None else column
     column = records.column_or_none(batch, feed.feature.name)
     return pa.nulls(batch.num_rows, feed.feature.arrow) if column is None else column
 
@@ -104,6 +110,11 @@ def _filled(column: pa.Array, default: Default) -> pa.Array:
 def _to_array(column: pa.Array, feed: Feed) -> np.ndarray:
     width = feed.shape[0] if feed.shape else 1
     rows = len(column)
+    if feed.source is Source.PIXELS:
+        return _pixels(column, feed)
+    if feed.source is Source.ENCODED:
+        # Images hardly repeat: no dictionary, which would hash them all.
+        return column.to_numpy(zero_copy_only=False).reshape((rows, *feed.shape))
     if pt.is_list(column.type):
         if column.null_count:
             assert feed.default is not None
@@ -113,6 +124,17 @@ def _to_array(column: pa.Array, feed: Feed) -> np.ndarray:
     else:
         values = column if feed.default is None else _filled(column, feed.default)
     return _values(values, feed).reshape((rows, *feed.shape))
+
+
+def _pixels(column: pa.Array, feed: Feed) -> np.ndarray:
+    """[n, h, w, c]: the column's own memory, not copied."""
+    assert feed.pixels is not None
+    shape = (len(column), *feed.shape)
+    if not len(column):
+        return np.zeros(shape, feed.pixels.dtype)
+    start, width = column.offset, feed.pixels.nbytes
+    data = memoryview(column.buffers()[1])[start * width : (start + len(column)) * width]
+    return np.frombuffer(data, feed.pixels.dtype).reshape(shape)
 
 
 def _values(values: pa.Array, feed: Feed) -> np.ndarray:

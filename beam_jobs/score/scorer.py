@@ -36,8 +36,11 @@ class Scorer:
     actions: Actions
     max_rows: int = field(default=records.ROWS_PER_BATCH)
 
+    def __post_init__(self) -> None:
+        self.max_rows = min(self.max_rows, self.plan.max_rows)
+
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Adds SCORE and OUTPUTS, null in rows that are not scored.
+        """Adds SCORE and OUTPUTS, null in rows that are not scored; images are left out.
 
         Rows that the actions quarantine are not given to the model. A row that cannot be, or that
         makes it fail, or whose score is no number, gains a finding.
@@ -56,6 +59,8 @@ class Scorer:
         rows = rows[good]
         scores, others, failed = self._score_all(_take(candidates, np.flatnonzero(good)))
         found += [Findings(Reason.MODEL_ERROR, rows[list(failed)], list(failed.values()))]
+        del candidates
+        batch = records.without(batch, records.IMAGE, records.IMAGE_TENSOR)
         batch = records.set_column(batch, records.SCORE, _spread(scores, rows, batch.num_rows))
         batch = records.set_column(batch, records.OUTPUTS, _spread(others, rows, batch.num_rows))
         return records.with_findings(batch, found)

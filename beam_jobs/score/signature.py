@@ -33,6 +33,7 @@ class DType(str, enum.Enum):
     INT64 = "int64"
     BOOL = "bool"
     STRING = "string"
+    UINT8 = "uint8"  # images only
 
 
 class SignatureKind(str, enum.Enum):

@@ -12,6 +12,8 @@ from beam_jobs.check.inference import MAX_CATEGORICAL_RANGE, infer_schema, schem
 from beam_jobs.check.rows import check_rows, compile_checks
 from beam_jobs.check.tfdv import tfdv
 from beam_jobs.features import Feature, FeatureType, features_of, load_schema
+from beam_jobs.images.headers import ImageFormat
+from beam_jobs.images.table import IMAGE_FEATURES, NAMES
 
 ROWS = 2_000
 RANDOM = np.random.default_rng(1)
@@ -153,3 +155,32 @@ def test_the_text_keeps_its_comments_and_the_schema(schema: schema_pb2.Schema) -
     text = schema_text(schema)
     assert text.startswith("# Inferred by")
     assert text_format.Parse(text, schema_pb2.Schema()) == schema
+
+
+def test_images_are_described_without_being_looked_at(statistics) -> None:
+    """Beside the image's own feature stands what is computed from it, none of it required."""
+    schema = infer_schema(statistics, "clicked", "ad_id", "site")
+    assert schema == text_format.Parse(schema_text(schema), schema_pb2.Schema())
+    by_name = {feature.name: feature for feature in schema.feature}
+    site = by_name["site"]
+    assert site.WhichOneof("domain_info") == "image_domain"
+    assert not site.HasField("skew_comparator") and not site.HasField("drift_comparator")
+    computed = [spec.feature for spec in IMAGE_FEATURES]
+    assert features_of(schema)[-len(computed) :] == tuple(computed)
+    defaults = schema.tensor_representation_group[""].tensor_representation
+    for name in (feature.name for feature in computed):
+        assert by_name[name].presence.min_count == 1
+        assert by_name[name].presence.min_fraction == 0
+        assert by_name[name].HasField("drift_comparator")
+        assert name not in defaults
+    assert {check.feature.name for check in compile_checks(schema) if check.required}.isdisjoint(
+        NAMES
+    )
+    assert by_name["image_frames"].int_domain.is_categorical
+    assert list(by_name["image_format"].string_domain.value) == list(ImageFormat)
+
+
+def test_an_optional_image_has_no_default(statistics) -> None:
+    schema = infer_schema(statistics, "clicked", "ad_id", "device")
+    assert "device" not in schema.tensor_representation_group[""].tensor_representation
+    assert "device" not in {domain.name for domain in schema.string_domain}

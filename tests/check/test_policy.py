@@ -115,6 +115,7 @@ def test_an_action_decides_where_its_rows_go(tmp_path: Path, reason: Reason) -> 
 SCHEMA = schema_pb2.Schema()
 SCHEMA.feature.add(name="device", type=schema_pb2.BYTES)
 SCHEMA.feature.add(name="price", type=schema_pb2.FLOAT)
+SCHEMA.feature.add(name="image_hash", type=schema_pb2.BYTES)
 SCHEMA.feature.add(name="bid", type=schema_pb2.FLOAT)
 SCHEMA.feature.add(name="user", type=schema_pb2.FLOAT).presence.min_fraction = 1
 SCHEMA.feature.add(
@@ -124,8 +125,13 @@ SPREAD = (np.arange(10_000) + 0.5) / 10_000
 
 
 def month(mobile: float, score: float, bid: int, user: int, seller: float) -> dict[str, pa.Array]:
-    """10,000 rows: shares of a device and a site, a shift of the score, missing bids and users."""
+    """10,000 rows: shares of a device and a site, a shift of the score, missing bids and users.
+
+    One in five rows above the half of the site's share shows the same blank image.
+    """
+    shown = [f"h{row % 200}" for row in range(10_000)]
     return {
+        "image_hash": pa.array(np.where((seller - 0.5) / 5 > SPREAD, "blank", shown)),
         "device": pa.array(np.where(mobile > SPREAD, "mobile", "desktop")),
         "price": pa.array(SPREAD + score),
         "bid": pa.array(SPREAD, mask=np.arange(10_000) < bid),
@@ -138,7 +144,8 @@ def month(mobile: float, score: float, bid: int, user: int, seller: float) -> di
 def anomalies(policy: Policy, *, empty: bool = False, high: bool = False) -> tuple[Anomaly, ...]:
     """Of a month in which every kind of anomaly is found, three times too small, 6 % quarantined.
 
-    Distances: device 0.15, site 0.15, price and score some 0.1, missing bids 0.2.
+    Distances: device 0.15, site 0.15, price and score some 0.1, missing bids 0.2; the blank image
+    is in 3 % of the rows.
     """
     before = reference(month(0.5, 0, 0, 0, 0.5), SCHEMA)
     now = reference(month(0.65, 0.1, 2000, 50, 0.65), SCHEMA)
@@ -147,7 +154,7 @@ def anomalies(policy: Policy, *, empty: bool = False, high: bool = False) -> tup
     counts = RunCounts(10_000, 9_400, 600, reasons, 4_000 if high else 30_000)
     if empty:
         counts = RunCounts(0, 0, 0, {})
-    context = Context(used=("device", "price"))
+    context = Context(used=("device", "price"), image_hash="image_hash")
     return find_anomalies(now, SCHEMA, before, before, policy, counts, context).anomalies
 
 
@@ -172,6 +179,7 @@ EFFECTS = {
     "numeric": (0.9, "JENSEN_SHANNON_DRIFT_HIGH", "price", "HOLD", None),
     "prediction": (0.9, "SCORE_DRIFT_HIGH", "score", "HOLD", None),
     "missing_share": (0.3, "MISSING_SHARE_DRIFT", "bid", "WARN", None),
+    "shared_image": (0.05, "SHARED_IMAGE", "image_hash", "WARN", None),
     "hold_factor": (1.2, "L_INFTY_DRIFT_HIGH", "device", "WARN", "HOLD"),
     "quarantined_share": (0.001, "FEATURE_TYPE_LOW_FRACTION_PRESENT", "user", "INFO", "WARN"),
     "quarantined_share_hold": (0.1, "QUARANTINED_SHARE_HIGH", "", "HOLD", "WARN"),

@@ -9,12 +9,16 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image as Pillow
 
+from beam_jobs.demo.banners import CUT, DARK, HUGE, MISSING, NO_IMAGE, PLACEHOLDER, dark_name
 from beam_jobs.demo.data import KEY, LABEL, MIN_ROWS, MONTHS, RANGES, make_ads
 from beam_jobs.demo.defects import COLUMNS, DEFECTS
 from beam_jobs.errors import UsageError
+from beam_jobs.images.table import NAMES as IMAGE_NAMES
 from beam_jobs.records import Reason
 
 ROWS = 50_000
@@ -49,7 +53,10 @@ def good_october(october):
     text = [
         line.decode()
         for line in october
-        if line.count(b",") == 12 and b"\0" not in line and b"\xe9" not in line and b'"' not in line
+        if line.count(b",") + 1 == len(COLUMNS)
+        and b"\0" not in line
+        and b"\xe9" not in line
+        and b'"' not in line
     ]
     table = pd.DataFrame(csv.reader(text), columns=COLUMNS)
     for name in RANGES:
@@ -123,9 +130,9 @@ def test_broken_records_of_october_are_as_many_as_stated(files, october):
     stated = files.defects
     columns = Counter(line.count(b",") + 1 for line in october)
     assert columns == {
-        13: ROWS - stated["too-few-columns"] - stated["too-many-columns"],
+        14: ROWS - stated["too-few-columns"] - stated["too-many-columns"],
         7: stated["too-few-columns"],
-        15: stated["too-many-columns"],
+        16: stated["too-many-columns"],
     }
     assert sum(b"\0" in line for line in october) == stated["nul-byte"]
     not_text = 0
@@ -140,7 +147,7 @@ def test_broken_records_of_october_are_as_many_as_stated(files, october):
 
 
 def test_broken_cells_of_october_are_as_many_as_stated(files, october):
-    cells = [line.split(b",") for line in october if line.count(b",") == 12]
+    cells = [line.split(b",") for line in october if line.count(b",") + 1 == len(COLUMNS)]
     column = {name: Counter(row[i] for row in cells) for i, name in enumerate(COLUMNS)}
     stated = files.defects
     assert column[KEY][b""] == stated["missing-key"]
@@ -152,6 +159,37 @@ def test_broken_cells_of_october_are_as_many_as_stated(files, october):
     assert column["user_age"][b"212"] == stated["impossible-age"]
     twice = {key: times for key, times in column[KEY].items() if times > 1 and key}
     assert set(twice.values()) == {2} and 2 * len(twice) == stated["repeated-key"]
+
+
+def test_banners_of_october_are_as_stated(files, october):
+    cells = [line.split(b",") for line in october if line.count(b",") + 1 == len(COLUMNS)]
+    shown = Counter(row[COLUMNS.index("banner")].decode() for row in cells)
+    stated = {
+        "missing-banner": MISSING,
+        "cut-banner": CUT,
+        "huge-banner": HUGE,
+        "error-page": NO_IMAGE,
+    }
+    for defect, name in stated.items():
+        assert shown[name] == files.defects[defect], defect
+    absent = [name for name in shown if not Path(files.banners, name).exists()]
+    assert absent == [MISSING]
+    assert shown[PLACEHOLDER] == pytest.approx(files.defects["placeholder"], rel=0.02)
+    # The placeholder came after the dark banners, and took some of their place.
+    dark = sum(count for name, count in shown.items() if name.startswith("dark/"))
+    assert dark == pytest.approx(0.97 * files.defects["dark-banners"], rel=0.02)
+
+
+def test_dark_banners_are_dark(files):
+    bright = Pillow.open(Path(files.banners, "c0012-1.jpg")).convert("L")
+    dark = Pillow.open(Path(files.banners, dark_name(12))).convert("L")
+    assert np.mean(dark) == pytest.approx(DARK * np.mean(bright), rel=0.03)
+
+
+def test_every_banner_of_a_clean_month_is_there(files):
+    names = set(intact(clean(files, AUGUST))["banner"])
+    assert len(names) > 1_000
+    assert all(Path(files.banners, name).exists() for name in names)
 
 
 def test_nothing_else_of_october_is_out_of_range(files, good_october):
@@ -195,7 +233,7 @@ def test_every_defect_says_how_it_must_show_up():
     assert len(set(names)) == len(names)
     for defect in DEFECTS:
         assert defect.reason is not None or defect.is_anomaly
-        assert defect.feature in (None, *COLUMNS)
+        assert defect.feature in (None, *COLUMNS, *IMAGE_NAMES)
         assert defect.feature is not None or defect.reason is Reason.MALFORMED_RECORD
 
 
@@ -203,6 +241,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     def fingerprints(folder, seed):
         made = make_ads(str(tmp_path / folder), MIN_ROWS, seed=seed)
         paths = [made.training, *(path for paths in made.ads.values() for path in paths)]
+        paths += sorted(str(path) for path in Path(made.banners).glob("c*"))[:50]
         return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
 
     assert fingerprints("a", 1) == fingerprints("b", 1)

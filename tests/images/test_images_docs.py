@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from beam_jobs.images.features import IMAGE_FEATURES
 from beam_jobs.images.limits import ImageLimits
+from beam_jobs.images.table import IMAGE_FEATURES
 from beam_jobs.images.tensor_options import Fit, ImageTensorOptions, ResizeMethod, Scaling
 from beam_jobs.records import Reason
 

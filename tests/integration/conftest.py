@@ -59,6 +59,7 @@ def monthly_flags(demo: Path, folder: Path, *argv: str, month: str = "2026-09") 
     flags = {
         "--month": month,
         "--ads": f"{demo}/ads/{{month}}/*",
+        "--images": f"{demo}/banners",
         "--model": f"{demo}/models/ads",
         "--schema": f"{demo}/baseline/schema.pbtxt",
         "--baseline": f"{demo}/baseline/statistics.binpb",

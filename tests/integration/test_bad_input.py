@@ -29,7 +29,8 @@ COUNT = Reason.INVALID_VALUE_COUNT
 GOOD = {
     "ad_id": "", "campaign_id": "c0013", "device": "mobile", "country": "US", "position": "top",
     "category": "games", "bid": "2.5", "user_age": "23", "hour": "18", "title_length": "20",
-    "historic_ctr": "0.08", "is_video": "1", "clicked": "0",
+    "historic_ctr": "0.08", "is_video": "1", "banner": "placeholder.png",
+    "clicked": "0",
 }  # fmt: skip
 NUMBERS = ("bid", "user_age", "hour", "title_length", "historic_ctr", "is_video", "clicked")
 FLOATS = ("bid", "historic_ctr")

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from conftest import Run
 
 from beam_jobs.demo.defects import DEFECTS
+from beam_jobs.demo.model import PICTURE_INPUT, pictures
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]
@@ -68,8 +70,11 @@ def test_scores_are_those_of_the_model_called_directly(demo: Path, monthly: Run)
     scores = parts(monthly("--json").json, "scores")
     signature = tf.saved_model.load(str(demo / "models/ads/1")).signatures["serving_default"]
     for _, rows in scores.sort_values("source_row").groupby("source_file"):
-        inputs = {}
+        shown = pa.chunked_array([pa.array(rows["banner"])])
+        inputs = {PICTURE_INPUT: tf.constant(pictures(shown, str(demo / "banners")))}
         for name, spec in signature.structured_input_signature[1].items():
+            if name in inputs:
+                continue
             values = rows[name].fillna(0) if spec.dtype != tf.string else rows[name]
             inputs[name] = tf.reshape(tf.constant(values.to_numpy(), spec.dtype), [-1, 1])
         direct = signature(**inputs)["score"].numpy().ravel().astype(np.float64)

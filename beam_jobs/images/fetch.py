@@ -1,0 +1,259 @@
+"""Reads and looks at many images at once, in order, within a bound on the bytes in memory.
+
+A thread reads an image and looks at it; as many may look at once as there are cores (decoders and
+NumPy run without the interpreter's lock), more may wait for storage. The caller's thread decides
+what is begun: an image reserves `FIRST_READ` bytes of a budget before it is read, what it turned
+out to need after. The few that are larger are read again once their full size fits.
+"""
+
+import errno
+import os
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from beam_jobs import storage
+from beam_jobs.errors import InputError
+from beam_jobs.images.inspect import problem
+from beam_jobs.images.limits import ImageProblem, too_large
+from beam_jobs.images.look import Look, look_at
+from beam_jobs.images.names import is_file_within, is_local, is_safe
+from beam_jobs.images.spec import ImageSpec
+from beam_jobs.records import Reason
+
+BUDGET_BYTES = 64 << 20
+"""Of encoded images and model input in memory; a single larger image may stand beside it."""
+
+FIRST_READ = 512 << 10
+"""Most banners are smaller. The budget then holds 128 reads at once, which hides 20 ms of latency
+at 6,000 images a second."""
+
+CACHE_BYTES = 32 << 20
+"""Of results that are kept for the next batches, whose rows often name the same images."""
+
+REMOTE_READERS = 64
+"""Threads a worker that may wait for a remote storage; sleeping ones cost nothing."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts
+_STALLED_AFTER = 60  # seconds above the timeout, without any image having ended
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""What the system says of a name that is no file."""
+
+Wanted = tuple[str, bytes | None]
+"""(name as the row has it, the encoded image where the row carries it inside)."""
+
+ReadBytes = Callable[[str, int], bytes]
+"""(uri, limit) -> the content; raises `storage.FileTooLarge` beyond `limit` bytes, or OSError."""
+
+
+@dataclass(eq=False)
+class _Job:
+    """One image on its way; `look` stays None where it is larger than `limit`."""
+
+    place: int
+    name: str
+    given: bytes | None
+    limit: int
+    look: Look | None = None
+    error: BaseException | None = None
+
+
+class ImageReader:
+    """Looks at images with threads of its own; for use by one thread.
+
+    Attributes:
+        spec: where images lie, limits, and what the model takes.
+        held: bytes of the budget that are reserved or used now.
+    """
+
+    def __init__(
+        self, spec: ImageSpec, read: ReadBytes = storage.read_bytes, readers: int | None = None
+    ) -> None:
+        """Args: `read` reads from storage; `readers` is the number of threads."""
+        self.spec, self.held = spec, 0
+        self._read_bytes = read
+        cores = len(os.sched_getaffinity(0))
+        self._lookers = threading.BoundedSemaphore(cores)
+        self._jobs: queue.SimpleQueue[tuple[_Job, queue.SimpleQueue] | None] = queue.SimpleQueue()
+        self._cache: OrderedDict[str, Look] = OrderedDict()
+        self._cached_bytes = 0
+        self._answered = 0.0  # when storage last answered, monotonic seconds
+        local = spec.prefix is None or is_local(spec.prefix)
+        self._threads = [
+            threading.Thread(target=self._work, name="images", daemon=True)
+            for _ in range(readers or (2 * cores if local else REMOTE_READERS))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Ends the threads, each after the image that it is at."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        self._threads = []
+
+    def looks(self, wanted: Sequence[Wanted]) -> Iterator[Look]:
+        """What came of each image, in the order given.
+
+        Raises:
+            InputError: storage is down, or forbids to read.
+        """
+        whole = self.spec.limits.max_bytes
+        first = min(FIRST_READ, whole)
+        ended: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        ready: dict[int, Look] = {}
+        large: dict[int, _Job] = {}
+        begun = given_out = 0
+        held_before = self.held
+        try:
+            while given_out < len(wanted):
+                if given_out in ready:
+                    look = ready.pop(given_out)
+                    given_out += 1
+                    yield look
+                    self.held -= look.nbytes
+                    continue
+                for place in list(large):
+                    if place == given_out or self.held + whole <= BUDGET_BYTES:
+                        self._begin(large.pop(place), whole, ended)
+                while begun < len(wanted) and (
+                    self.held + first <= BUDGET_BYTES or begun == given_out
+                ):
+                    name, given = wanted[begun]
+                    known = self._known(name) if given is None else None
+                    if known is not None:
+                        self.held += known.nbytes
+                        ready[begun] = known
+                    else:
+                        self._begin(_Job(begun, name, given, first), first, ended)
+                    begun += 1
+                if given_out in ready:
+                    continue
+                job = self._wait(ended)
+                self.held -= job.limit
+                if job.look is None:
+                    large[job.place] = job
+                else:
+                    self.held += job.look.nbytes
+                    ready[job.place] = job.look
+                    if job.given is None:
+                        self._keep(job.name, job.look)
+        finally:
+            self.held = held_before
+
+    def _begin(self, job: _Job, limit: int, ended: queue.SimpleQueue) -> None:
+        job.limit = limit
+        self.held += limit
+        self._jobs.put((job, ended))
+
+    def _wait(self, ended: "queue.SimpleQueue[_Job]") -> _Job:
+        seconds = self.spec.timeout + _STALLED_AFTER
+        try:
+            job = ended.get(timeout=seconds)
+        except queue.Empty:
+            raise InputError(
+                f"--images {self.spec.prefix}: does not answer; no image was read for"
+                f" {seconds} s; run the command again when it does"
+            ) from None
+        if job.error is not None:
+            raise job.error
+        return job
+
+    def _known(self, name: str) -> Look | None:
+        look = self._cache.get(name)
+        if look is not None:
+            self._cache.move_to_end(name)
+        return look
+
+    def _keep(self, name: str, look: Look) -> None:
+        if look.nbytes > CACHE_BYTES // 8:
+            return
+        self._cache[name] = look
+        self._cached_bytes += look.nbytes
+        while self._cached_bytes > CACHE_BYTES:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= oldest.nbytes
+
+    def _work(self) -> None:
+        """A thread: one image after the other."""
+        while (item := self._jobs.get()) is not None:
+            job, ended = item
+            try:
+                job.look = self._look(job)
+            except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+                job.error = error
+            ended.put(job)
+
+    def _look(self, job: _Job) -> Look | None:
+        data: bytes | ImageProblem
+        if job.given is not None:
+            data = job.given
+        else:
+            try:
+                data = self._fetch(job.name, job.limit)
+            except storage.FileTooLarge:
+                if job.limit < self.spec.limits.max_bytes:
+                    return None
+                found = f"more than {self.spec.limits.max_bytes:,} bytes"
+                return Look(problem=problem(too_large(found), job.name))
+            if isinstance(data, ImageProblem):
+                return Look(problem=data)
+        with self._lookers:
+            return look_at(data, job.name, self.spec)
+
+    def _fetch(self, name: str, limit: int) -> bytes | ImageProblem:
+        """The encoded image; IMAGE_MISSING where there is none of that name.
+
+        An error that may pass is tried again until the timeout. An image that then still cannot
+        be read, while storage answered for others, is that image's problem; where storage
+        answered for none in that time, it is down.
+
+        Raises:
+            FileTooLarge: it has more bytes than `limit`.
+            InputError: storage is down, or forbids to read.
+        """
+        prefix = self.spec.prefix
+        if prefix is None:
+            return _missing(name, "is not given, and there is no --images to look in")
+        if not is_safe(name):
+            return _missing(name, "is not a path below --images; it was not read")
+        uri = storage.join(prefix, name)
+        started, pause = time.monotonic(), _FIRST_PAUSE
+        while True:
+            try:
+                if is_local(prefix) and not is_file_within(uri, prefix):
+                    return _missing(name, "is no file, or leads out of --images; it was not read")
+                data = self._read_bytes(uri, limit)
+                self._answered = time.monotonic()
+                return data
+            except storage.FileTooLarge:
+                self._answered = time.monotonic()
+                raise
+            except PermissionError as error:
+                raise InputError(f"{uri}: cannot be read ({_why(error)})") from error
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or error.errno in _ABSENT:
+                    self._answered = time.monotonic()
+                    return _missing(name, "is not there")
+                waited = time.monotonic() - started
+                if waited + pause > self.spec.timeout:
+                    if self._answered >= started:
+                        return _missing(name, f"could not be read in {waited:.0f} s: {_why(error)}")
+                    raise InputError(
+                        f"{uri}: cannot be read ({_why(error)}), and no other image could in"
+                        f" {waited:.0f} s; run the command again when storage answers"
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _missing(name: str, found: str) -> ImageProblem:
+    return ImageProblem(Reason.IMAGE_MISSING, f"{name[:200]!r} {found}")
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
