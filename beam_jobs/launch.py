@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_jobs import storage, terminal
 from beam_jobs.config import MonthlyConfig
-from beam_jobs.errors import RunError, unwrap
+from beam_jobs.errors import AuditError, RunError, unwrap
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.failure import failed, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
@@ -96,20 +96,32 @@ def execute(
 
         remote = is_remote(pipeline_options(beam_args))
         started = time.monotonic()
-        with failure_recorded(plan), shown_progress() as counter:
-            job_id = run_pipeline(
-                lambda pipeline: monthly.build(pipeline, plan, None if remote else counter),
-                [*beam_args, *label_flags(plan)] if remote else beam_args,
-                plan.bytes,
-            )
-        if job_id is not None:
-            return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
-        summary = json.loads(storage.read_bytes(folder.summary))
+        with failure_recorded(plan):
+            with shown_progress() as counter:
+                job_id = run_pipeline(
+                    lambda pipeline: monthly.build(pipeline, plan, None if remote else counter),
+                    [*beam_args, *label_flags(plan)] if remote else beam_args,
+                    plan.bytes,
+                )
+            if job_id is not None:
+                return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
+            summary = _summary_of(plan, folder)
         summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
         folder.write(folder.summary, json.dumps(summary, indent=2).encode())
         if not remote:  # there the graph itself does
             announce(Outcome.of_summary(summary), plan.notify)
         return summary
+
+
+def _summary_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
+    if storage.exists(folder.summary):
+        summary = json.loads(storage.read_bytes(folder.summary))
+        if summary["started_at"] == plan.started_at.isoformat():
+            return summary
+    raise AuditError(
+        f"run {plan.run_id}: the runner says that it is done, but it never came to its end; nothing"
+        " was published"
+    )
 
 
 def run_pipeline(

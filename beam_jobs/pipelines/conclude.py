@@ -4,9 +4,9 @@ It runs inside the graph, because a Flex Template's launcher does not wait for t
 is safe to repeat, because Beam retries.
 """
 
+import contextlib
 import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from beam_jobs.check.anomalies import Context, find_anomalies
 from beam_jobs.check.gate import decide
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import parse_statistics
+from beam_jobs.check.statistics_files import check_measured, parse_statistics
 from beam_jobs.errors import InputError
 from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
@@ -37,6 +37,7 @@ from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.read.coverage import SpanRows, only, rows_of_files
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
@@ -52,8 +53,8 @@ class Conclude(beam.PTransform):
         plan: of the run.
         parts: side input of all `Part`s.
         counts: side input of all `FileCounts`, what writers wrote.
-        reads: side input of all (file index, rows), what readers read.
-        statistics: side input of the one DatasetFeatureStatisticsList.
+        reads: side input of all `SpanRows`, what readers read.
+        statistics: side input of the one DatasetFeatureStatisticsList, as a list.
         counter: told of the stage, where workers share a disk with the launcher.
 
     Raises:
@@ -89,18 +90,18 @@ def _conclude(
     plan: Plan,
     parts: list[Part],
     counts: list[FileCounts],
-    reads: list[tuple[int, int]],
-    statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    reads: list[SpanRows],
+    statistics: list[statistics_pb2.DatasetFeatureStatisticsList],
     counter: RowCounter | None,
     announces: bool,
 ) -> str:
     """Concludes; where no launcher waits for the run, tells how it ended, too."""
     if counter is not None:
         counter.begin(Stage.PUBLISH)
+    with failure_recorded(plan) if announces else contextlib.nullcontext():
+        summary = conclude(plan, parts, counts, reads, only(statistics, "statistics"))
     if not announces:
-        return json.dumps(conclude(plan, parts, counts, reads, statistics))
-    with failure_recorded(plan):
-        summary = conclude(plan, parts, counts, reads, statistics)
+        return json.dumps(summary)
     announce(Outcome.of_summary(summary), plan.notify)
     return json.dumps(summary)
 
@@ -109,7 +110,7 @@ def conclude(
     plan: Plan,
     parts: Sequence[Part],
     counts: Sequence[FileCounts],
-    reads: Sequence[tuple[int, int]],
+    reads: Sequence[SpanRows],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
 ) -> dict[str, Any]:
     """Finds anomalies, asks the gate, publishes or holds; the summary, also in summary.json."""
@@ -117,10 +118,9 @@ def conclude(
     folder = RunFolder(plan.run_folder)
     storage.remove(storage.join(folder.path, KEYS_FOLDER))
     total = sum(counts, FileCounts(-1))
-    rows_of_file: Counter[int] = Counter()
-    for file_index, rows in reads:
-        rows_of_file[file_index] += rows
-    report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
+    rows = rows_of_files(reads, [file.uri for file in plan.inputs])
+    check_measured(statistics, total.readable)
+    report = _find_anomalies(plan, total, sum(rows), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
@@ -129,7 +129,7 @@ def conclude(
         open_warehouse(plan.warehouse),
         plan.run_row(
             RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
-            read=rows_of_file.total(),
+            read=sum(rows),
             scored=total.scored,
             quarantined=total.quarantined,
             hold_reasons=decision.hold_reasons,
@@ -138,10 +138,11 @@ def conclude(
         {
             "anomalies": report.table,
             "feature_statistics": report.feature_statistics,
-            "inputs": _inputs(plan, rows_of_file),
+            "inputs": _inputs(plan, rows),
         },
     )
     summary = _summary(run, total, report, parts)
+    summary["started_at"] = plan.started_at.isoformat()
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
         "publish": round(time.monotonic() - checked, 3),
@@ -193,14 +194,14 @@ def _load(
     return parse_statistics(data, f"{flag} {reference.uri}")
 
 
-def _inputs(plan: Plan, rows_of_file: Counter[int]) -> pa.Table:
+def _inputs(plan: Plan, rows: Sequence[int]) -> pa.Table:
     files = plan.inputs
     return pa.table(
         {
             "uri": [file.uri for file in files],
             "generation": [file.generation for file in files],
             "bytes": pa.array([file.size for file in files], pa.int64()),
-            "rows": pa.array([rows_of_file[i] for i in range(len(files))], pa.int64()),
+            "rows": pa.array(rows, pa.int64()),
         }
     )
 
