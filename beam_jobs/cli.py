@@ -160,7 +160,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="beam-jobs",
         description="Batch inference on Apache Beam with data quality that people can trust.",
-        epilog="Every flag of a verb may also stand in beam-jobs.toml (docs in README.md)."
+        epilog="Paths are local or gs://BUCKET/NAME. Every flag of a verb may also stand in"
+        " beam-jobs.toml (docs in README.md)."
         " Exit codes: 0 published or nothing to do, 3 held by the gate, 2 wrong set-up,"
         " 1 failed.",
         allow_abbrev=False,

@@ -45,6 +45,10 @@ class StorageError(RunError, OSError):
         return f"{self.filename}: {self.strerror}" if self.filename else str(self.strerror)
 
 
+class StorageTimeout(StorageError):
+    """A storage service did not answer in time, however often it was asked."""
+
+
 class InputError(RunError):
     """An input that cannot be read to its end, or that changed while it was read."""
 
@@ -54,7 +58,8 @@ class AuditError(RunError):
 
 
 _KINDS: dict[str, type[BeamJobsError]] = {
-    kind.__name__: kind for kind in (UsageError, RunError, StorageError, InputError, AuditError)
+    kind.__name__: kind
+    for kind in (UsageError, RunError, StorageError, StorageTimeout, InputError, AuditError)
 }
 _WRAPPED = re.compile(rf"(?:beam_jobs\.errors\.)?({'|'.join(_KINDS)}): (.+)")
 

@@ -6,34 +6,17 @@ Start-up and imports count on neither side; where they are the subject they are 
 
 import argparse
 import itertools
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from beam_jobs.demo.data import MIN_ROWS
-
-PYTHON = sys.executable
-FEW = 10  # rows of a run that is nothing but start-up
-HELD = 3  # a result too: clean data against a small demo's baseline may be held
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One process: its own count of seconds, the whole from outside, and its peak memory."""
-
-    seconds: float
-    whole: float
-    peak_mb: float
-
-    def __str__(self) -> str:
-        return f"{self.seconds:.1f} s (process {self.whole:.1f} s), {self.peak_mb:.0f} MB"
+from benchmarks import images
+from benchmarks.images import Images
+from benchmarks.timing import FEW, Timed, run
 
 
 @dataclass(frozen=True)
@@ -42,6 +25,7 @@ class Bench:
 
     folder: str
     rows: int
+    images: int
 
     @property
     def model(self) -> str:
@@ -98,21 +82,6 @@ class Bench:
         )  # fmt: skip
 
 
-def run(*arguments: str, is_timed: bool = True) -> Timed:
-    """A Python process; `is_timed` ones end with a JSON line that has `seconds`."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([PYTHON, *arguments], stdout=out, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        whole = time.monotonic() - started
-        if os.waitstatus_to_exitcode(status) not in (0, HELD):
-            errors.seek(0)
-            sys.exit(f"{' '.join(arguments)} failed:\n{errors.read()[-2000:]}")
-        out.seek(0)
-        seconds = json.loads(out.read().splitlines()[-1])["seconds"] if is_timed else whole
-    return Timed(seconds, whole, usage.ru_maxrss / 1024)  # KiB on Linux
-
-
 def against_hand_loop(bench: Bench) -> None:
     """The whole job against a straight loop that reads, counts, scores and writes: at most 2.
 
@@ -164,8 +133,32 @@ def start_up(bench: Bench) -> None:
         print(f"  {verb[0]}: {taken.whole:.2f} s")
 
 
+def banners(bench: Bench) -> None:
+    """20,000 banners of 300 x 250 against a loop with a thread a core: at most 1.25."""
+    images.against_loop(Images(bench.folder, bench.model, images.BANNER), bench.images)
+
+
+def large_banners(bench: Bench) -> None:
+    """The same with 1200 x 628."""
+    images.against_loop(Images(bench.folder, bench.model, images.LARGE), bench.images)
+
+
+def banners_memory(bench: Bench) -> None:
+    """Five times the banners: the same peak memory."""
+    images.memory(Images(bench.folder, bench.model, images.BANNER), bench.images)
+
+
+def banners_cloud(bench: Bench) -> None:
+    """Banners in an emulated Cloud Storage, 20 ms away."""
+    images.cloud(Images(bench.folder, bench.model, images.BANNER), bench.images)
+
+
 CASES: dict[str, Callable[[Bench], None]] = {
     "hand-loop": against_hand_loop,
+    "images": banners,
+    "images-cloud": banners_cloud,
+    "images-large": large_banners,
+    "images-memory": banners_memory,
     "start-up": start_up,
     "ten-times": ten_times,
     "usual-chain": against_usual_chain,
@@ -175,14 +168,14 @@ CASES: dict[str, Callable[[Bench], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--images", type=int, default=20_000, help="ads of the image cases")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     args = parser.parse_args()
     if unknown := set(args.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
     with tempfile.TemporaryDirectory(prefix="beam-jobs-bench-") as folder:
-        bench = Bench(folder, args.rows)
-        demo = [PYTHON, "-m", "beam_jobs", "demo", f"--dir={folder}/demo", "--rows=20000"]
-        subprocess.run(demo, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        bench = Bench(folder, args.rows, args.images)
+        images.tabular(folder, 20_000)
         print(f"{args.rows:,} ads x 13 columns", flush=True)
         for name in args.cases or CASES:
             print(f"{name}: {(CASES[name].__doc__ or '').splitlines()[0]}", flush=True)

@@ -44,7 +44,7 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
         "key": KEY,
         "label": LABEL,
     }
-    _build_baseline(made.training, settings, beam_args)
+    build_baseline(made.training, settings, beam_args)
     file = _write_config(folder, settings)
     options = "" if file == DEFAULT_CONFIG_FILE else f"--config {file}"
     summary: Mapping[str, Any] = {}
@@ -60,13 +60,13 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
     return 0
 
 
-def _build_baseline(training: str, settings: Mapping[str, str], beam_args: Sequence[str]) -> None:
+def build_baseline(training: str, settings: Mapping[str, str], beam_args: Sequence[str]) -> None:
     """What a data scientist does: infer a schema, write in the limits that data cannot know."""
     config = BaselineConfig(
         data=(training,),
         out=os.path.dirname(settings["schema"]),
         model=settings["model"],
-        images=settings["images"],
+        images=settings.get("images"),
         key=KEY,
         label=LABEL,
     )

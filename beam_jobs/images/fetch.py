@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from beam_jobs import storage
-from beam_jobs.errors import InputError
+from beam_jobs.errors import InputError, RunError, StorageTimeout
 from beam_jobs.images.inspect import problem
 from beam_jobs.images.limits import ImageProblem, too_large
 from beam_jobs.images.look import Look, look_at
-from beam_jobs.images.names import is_file_within, is_local, is_safe
+from beam_jobs.images.names import is_file_within, is_safe
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.records import Reason
+from beam_jobs.storage import FileTooLarge
 
 BUDGET_BYTES = 64 << 20
 """Of encoded images and model input in memory; a single larger image may stand beside it."""
@@ -52,7 +53,7 @@ ReadBytes = Callable[[str, int], bytes]
 
 @dataclass(eq=False)
 class _Job:
-    """One image on its way; `look` stays None where it is larger than `limit`."""
+    """One image on its way; `look` stays None where it has more than `limit` bytes."""
 
     place: int
     name: str
@@ -71,18 +72,18 @@ class ImageReader:
     """
 
     def __init__(
-        self, spec: ImageSpec, read: ReadBytes = storage.read_bytes, readers: int | None = None
+        self, spec: ImageSpec, read: ReadBytes | None = None, readers: int | None = None
     ) -> None:
-        """Args: `read` reads from storage; `readers` is the number of threads."""
+        """Args: `read` reads from storage, `readers` is the number of threads, if not as usual."""
         self.spec, self.held = spec, 0
-        self._read_bytes = read
+        self._read_bytes = read or self._from_storage
         cores = len(os.sched_getaffinity(0))
         self._lookers = threading.BoundedSemaphore(cores)
         self._jobs: queue.SimpleQueue[tuple[_Job, queue.SimpleQueue] | None] = queue.SimpleQueue()
         self._cache: OrderedDict[str, Look] = OrderedDict()
         self._cached_bytes = 0
         self._answered = 0.0  # when storage last answered, monotonic seconds
-        local = spec.prefix is None or is_local(spec.prefix)
+        local = spec.prefix is None or storage.is_local(spec.prefix)
         self._threads = [
             threading.Thread(target=self._work, name="images", daemon=True)
             for _ in range(readers or (2 * cores if local else REMOTE_READERS))
@@ -189,32 +190,27 @@ class ImageReader:
             ended.put(job)
 
     def _look(self, job: _Job) -> Look | None:
-        data: bytes | ImageProblem
-        if job.given is not None:
-            data = job.given
-        else:
-            try:
-                data = self._fetch(job.name, job.limit)
-            except storage.FileTooLarge:
-                if job.limit < self.spec.limits.max_bytes:
-                    return None
-                found = f"more than {self.spec.limits.max_bytes:,} bytes"
-                return Look(problem=problem(too_large(found), job.name))
-            if isinstance(data, ImageProblem):
-                return Look(problem=data)
+        found = job.given if job.given is not None else self._fetch(job.name, job.limit)
+        if found is None:
+            return None
+        if isinstance(found, ImageProblem):
+            return Look(problem=found)
         with self._lookers:
-            return look_at(data, job.name, self.spec)
+            return look_at(found, job.name, self.spec)
 
-    def _fetch(self, name: str, limit: int) -> bytes | ImageProblem:
-        """The encoded image; IMAGE_MISSING where there is none of that name.
+    def _from_storage(self, uri: str, limit: int) -> bytes:
+        return storage.read_bytes(uri, limit, deadline=self.spec.timeout)
 
-        An error that may pass is tried again until the timeout. An image that then still cannot
-        be read, while storage answered for others, is that image's problem; where storage
-        answered for none in that time, it is down.
+    def _fetch(self, name: str, limit: int) -> bytes | ImageProblem | None:
+        """The image's bytes; None where it has more than `limit`, which is not the most allowed.
+
+        IMAGE_MISSING where there is none of that name. An error that may pass is tried again
+        until the timeout. An image that then still cannot be read, while storage answered for
+        others, is that image's problem; where storage answered for none in that time, it is down.
 
         Raises:
-            FileTooLarge: it has more bytes than `limit`.
-            InputError: storage is down, or forbids to read.
+            InputError: storage is down.
+            RunError: storage refuses.
         """
         prefix = self.spec.prefix
         if prefix is None:
@@ -225,22 +221,28 @@ class ImageReader:
         started, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
-                if is_local(prefix) and not is_file_within(uri, prefix):
+                if storage.is_local(prefix) and not is_file_within(uri, prefix):
                     return _missing(name, "is no file, or leads out of --images; it was not read")
                 data = self._read_bytes(uri, limit)
                 self._answered = time.monotonic()
                 return data
-            except storage.FileTooLarge:
+            except FileTooLarge:
                 self._answered = time.monotonic()
-                raise
-            except PermissionError as error:
-                raise InputError(f"{uri}: cannot be read ({_why(error)})") from error
+                most = self.spec.limits.max_bytes
+                if limit < most:
+                    return None
+                return problem(too_large(f"more than {most:,} bytes"), name)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) or error.errno in _ABSENT:
                     self._answered = time.monotonic()
                     return _missing(name, "is not there")
+                timed_out = isinstance(error, StorageTimeout)  # by a service that was asked often
+                if isinstance(error, RunError) and not timed_out:
+                    raise
+                if isinstance(error, PermissionError):
+                    raise InputError(f"{uri}: cannot be read ({_why(error)})") from error
                 waited = time.monotonic() - started
-                if waited + pause > self.spec.timeout:
+                if timed_out or waited + pause > self.spec.timeout:
                     if self._answered >= started:
                         return _missing(name, f"could not be read in {waited:.0f} s: {_why(error)}")
                     raise InputError(

@@ -22,10 +22,6 @@ def is_safe(name: str) -> bool:
     )
 
 
-def is_local(prefix: str) -> bool:
-    return "://" not in prefix
-
-
 def is_file_within(path: str, folder: str) -> bool:
     """Whether a local path is a regular file that, symbolic links followed, lies in the folder.
 

@@ -1,15 +1,14 @@
 """Which column names the images, where they lie, and what of them the model takes."""
 
 import dataclasses
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from beam_jobs import storage
 from beam_jobs.config import DataConfig
 from beam_jobs.errors import UsageError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.images.limits import ImageLimits
-from beam_jobs.images.names import is_local
 from beam_jobs.images.table import NAMES
 from beam_jobs.images.tensor_options import ImageTensorSpec
 
@@ -64,11 +63,13 @@ def image_spec(
     ):
         if value < 1:
             raise UsageError(f"{flag} {value}: expected a number of at least 1")
-    prefix = data.images.rstrip("/") or "/"
-    if is_local(prefix):
-        prefix = os.path.abspath(prefix)
-        if not os.path.isdir(prefix):
-            raise UsageError(f"--images {data.images}: is not a folder")
+    prefix = storage.absolute(data.images)
+    try:
+        is_there = storage.exists(f"{prefix}/" if storage.is_local(prefix) else prefix)
+    except OSError as error:
+        raise UsageError(f"--images {data.images}: {error.strerror}") from error
+    if not is_there:
+        raise UsageError(f"--images {data.images}: is not a folder, or is empty")
     return ImageSpec(
         column=image_column(data.image, features, image_domain),
         prefix=prefix,

@@ -87,7 +87,7 @@ def check_beam_args(beam_args: Sequence[str]) -> None:
         message = complaints.getvalue().strip().rpartition("error: ")[2]
         raise UsageError(message) from error
     except (ValueError, ImportError, AttributeError) as error:
-        raise UsageError(f"Beam: {error}") from error
+        raise UsageError(f"Beam: {' '.join(str(error).split())}") from error
 
 
 def _check_job_endpoint(endpoint: str | None) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from beam_jobs import storage
-from beam_jobs.errors import InputError
+from beam_jobs.errors import InputError, StorageError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import batches, columns
 from beam_jobs.read.spans import ReadSpec, Span
@@ -33,6 +33,8 @@ def _named(file: storage.FileInfo) -> Iterator[None]:
     """Around reading alone: a column that cannot be converted is no broken file."""
     try:
         yield
+    except StorageError:
+        raise
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{file.uri}: the Parquet data cannot be read ({reason})") from error

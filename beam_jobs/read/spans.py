@@ -13,7 +13,7 @@ import gzip
 import io
 import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -313,10 +313,12 @@ def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
 
 
 @contextlib.contextmanager
-def opened(file: storage.FileInfo) -> Iterator[BinaryIO]:
+def opened(
+    file: storage.FileInfo, open_raw: Callable[[storage.FileInfo], BinaryIO] = storage.open_pinned
+) -> Iterator[BinaryIO]:
     """The file's bytes, decompressed; what stops reading is an InputError that names the file."""
     try:
-        with storage.open_pinned(file) as raw:
+        with open_raw(file) as raw:
             if format_of(file.uri).is_compressed:
                 with gzip.GzipFile(fileobj=raw) as stream:
                     yield stream  # type: ignore[misc]  # reads like any binary stream

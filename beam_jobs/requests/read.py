@@ -1,7 +1,8 @@
 """Request files -> batches; small files are read together."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -128,10 +129,19 @@ class _Pending:
             yield _Lines(block.slice(first, last), owners[first:last])
 
 
-def _lines(files: Iterable[storage.FileInfo], rows_per_batch: int) -> Iterator[_Lines]:
+def _lines(files: Sequence[storage.FileInfo], rows_per_batch: int) -> Iterator[_Lines]:
+    with storage.open_ahead(files) as open_next:
+        yield from _lines_of(files, rows_per_batch, open_next)
+
+
+def _lines_of(
+    files: Sequence[storage.FileInfo],
+    rows_per_batch: int,
+    open_next: Callable[[storage.FileInfo], BinaryIO],
+) -> Iterator[_Lines]:
     pending = _Pending()
     for owner, file in enumerate(files):
-        with opened(file) as stream:
+        with opened(file, open_next) as stream:
             data = stream.read(BLOCK_BYTES)
             skipped = len(_BOM) if data.startswith(_BOM) else 0
             if len(data) < BLOCK_BYTES and not stream.read(1):

@@ -1,23 +1,26 @@
 """Files by URI: local paths and `gs://`. Where bytes live is decided by scheme, once, here.
 
     find     info, match, list_files, children, exists, check_readable
-    read     open_pinned, check_unchanged, read_bytes, digest, same_bytes
-    write    open_atomic, write_atomic, copy_new, replace, remove, check_writable, lock
+    read     open_pinned, open_ahead, check_unchanged, read_bytes, digest, same_bytes
+    write    open_atomic, write_atomic, create, copy_new, replace, remove, check_writable, lock
     copy     fetched, fetch_folder: local copies for libraries that read local files only
     names    absolute, join, resolve, relative, is_local
 
 docs/storage.md says what generations, retries, locks and permissions mean for users.
 """
 
+import collections
 import contextlib
 import functools
+import io
+import itertools
 import os
 import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -34,6 +37,7 @@ __all__ = [
     "check_writable",
     "children",
     "copy_new",
+    "create",
     "digest",
     "exists",
     "fetch_folder",
@@ -44,6 +48,7 @@ __all__ = [
     "list_files",
     "lock",
     "match",
+    "open_ahead",
     "open_atomic",
     "open_pinned",
     "read_bytes",
@@ -59,6 +64,8 @@ _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOCAL = LocalStorage()
 _COPY_BYTES = 8 << 20
 _COPIES_AT_ONCE = 8
+_AHEAD_FILES = 16
+_AHEAD_BYTES = 1 << 20
 
 
 @functools.cache
@@ -143,6 +150,38 @@ def open_pinned(file: FileInfo) -> BinaryIO:
     return _of(file.uri).open_pinned(file)
 
 
+@contextlib.contextmanager
+def open_ahead(files: Sequence[FileInfo]) -> Iterator[Callable[[FileInfo], BinaryIO]]:
+    """`open_pinned` for files that are opened one after the other, in this order.
+
+    Small objects are fetched several at a time before they are asked for: each alone would take
+    as long as a request does, however small it is.
+    """
+    with ThreadPoolExecutor(_AHEAD_FILES) as pool:
+        rest = iter(files)
+        waiting: collections.deque[Future[BinaryIO] | None] = collections.deque()
+
+        def fetch() -> None:
+            for file in itertools.islice(rest, _AHEAD_FILES - len(waiting)):
+                small = file.size <= _AHEAD_BYTES and not is_local(file.uri)
+                waiting.append(pool.submit(_fetch, file) if small else None)
+
+        def open_next(file: FileInfo) -> BinaryIO:
+            fetch()
+            fetched = waiting.popleft()
+            return open_pinned(file) if fetched is None else fetched.result()
+
+        try:
+            yield open_next
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _fetch(file: FileInfo) -> BinaryIO:
+    with open_pinned(file) as stream:
+        return io.BytesIO(stream.read())
+
+
 def check_unchanged(file: FileInfo) -> None:
     """Called after the last byte too, so that a mixture of two contents is never published.
 
@@ -152,18 +191,20 @@ def check_unchanged(file: FileInfo) -> None:
     _of(file.uri).check_unchanged(file)
 
 
-def read_bytes(uri: str, limit: int | None = None) -> bytes:
+def read_bytes(uri: str, limit: int | None = None, deadline: float | None = None) -> bytes:
     """The content of a file; thread-safe.
 
     Args:
         uri: of the file.
         limit: bytes that it may have; not more than that are read.
+        deadline: seconds to bear a service that does not answer, in place of the usual minutes.
 
     Raises:
         FileNotFoundError: there is no such file.
         FileTooLarge: it has more bytes than `limit`.
+        StorageTimeout: a service did not answer.
     """
-    return _of(uri).read_bytes(uri, limit)
+    return _of(uri).read_bytes(uri, limit, deadline)
 
 
 def digest(file: FileInfo) -> str:
@@ -181,14 +222,24 @@ def write_atomic(uri: str, data: bytes) -> None:
         stream.write(data)
 
 
-def copy_new(source: str, target: str) -> bool:
-    """Copies a file to where it appears whole, unless something is there: False, nothing changed.
+def create(uri: str, source: BinaryIO) -> bool:
+    """Writes a file, whole, unless something is there: False, nothing changed.
 
     However many writers try at once, one of them succeeds. After an answer of the service was
-    lost False may also mean that this very call made the file: compare with `same_bytes`.
+    lost False may also mean that this very call made the file: compare with what is there.
+
+    Args:
+        uri: of the file.
+        source: its content, to be sought in and read from the start.
     """
+    source.seek(0)
+    return _of(uri).create(uri, source)
+
+
+def copy_new(source: str, target: str) -> bool:
+    """Copies a file, as `create` does; compare with `same_bytes` after False."""
     with open_pinned(info(source)) as stream:
-        return _of(target).create(target, stream)
+        return create(target, stream)
 
 
 def replace(uri: str, data: bytes, expected: FileInfo | None) -> bool:

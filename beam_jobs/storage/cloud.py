@@ -82,11 +82,11 @@ class CloudStorage:
     def check_unchanged(self, file: FileInfo) -> None:
         """Every byte was asked of the planned generation: a mixture cannot be."""
 
-    def read_bytes(self, uri: str, limit: int | None) -> bytes:
+    def read_bytes(self, uri: str, limit: int | None, deadline: float | None = None) -> bytes:
         split_uri(uri)
         blob = blob_of(uri)
         try:
-            data = calls.call(lambda: self._download(blob, limit), uri)
+            data = calls.call(lambda: self._download(blob, limit), uri, deadline=deadline)
         except FileNotFoundError:
             raise self._missing(uri) from None
         if limit is not None and len(data) > limit:

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.api_core import exceptions as google_errors
+from google.cloud.storage import Blob
 
 from beam_jobs.errors import StorageError
 from beam_jobs.storage import calls
@@ -143,7 +144,7 @@ class _Lease:
     def _generation_of(self, data: bytes) -> int | None:
         blob = blob_of(self._uri)
         try:
-            found = calls.call(lambda: blob.download_as_bytes(retry=None), self._uri)
+            found = calls.call(lambda: _content(blob), self._uri)
         except FileNotFoundError:
             return None
         return int(blob.generation) if found == data else None
@@ -152,9 +153,13 @@ class _Lease:
         """(generation, holder) of what is there; 0 where nothing is."""
         blob = blob_of(self._uri)
         try:
-            data = calls.call(lambda: blob.download_as_bytes(retry=None), self._uri)
+            data = calls.call(lambda: _content(blob), self._uri)
             return int(blob.generation), str(json.loads(data)["holder"])
         except FileNotFoundError:
             return 0, ""
         except (ValueError, KeyError, TypeError):
             return int(blob.generation), "another process"
+
+
+def _content(blob: Blob) -> bytes:
+    return blob.download_as_bytes(timeout=calls.timeouts(), retry=None)

@@ -63,7 +63,7 @@ class LocalStorage:
                 f" {now.generation}); run the command again to take the new content"
             )
 
-    def read_bytes(self, uri: str, limit: int | None) -> bytes:
+    def read_bytes(self, uri: str, limit: int | None, deadline: float | None = None) -> bytes:
         with open(uri, "rb") as stream:
             data = stream.read() if limit is None else stream.read(limit + 1)
         if limit is not None and len(data) > limit:

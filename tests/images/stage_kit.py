@@ -76,7 +76,7 @@ def joined(
     batch: pa.RecordBatch, spec: ImageSpec, read: Callable[[str, int], bytes] | None = None
 ) -> list[tuple[int, pa.RecordBatch]]:
     """All parts of a batch."""
-    reader = ImageReader(spec, read or storage.read_bytes)
+    reader = ImageReader(spec, read)
     try:
         return list(add_images(batch, reader))
     finally:

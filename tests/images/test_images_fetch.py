@@ -10,14 +10,16 @@ import pytest
 from banners import banner, encode
 from hypothesis import given
 from hypothesis import strategies as st
+from servers.gcs import GcsServer
 from stage_kit import SMALL, Storage, batch_of, detail, joined, reasons, rows_of, spec_of, write
 
-from beam_jobs import storage
-from beam_jobs.errors import InputError
+from beam_jobs import records
+from beam_jobs.errors import InputError, StorageError
 from beam_jobs.images import fetch
 from beam_jobs.images.fetch import ImageReader
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.names import is_safe
+from beam_jobs.storage import FileTooLarge
 
 GOOD = encode(banner())
 
@@ -176,7 +178,7 @@ class Watched:
         self.most = max(self.most, self.reader.held)
         size = self.sizes[uri.rsplit("/", 1)[-1]]
         if size > limit:
-            raise storage.FileTooLarge
+            raise FileTooLarge(errno.EFBIG, "too large", uri)
         return GOOD.ljust(size, b"\0")
 
 
@@ -214,7 +216,7 @@ def test_an_image_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
 
     def read(uri: str, limit: int) -> bytes:
         limits.append(limit)
-        raise storage.FileTooLarge
+        raise FileTooLarge(errno.EFBIG, "too large", uri)
 
     spec = spec_of(tmp_path, limits=ImageLimits(max_bytes=600_000))
     (row,) = rows_of(joined(batch_of(["long.jpg"]), spec, read))
@@ -223,14 +225,59 @@ def test_an_image_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_threads_end_with_their_reader(folder: Path) -> None:
-    before = threading.active_count()
-    reader = ImageReader(spec_of(folder, tensor=SMALL), storage.read_bytes)
+    reader = ImageReader(spec_of(folder, tensor=SMALL))
     assert len(list(reader.looks([("a.jpg", None)] * 10))) == 10
     threads = list(reader._threads)
     reader.close()
     for thread in threads:
         thread.join(10)
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.fixture
+def cloud(gcs: GcsServer, folder: Path) -> GcsServer:
+    """The folder, its links aside, in Cloud Storage; beside it a secret, and one in a bucket."""
+    for name in ("a.jpg", "a/b.jpg"):
+        gcs.put(gcs.uri(f"banners/{name}"), GOOD)
+    gcs.put(gcs.uri("secret.jpg"), GOOD)
+    gcs.put(gcs.uri("banners/long.jpg"), GOOD.ljust(700_000, b"\0"))
+    gcs.put(gcs.uri("banners/huge.jpg"), GOOD.ljust(900_000, b"\0"))
+    return gcs
+
+
+def test_images_of_a_bucket(cloud: GcsServer) -> None:
+    spec = spec_of(cloud.uri("banners"), limits=ImageLimits(max_bytes=800_000), keeps_bytes=True)
+    cloud.clear()
+    names = ["a.jpg", "long.jpg", "huge.jpg", "none.jpg", "../secret.jpg", "a", "a/b.jpg"] * 3
+    rows = rows_of(joined(batch_of(names), spec))
+    found = [reasons(row) for row in rows]
+    missing, large = ["IMAGE_MISSING"], ["IMAGE_TOO_LARGE"]
+    assert found == [[], [], large, missing, missing, missing, []] * 3
+    assert [len(row[records.IMAGE] or b"") for row in rows[:2]] == [len(GOOD), 700_000]
+    assert not cloud.requests("secret")
+    assert len(cloud.requests("GET .*banners/a.jpg")) == 1
+
+
+def test_a_bucket_that_stumbles(cloud: GcsServer) -> None:
+    cloud.fault("GET .*a.jpg", "status", times=2, value=503)
+    cloud.fault("GET .*b.jpg", "cut", times=1, value=1_000)
+    spec = spec_of(cloud.uri("banners"))
+    assert [reasons(row) for row in rows_of(joined(batch_of(["a.jpg", "a/b.jpg"]), spec))] == [
+        [],
+        [],
+    ]
+    assert cloud.faults_left() == 0
+
+
+def test_a_bucket_that_is_down_or_closed_fails_the_run(cloud: GcsServer) -> None:
+    spec = spec_of(cloud.uri("banners"), timeout=1)
+    cloud.fault("GET .*a.jpg", "status", times=10_000, value=503)
+    with pytest.raises(InputError, match=r"banners/a.jpg: cannot be read \(Cloud Storage did not"):
+        joined(batch_of(["a.jpg"]), spec)
+    cloud.clear()
+    cloud.deny("get")
+    with pytest.raises(StorageError, match=r"roles/storage.objectViewer"):
+        joined(batch_of(["a.jpg"]), spec)
 
 
 def test_many_readers_wait_for_a_remote_storage() -> None:

@@ -48,16 +48,27 @@ class FaultServer:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, *argv: str, die_after: int | None = None, file_bytes: int | None = None) -> int:
+    def start(
+        self,
+        *argv: str,
+        die_after: int | None = None,
+        file_bytes: int | None = None,
+        lease: float | None = None,
+    ) -> int:
         """Starts a command; gives its process id.
 
         Args:
             argv: of `beam-jobs`.
             die_after: kills itself right behind this step, counted from 0; see `count_steps`.
             file_bytes: no file may grow beyond this size, as on a full disk.
+            lease: seconds until a lock in Cloud Storage is free without a sign of life.
         """
         return self._ask(
-            argv=argv, die_after=die_after, file_bytes=file_bytes, folder=str(self._folder)
+            argv=argv,
+            die_after=die_after,
+            file_bytes=file_bytes,
+            lease=lease,
+            folder=str(self._folder),
         )
 
     def is_running(self, process: int) -> bool:
@@ -68,7 +79,7 @@ class FaultServer:
         out, err = (Path(self._folder, f"{process}.{name}").read_text() for name in ("out", "err"))
         return Ended(code, out, err)
 
-    def run(self, *argv: str, **faults: int | None) -> Ended:
+    def run(self, *argv: str, **faults: Any) -> Ended:
         return self.wait(self.start(*argv, **faults))
 
     def steps(self, process: int) -> list[str]:
@@ -88,6 +99,7 @@ def count_steps(die_after: int | None, log: IO[str]) -> None:
     Each step's name goes to the log; behind step `die_after` the process kills itself.
     """
     from beam_jobs.publish.duckdb_engine import DuckDbSession
+    from beam_jobs.storage import streams
 
     count = 0
 
@@ -110,18 +122,28 @@ def count_steps(die_after: int | None, log: IO[str]) -> None:
         step(f"sql {' '.join(sql.split())[:60]}")
         return result
 
+    def uploading(uri: str, *arguments: Any) -> int:
+        generation = upload(uri, *arguments)
+        step(f"object {uri}")
+        return generation
+
+    upload = streams.upload
+    streams.upload = uploading
     os.replace = replacing  # type: ignore[assignment]
     DuckDbSession._execute = executing  # type: ignore[method-assign]
 
 
 def _child(request: dict[str, Any]) -> int:
     from beam_jobs.cli import main
+    from beam_jobs.storage import leases
 
     for number, name in ((1, "out"), (2, "err")):
         path = os.path.join(request["folder"], f"{os.getpid()}.{name}")
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     with open(os.path.join(request["folder"], f"{os.getpid()}.steps"), "w") as log:
         count_steps(request["die_after"], log)
+        if request["lease"] is not None:
+            leases.terms = leases.Terms(request["lease"], request["lease"] / 5, poll=0.1)
         if request["file_bytes"] is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"],) * 2)
         code = main(request["argv"])
@@ -135,7 +157,8 @@ def _serve() -> None:
     import tensorflow_data_validation  # noqa: F401
 
     import beam_jobs.demo.run
-    import beam_jobs.pipelines.monthly  # noqa: F401
+    import beam_jobs.pipelines.monthly
+    import beam_jobs.storage.cloud  # noqa: F401
 
     ended: dict[int, int] = {}
     for line in sys.stdin:

@@ -24,18 +24,28 @@ class Fault(NamedTuple):
     element: int = 0
 
 
-fault: Fault | None = None
-happened = 0
+class _State:
+    """Of this process, where the runner and its one worker are.
+
+    Attributes:
+        fault: what is to happen.
+        seen: elements of the collection so far.
+    """
+
+    fault: Fault | None = None
+    seen = 0
+
+
+state = _State()
 
 
 class LossyRunner(FnApiRunner):
-    """Beam's local runner with the one `fault`, as if it were in the runner's own transport."""
+    """Beam's local runner with the one `state.fault`, as if it were in the runner's own transport."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: Any) -> Any:
-        global happened
-        happened = 0
-        assert fault is not None
-        _insert(pipeline_proto, fault)
+        assert state.fault is not None
+        state.seen = 0
+        _insert(pipeline_proto, state.fault)
         return super().run_via_runner_api(pipeline_proto, options)
 
 
@@ -44,9 +54,10 @@ class _Faulty(beam.DoFn):
         self._times, self._element = times, element
 
     def process(self, element: Any) -> Iterator[Any]:
-        global happened
-        is_it = happened == self._element
-        happened += 1
+        from lossy_kit import state  # the module's own, not a pickled copy
+
+        is_it = state.seen == self._element
+        state.seen += 1
         yield from [element] * (self._times if is_it else 1)
 
 

@@ -1,14 +1,13 @@
 """How runs end, as told on standard error and to a webhook."""
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Result, Run
+from servers.webhook import WebhookServer
 
 from beam_jobs.notify import webhook
 
@@ -17,25 +16,10 @@ SECRET = "0123456789abcdef"
 
 
 @pytest.fixture
-def hook() -> Iterator[tuple[str, list[Any]]]:
-    """(address, what was posted there)."""
-    posted: list[Any] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/{SECRET}", posted
-        server.shutdown()
-        thread.join()
+def hook() -> Iterator[WebhookServer]:
+    server = WebhookServer()
+    yield server
+    server.stop()
 
 
 def lines(done: Result) -> list[Any]:
@@ -43,22 +27,21 @@ def lines(done: Result) -> list[Any]:
 
 
 def test_each_run_ends_with_one_line_and_one_call(
-    tmp_path: Path, monthly: Run, hook: tuple[str, list[Any]]
+    tmp_path: Path, monthly: Run, hook: WebhookServer
 ) -> None:
-    url, posted = hook
-    notify = f"--notify={url}"
+    notify = f"--notify={hook.url}/{SECRET}"
     plan = monthly("--plan", "--json", notify, month="2026-10")
-    assert (lines(plan), posted) == ([], [])
+    assert (lines(plan), hook.posts) == ([], [])
     held = monthly("--json", notify, month="2026-10")
     (line,) = lines(held)
-    assert posted == [line]
+    assert hook.posts == [(f"/{SECRET}", line)]
     assert (line["status"], line["severity"]) == ("HELD", "WARNING")
     for name in ("run_id", "job", "period", "rows", "anomalies", "hold_reasons"):
         assert line[name] == held.json[name], name
     assert line["report"] == (held.json["report"] or held.json["run_folder"])
     again = monthly("--json", notify, month="2026-10")
     assert [each["status"] for each in lines(again)] == ["UNCHANGED"]
-    assert posted == [line]
+    assert len(hook.posts) == 1
     # Where to post is no part of the result, and a secret.
     plain = monthly("--plan", "--json", month="2026-10")
     assert plain.json["run_id"] == held.json["run_id"] == plan.json["run_id"]
@@ -70,23 +53,22 @@ def test_each_run_ends_with_one_line_and_one_call(
 
 
 def test_a_run_that_fails_is_told_as_an_error(
-    demo: Path, tmp_path: Path, monthly: Run, hook: tuple[str, list[Any]]
+    demo: Path, tmp_path: Path, monthly: Run, hook: WebhookServer
 ) -> None:
     whole = next((demo / "ads/2026-08").glob("*.csv.gz")).read_bytes()
     (tmp_path / "a.csv.gz").write_bytes(whole)  # the one that planning looks into
     cut = tmp_path / "z.csv.gz"
     cut.write_bytes(whole[: len(whole) // 2])
-    url, posted = hook
     ads = f"--ads={tmp_path}/*.csv.gz"
-    failed = monthly("--json", f"--notify={url}", ads)
+    failed = monthly("--json", f"--notify={hook.url}", ads)
     assert failed.code == 1
     (line,) = lines(failed)
-    assert posted == [line]
+    assert hook.posts == [("/", line)]
     assert (line["status"], line["severity"]) == ("FAILED", "ERROR")
     assert line["run_id"] == failed.json["run_id"]
     assert str(cut) in line["error"]
-    again = monthly("--json", f"--notify={url}", ads)
-    assert lines(again) == posted[1:] != []
+    again = monthly("--json", f"--notify={hook.url}", ads)
+    assert [("/", each) for each in lines(again)] == hook.posts[1:] != []
 
 
 def test_a_webhook_that_is_gone_costs_a_warning(

@@ -62,9 +62,9 @@ def test_a_runner_that_loses_or_doubles_is_stopped(
     message: str,
 ) -> None:
     monkeypatch.setattr(spans, "_LEAST_SPAN_BYTES", 8_192)  # the CSV files have six spans each
-    monkeypatch.setattr(lossy_kit, "fault", fault)
+    monkeypatch.setattr(lossy_kit.state, "fault", fault)
     done = monthly("--json", RUNNER, month="2026-10")
-    assert lossy_kit.happened > fault.element, "the fault did not happen"
+    assert lossy_kit.state.seen > fault.element, "the fault did not happen"
     assert (done.code, done.json["status"]) == (1, "FAILED"), done.err
     error = done.err.splitlines()[-1]
     assert error.startswith("beam-jobs: error: ")
@@ -79,6 +79,6 @@ def test_a_fault_without_effect_changes_nothing(
     monthly: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The faulty step itself is no reason to fail."""
-    monkeypatch.setattr(lossy_kit, "fault", Fault(BATCHES, times=1))
+    monkeypatch.setattr(lossy_kit.state, "fault", Fault(BATCHES, times=1))
     done = monthly("--json", RUNNER, month="2026-10")
     assert (done.code, done.json["status"]) == (3, "HELD"), done.err

@@ -11,9 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from beam_jobs import storage
 from beam_jobs.config import MonthlyConfig
-from beam_jobs.features import features_of
 from beam_jobs.pipelines import baseline, monthly
 from beam_jobs.plan import Plan, plan_monthly
 
@@ -57,6 +55,7 @@ def plan(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
         MonthlyConfig(
             month="2026-10",
             ads=(f"{demo}/ads/{{month}}/*",),
+            images=f"{demo}/banners",
             model=f"{demo}/models/ads",
             schema=f"{demo}/baseline/schema.pbtxt",
             baseline=f"{demo}/baseline/statistics.binpb",
@@ -81,9 +80,10 @@ def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
     baseline.build_statistics(
         pipeline,
         plan.inputs,
-        features_of(plan.schema_proto),
+        plan.read_features,
         "statistics.binpb",
         schema=plan.schema,
+        images=plan.images,
         scoring=baseline.Scoring(plan.model, plan.input_plan),
         slice_by=plan.data.slice,
     )
@@ -101,9 +101,7 @@ def test_the_graph_is_portable(build: Callable[[beam.Pipeline, Plan], None], pla
     assert {composite.spec.urn for composite in composites} <= COMPOSITES
     assert {coder.spec.urn for coder in parts.coders.values()} <= STANDARD_CODERS | PYTHON_CODERS
     assert [environment.urn for environment in parts.environments.values()] == [
-        python_urns.DEFAULT_ENVIRONMENT
-        if hasattr(python_urns, "DEFAULT_ENVIRONMENT")
-        else "beam:env:default:v1"
+        "beam:env:default:v1"
     ]
     for windowing in parts.windowing_strategies.values():
         assert windowing.window_fn.urn == common_urns.global_windows.urn
@@ -132,5 +130,4 @@ def test_what_is_sent_to_workers_stays_small(plan: Plan) -> None:
     )
     pipeline = beam.Pipeline(options=PipelineOptions())
     monthly.build(pipeline, dataclasses.replace(plan, inputs=files))
-    assert storage.FileInfo in {type(file) for file in files}
     assert pipeline.to_runner_api().ByteSize() < 10 << 20

@@ -1,16 +1,14 @@
 """The webhook, against a real HTTP server."""
 
 import contextlib
-import http.server
 import json
 import logging
 import pickle
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from servers.webhook import WebhookServer
 from test_outcome import SUMMARY
 
 from beam_jobs.errors import UsageError
@@ -20,49 +18,14 @@ SECRET = "T00000000/B00000000/0123456789abcdef"
 OUTCOME = Outcome.of_summary(SUMMARY)
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Answers with the next of `answers` (200 when there is no more); keeps what it was sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: list[int | str] = []
-        self.posts: list[tuple[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posts.append((self.path, json.loads(body)))
-        answer = self.server.answers.pop(0) if self.server.answers else 200
-        if answer == "reset":
-            self.close_connection = True
-            return
-        self.send_response(int(answer))
-        self.send_header("Location", "/elsewhere")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookServer]:
     monkeypatch.setattr(webhook, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(webhook, "LONGEST_WAIT", 0.02)
     monkeypatch.setattr(webhook, "PATIENCE", 0.5)
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    server = WebhookServer()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -87,12 +50,12 @@ def log() -> Iterator[list[str]]:
         yield lines
 
 
-def test_generic_json_is_the_line(server: Server) -> None:
+def test_generic_json_is_the_line(server: WebhookServer) -> None:
     assert webhook.send(Webhook(f"{server.url}/hook?token={SECRET}"), OUTCOME) is None
     assert server.posts == [(f"/hook?token={SECRET}", json.loads(OUTCOME.line()))]
 
 
-def test_slack_gets_a_text(server: Server) -> None:
+def test_slack_gets_a_text(server: WebhookServer) -> None:
     reasons = ["SKEW a: <b> & c"]
     held = Outcome.of_summary(SUMMARY | {"hold_reasons": reasons})
     assert webhook.send(Webhook(f"{server.url}/services/{SECRET}"), held) is None
@@ -120,21 +83,21 @@ def test_whose_shape_an_address_has(url: str, slack: bool) -> None:
 
 
 @pytest.mark.parametrize("passing", [[503], [429, 500, 408], ["reset"]])
-def test_what_passes_is_tried_again(server: Server, passing: list[int | str]) -> None:
+def test_what_passes_is_tried_again(server: WebhookServer, passing: list[int | str]) -> None:
     server.answers = [*passing]
     assert webhook.send(Webhook(server.url), OUTCOME) is None
     assert len(server.posts) == len(passing) + 1
 
 
 @pytest.mark.parametrize("answer", [400, 403, 404, 410, 302])
-def test_what_stays_is_not_tried_again(server: Server, answer: int) -> None:
+def test_what_stays_is_not_tried_again(server: WebhookServer, answer: int) -> None:
     server.answers = [answer]
     problem = webhook.send(Webhook(f"{server.url}/{SECRET}"), OUTCOME)
     assert problem == f"--notify: run {OUTCOME.run_id} was not announced: it answered {answer}"
     assert len(server.posts) == 1
 
 
-def test_nothing_secret_is_logged_and_nothing_raised(server: Server, log: list[str]) -> None:
+def test_nothing_secret_is_logged_and_nothing_raised(server: WebhookServer, log: list[str]) -> None:
     hook = Webhook(f"{server.url}/services/{SECRET}?token={SECRET}")
     server.answers = [503] * 1_000
     announce(OUTCOME, hook)
@@ -153,12 +116,12 @@ def test_nothing_secret_is_logged_and_nothing_raised(server: Server, log: list[s
     assert SECRET not in "\n".join(log) + repr(hook) + str(hook)
 
 
-def test_what_did_nothing_calls_nobody(server: Server) -> None:
+def test_what_did_nothing_calls_nobody(server: WebhookServer) -> None:
     announce(Outcome.of_summary(SUMMARY | {"status": "UNCHANGED"}), Webhook(server.url))
     assert server.posts == []
 
 
-def test_a_file_may_hold_the_address(tmp_path: Path, server: Server) -> None:
+def test_a_file_may_hold_the_address(tmp_path: Path, server: WebhookServer) -> None:
     file = tmp_path / "webhook.txt"
     file.write_text(f"{server.url}/{SECRET}\n")
     hook = webhook_of(str(file))

@@ -3,7 +3,7 @@
 import gzip
 import io
 import os
-import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import google.auth
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
+from google.oauth2.credentials import Credentials
 from servers.gcs import GcsServer
 
 from beam_jobs import storage
@@ -184,16 +186,56 @@ def test_read_bytes_has_a_limit(gcs: GcsServer) -> None:
         storage.read_bytes(gcs.uri("none.png"), limit=10)
 
 
-def test_many_threads_read_at_once(gcs: GcsServer) -> None:
+def test_many_threads_read_at_once(gcs: GcsServer, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(40):
         gcs.put(gcs.uri(f"images/{number}"), b"%d" % number * 1000)
-    before = threading.active_count()
-    with ThreadPoolExecutor(20) as pool:
+    gcs.latency(0.02)  # so that all threads wait for an answer at once
+    with ThreadPoolExecutor(40) as pool:
         found = list(
             pool.map(lambda n: storage.read_bytes(gcs.uri(f"images/{n}")), [*range(40)] * 3)
         )
     assert found == [b"%d" % number * 1000 for number in range(40)] * 3
-    assert threading.active_count() <= before
+    assert "pool is full" not in caplog.text
+
+
+def test_memory_does_not_grow_with_an_object(gcs: GcsServer) -> None:
+    size, block = 60 << 20, 1 << 20
+    tracemalloc.start()
+    try:
+        with storage.open_atomic(gcs.uri("large")) as stream:
+            for _ in range(size // block):
+                stream.write(bytes(block))
+        with storage.open_pinned(storage.info(gcs.uri("large"))) as stream:
+            assert sum(len(data) for data in iter(lambda: stream.read(block), b"")) == size
+        assert storage.copy_new(gcs.uri("large"), gcs.uri("copy"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 << 20
+    assert storage.same_bytes(gcs.uri("large"), gcs.uri("copy"))
+
+
+def test_small_files_are_fetched_ahead_and_stay_in_order(gcs: GcsServer, tmp_path: Path) -> None:
+    contents = [b"%d" % number * (2_000_000 if number == 3 else number) for number in range(40)]
+    for number, content in enumerate(contents):
+        gcs.put(gcs.uri(f"{number:02d}"), content)
+    (tmp_path / "05").write_bytes(contents[5])
+    files = storage.match(gcs.uri("*"))
+    files[5] = storage.info(str(tmp_path / "05"))
+    gcs.clear()
+    with storage.open_ahead(files) as open_next:
+        assert open_next(files[0]).read() == contents[0]
+        assert len(gcs.requests("GET")) <= 16
+        for file, content in zip(files[1:], contents[1:], strict=True):
+            with open_next(file) as stream:
+                assert stream.read() == content
+    gcs.put(files[20].uri, b"other")
+    with (
+        storage.open_ahead(files) as open_next,
+        pytest.raises(InputError, match=files[20].uri),
+    ):
+        for file in files:
+            open_next(file)
 
 
 def test_remove_takes_a_file_or_a_folder(gcs: GcsServer) -> None:
@@ -265,6 +307,19 @@ class TestPermissions:
         gcs.deny("create")
         with pytest.raises(StorageError, match=r"the account needs roles/storage\.objectUser"):
             storage.write_atomic(gcs.uri("x"), b"x")
+
+    def test_only_an_emulator_is_asked_without_credentials(
+        self, gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def mine(**_: object) -> tuple[Credentials, str]:
+            return credentials, "project"
+
+        credentials = Credentials("token")
+        monkeypatch.setattr(google.auth, "default", mine)
+        assert isinstance(calls.client()._credentials, AnonymousCredentials)
+        monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+        calls.client.cache_clear()
+        assert calls.client()._credentials is credentials
 
     def test_without_credentials_one_line_says_what_to_do(
         self, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,244 @@
+"""A launch from beginning to end, with everything but Google's machines.
+
+templates/launch.py runs as the Flex launcher runs it, against a Dataflow service, a Cloud Storage
+and a metadata server of this machine. What it submits is then really executed by another process,
+from the staged files alone.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pytest
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.dataflow.internal.clients import dataflow
+from apitools.base.py import encoding
+from conftest import monthly_flags, run_command
+from servers.dataflow import PROJECT, TOKEN, DataflowServer, MetadataServer
+from servers.gcs import GcsServer
+from servers.webhook import WebhookServer
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "europe-docker.pkg.dev/test-project/beam-jobs/monthly:1.0"
+SECRET = "T0/B0/0123456789abcdef"
+REQUEST_LIMIT = 10 << 20
+"""Bytes of a jobs.create that Dataflow takes."""
+
+
+class Launched(NamedTuple):
+    """What a launch left."""
+
+    code: int
+    out: str
+    err: str
+    job: dict[str, Any]
+    folder: Path
+
+
+class Cloud(NamedTuple):
+    """The servers that a launch talks to."""
+
+    dataflow: DataflowServer
+    gcs: GcsServer
+    bucket: str
+    hook: WebhookServer
+    environment: dict[str, str]
+
+    def launch(self, *parameters: str) -> subprocess.CompletedProcess[str]:
+        """Runs the entry point as the launcher does: parameters and options as `--name=value`."""
+        command = [
+            sys.executable,
+            str(ROOT / "templates/launch.py"),
+            "--runner=DataflowRunner",
+            f"--project={PROJECT}",
+            "--region=europe-west4",
+            "--job_name=ads-monthly-1",
+            f"--staging_location=gs://{self.bucket}/staging",
+            f"--temp_location=gs://{self.bucket}/temp",
+            "--service_account_email=worker@test-project.iam.gserviceaccount.com",
+            "--machine_type=n2-highmem-4",
+            "--max_num_workers=20",
+            '--labels={"goog-dataflow-provided-template-type": "flex"}',
+            f"--dataflow_endpoint={self.dataflow.url}",
+            *parameters,
+        ]
+        environment = os.environ | self.environment
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, check=False, cwd="/"
+        )
+
+
+@pytest.fixture(scope="module")
+def cloud(gcs_server: GcsServer) -> Iterator[Cloud]:
+    service, metadata = DataflowServer(), MetadataServer()
+    gcs_server.clear()
+    bucket = gcs_server.new_bucket()
+    environment = metadata.environment | {
+        "STORAGE_EMULATOR_HOST": gcs_server.url,
+        "BEAM_JOBS_JOB": "monthly",
+        "BEAM_JOBS_IMAGE": IMAGE,
+        "PYTHONPATH": str(ROOT),
+    }
+    hook = WebhookServer()
+    yield Cloud(service, gcs_server, bucket, hook, environment)
+    hook.stop()
+    service.stop()
+    metadata.stop()
+
+
+def parameters(demo: Path, folder: Path, *argv: str) -> list[str]:
+    """As in the body of a launch: several values in one, switches as texts."""
+    flags = monthly_flags(demo, folder, "--slice=device;category", "--force=false", *argv)
+    return [*flags, f"--notify={folder / 'webhook.txt'}", "--policy="]
+
+
+@pytest.fixture(scope="module")
+def launched(demo: Path, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    folder = tmp_path_factory.mktemp("launched")
+    (folder / "webhook.txt").write_text(f"{cloud.hook.url}/services/{SECRET}")
+    done = cloud.launch(*parameters(demo, folder))
+    assert done.returncode == 0, done.stderr
+    return Launched(done.returncode, done.stdout, done.stderr, cloud.dataflow.jobs[-1], folder)
+
+
+def staged(cloud: Cloud) -> dict[str, bytes]:
+    return {uri: cloud.gcs.get(uri) for uri in cloud.gcs.names(f"gs://{cloud.bucket}/")}
+
+
+def pipeline_of(job: dict[str, Any], cloud: Cloud) -> bytes:
+    options = job["environment"]["sdkPipelineOptions"]
+    return cloud.gcs.get(options["options"]["pipelineUrl"])
+
+
+def test_the_launcher_submits_and_does_not_wait(launched: Launched, cloud: Cloud) -> None:
+    assert "is submitted" in launched.out
+    assert "2026-11-01_00_00_00-1" in launched.out
+    assert len(cloud.dataflow.jobs) == 1
+    (run_folder,) = (launched.folder / "runs/monthly/2026-09").iterdir()
+    assert (run_folder / "plan.json").exists()
+    assert not (run_folder / "summary.json").exists()
+
+
+def test_dataflow_would_take_the_job(launched: Launched) -> None:
+    job = launched.job
+    message = encoding.JsonToMessage(dataflow.Job, json.dumps(job | {"size": None}))
+    assert not [name for name in message.all_unrecognized_fields() if name != "size"]
+    assert job["size"] < REQUEST_LIMIT
+    assert job["name"] == "ads-monthly-1"
+    assert job["type"] == "JOB_TYPE_BATCH"
+
+
+def test_the_job_runs_our_image_as_the_worker_with_labels(launched: Launched, cloud: Cloud) -> None:
+    environment = launched.job["environment"]
+    (pool,) = environment["workerPools"]
+    images = {image["containerImage"] for image in pool["sdkHarnessContainerImages"]}
+    assert images == {IMAGE}
+    assert pool["machineType"] == "n2-highmem-4"
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 20
+    assert environment["serviceAccountEmail"].startswith("worker@")
+    (run_folder,) = (launched.folder / "runs/monthly/2026-09").iterdir()
+    assert launched.job["labels"] == {
+        "goog-dataflow-provided-template-type": "flex",
+        "beam-jobs-job": "monthly",
+        "beam-jobs-period": "2026-09",
+        "beam-jobs-run": run_folder.name,
+    }
+    for value in launched.job["labels"].values():
+        assert re.fullmatch("[a-z0-9_-]{0,63}", value)
+    proto = beam_runner_api_pb2.Pipeline.FromString(pipeline_of(launched.job, cloud))
+    for each in proto.components.environments.values():
+        assert IMAGE.encode() in each.payload
+
+
+def test_what_is_staged_is_the_graph_and_needs_no_network(launched: Launched, cloud: Cloud) -> None:
+    names = [uri.removeprefix(f"gs://{cloud.bucket}/staging/") for uri in staged(cloud)]
+    assert all(name.startswith("ads-monthly-1.") for name in names), names
+    files = sorted(name.split("/")[-1] for name in names)
+    assert "pipeline.pb" in files
+    assert not [
+        name for name in files if name.endswith((".whl", ".gz", "requirements.txt", ".tar"))
+    ]
+
+
+def test_nothing_secret_leaves_the_launcher(launched: Launched, cloud: Cloud) -> None:
+    told = [launched.out, launched.err, json.dumps(launched.job)]
+    files = [path for path in launched.folder.rglob("*") if path.name != "webhook.txt"]
+    kept = [path.read_bytes() for path in files if path.is_file()]
+    for secret in (TOKEN, SECRET):
+        assert secret not in "".join(told)
+        assert secret.encode() not in b"".join([*staged(cloud).values(), *kept])
+
+
+def rows(warehouse: Path) -> dict[str, Any]:
+    """The tables, sorted, without what differs between two runs of the same month."""
+    moments = {"started_at", "finished_at", "run_folder"}
+    found = {}
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        for table in ("runs", "scores", "quarantine", "anomalies", "feature_statistics", "inputs"):
+            frame = connection.execute(f"SELECT * FROM {table}").df()
+            kept = frame[[name for name in frame.columns if name not in moments]]
+            found[table] = sorted(map(repr, kept.itertuples(index=False, name=None)))
+    return found
+
+
+def test_the_submitted_graph_does_what_the_local_run_does(
+    demo: Path, launched: Launched, cloud: Cloud, tmp_path: Path
+) -> None:
+    (tmp_path / "pipeline.pb").write_bytes(pipeline_of(launched.job, cloud))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("run_staged.py")), "pipeline.pb"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [json.loads(each) for each in done.stderr.splitlines() if '"event":"beam_' in each]
+    assert (line["status"], line["severity"]) == ("PUBLISHED", "INFO")
+    ((path, post),) = cloud.hook.posts
+    assert path == f"/services/{SECRET}"
+    assert post["text"].startswith("*beam-jobs monthly 2026-09-01 PUBLISHED: ")
+    assert SECRET not in done.stderr
+    slices = ["--slice=device", "--slice=category"]
+    local = run_command("monthly", "--json", *monthly_flags(demo, tmp_path, *slices))
+    assert local.code == 0, local.err
+    assert local.json["run_id"] == line["run_id"]
+    assert local.json["rows"] == line["rows"]
+    assert rows(tmp_path / "ads.duckdb") == rows(launched.folder / "ads.duckdb")
+
+
+def test_a_launch_that_cannot_be_planned_is_told_as_a_failed_run(
+    demo: Path, cloud: Cloud, tmp_path: Path
+) -> None:
+    before = len(cloud.dataflow.jobs)
+    done = cloud.launch(*monthly_flags(demo, tmp_path, "--ads=/none/{month}/*.csv"))
+    assert done.returncode == 2
+    assert "--ads /none/2026-09/*.csv: matches no file" in done.stderr
+    (line,) = [json.loads(each) for each in done.stderr.splitlines() if each.startswith("{")]
+    assert (line["job"], line["status"], line["severity"]) == ("monthly", "FAILED", "ERROR")
+    assert "matches no file" in line["error"]
+    assert len(cloud.dataflow.jobs) == before
+
+
+def test_a_template_location_gets_the_job_s_description(
+    demo: Path, cloud: Cloud, tmp_path: Path
+) -> None:
+    """So the launcher asks for the job where it submits it itself."""
+    before = len(cloud.dataflow.jobs)
+    (tmp_path / "webhook.txt").write_text("http://127.0.0.1:1/")
+    where = f"gs://{cloud.bucket}/staging/template_launches/1/job_object"
+    done = cloud.launch(*parameters(demo, tmp_path), f"--template_location={where}")
+    assert done.returncode == 0, done.stderr
+    assert len(cloud.dataflow.jobs) == before
+    job = json.loads(cloud.gcs.get(where))
+    assert job["labels"]["beam-jobs-period"] == "2026-09"
+    assert pipeline_of(job, cloud)
