@@ -40,7 +40,7 @@ state = _State()
 
 
 class LossyRunner(FnApiRunner):
-    """Beam's local runner with the one `state.fault`, as if it were in the runner's own transport."""
+    """The local runner with the one `state.fault`, as if it were in the runner itself."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: Any) -> Any:
         assert state.fault is not None

@@ -30,6 +30,15 @@ STATISTICS = Place("ComputeStatistics/Name data sets")
 END = Place("Conclude/Plan/Map(decode)")
 
 
+@pytest.fixture(scope="module")
+def ads(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The flag for a few rows of the demo's files."""
+    folder = tmp_path_factory.mktemp("ads")
+    for file in (demo / "ads/2026-10").glob("*.csv"):
+        (folder / file.name).write_bytes(b"".join(file.read_bytes().splitlines(True)[:150]))
+    return f"--ads={folder}/*.csv"
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -57,13 +66,14 @@ END = Place("Conclude/Plan/Map(decode)")
 def test_a_runner_that_loses_or_doubles_is_stopped(
     tmp_path: Path,
     monthly: Run,
+    ads: str,
     monkeypatch: pytest.MonkeyPatch,
     fault: Fault,
     message: str,
 ) -> None:
-    monkeypatch.setattr(spans, "_LEAST_SPAN_BYTES", 8_192)  # the CSV files have six spans each
+    monkeypatch.setattr(spans, "_LEAST_SPAN_BYTES", 1_500)  # the CSV files have six spans each
     monkeypatch.setattr(lossy_kit.state, "fault", fault)
-    done = monthly("--json", RUNNER, month="2026-10")
+    done = monthly("--json", ads, RUNNER, month="2026-10")
     assert lossy_kit.state.seen > fault.element, "the fault did not happen"
     assert (done.code, done.json["status"]) == (1, "FAILED"), done.err
     error = done.err.splitlines()[-1]
@@ -76,9 +86,9 @@ def test_a_runner_that_loses_or_doubles_is_stopped(
 
 
 def test_a_fault_without_effect_changes_nothing(
-    monthly: Run, monkeypatch: pytest.MonkeyPatch
+    monthly: Run, ads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The faulty step itself is no reason to fail."""
     monkeypatch.setattr(lossy_kit.state, "fault", Fault(BATCHES, times=1))
-    done = monthly("--json", RUNNER, month="2026-10")
+    done = monthly("--json", ads, RUNNER, month="2026-10")
     assert (done.code, done.json["status"]) == (3, "HELD"), done.err
