@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+BQ := .venv-bq
 PYTEST_FLAGS ?=
 
 .PHONY: help demo test lint format bench templates clean
@@ -18,10 +19,18 @@ $(VENV)/installed: requirements.txt requirements-dev.txt setup.py
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
+# The BigQuery emulator of the tests. It looks for DuckDB's extension in the home of its user, so it
+# gets a home inside its environment.
+$(BQ)/installed: requirements-bqemulator.txt $(VENV)/installed
+	$(PYTHON) -m venv --without-pip $(BQ)
+	$(BIN)/uv pip install --quiet --python $(BQ)/bin/python -r requirements-bqemulator.txt
+	$(BQ)/bin/python tests/servers/bigquery_home.py $(BQ)/home
+	touch $@
+
 demo: $(VENV)/installed ## Make three months of ads and a model, run everything, show what was found
 	$(BIN)/beam-jobs demo
 
-test: $(VENV)/installed lint ## Lint, types and all tests
+test: $(VENV)/installed $(BQ)/installed lint ## Lint, types and all tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: $(VENV)/installed ## Format check, lint and types only
@@ -37,7 +46,7 @@ bench: $(VENV)/installed ## Speed and memory against peers measured in the same 
 	$(BIN)/python -m benchmarks
 
 templates: $(VENV)/installed ## Write the Flex Templates' metadata from the flags
-	for job in monthly; do $(BIN)/beam-jobs template $$job > templates/$$job.metadata.json; done
+	for job in monthly requests; do $(BIN)/beam-jobs template $$job > templates/$$job.metadata.json; done
 
 clean: ## Remove the environment and what the demo made
-	rm -rf $(VENV) demo beam-jobs.toml build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BQ) demo beam-jobs.toml build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ from beam_jobs.config import (
     JobConfig,
     LookConfig,
     MonthlyConfig,
+    RequestsConfig,
     RollbackConfig,
     TemplateConfig,
 )
@@ -69,6 +70,12 @@ def _monthly(config: MonthlyConfig, _: str | None, beam_args: list[str]) -> int:
     from beam_jobs.launch import run_monthly
 
     return run_monthly(config, beam_args)
+
+
+def _requests(config: RequestsConfig, _: str | None, beam_args: list[str]) -> int:
+    from beam_jobs.launch_requests import run_requests
+
+    return run_requests(config, beam_args)
 
 
 def _template(config: TemplateConfig, job: str | None, _: list[str]) -> int:
@@ -124,6 +131,12 @@ VERBS = {
         MonthlyConfig,
         "validate, score and publish a month of ads",
         _monthly,
+        takes_beam_flags=True,
+    ),
+    "requests": Verb(
+        RequestsConfig,
+        "answer the request files that wait in a queue, each exactly once",
+        _requests,
         takes_beam_flags=True,
     ),
     "runs": Verb(LookConfig, "list the runs", _runs),

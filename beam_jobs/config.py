@@ -88,6 +88,7 @@ class DataConfig:
         metavar="PREFIX",
         example="banners",
         is_path=True,
+        parameter=Parameter.GCS_READ_FOLDER,
     )
     image: str | None = flag(
         "Column that names a row's image, below --images; without it the feature with an"
@@ -209,7 +210,10 @@ class JobConfig(DataConfig, LookConfig):
     plan: bool = switch(
         "Print what would be read and compared, and the run id; change nothing", in_template=False
     )
-    force: bool = switch("Compute and publish again even where the same run is published already")
+    force: bool = switch(
+        "Compute and publish again even where the same run is published already; of the queue:"
+        " take the request files of held runs again, never answered ones"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +245,46 @@ class MonthlyConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequestsConfig(JobConfig):
+    """The queue job."""
+
+    queue: tuple[str, ...] = flag(
+        "Request files: glob of .jsonl or .jsonl.gz (docs/requests.md); may be repeated",
+        default=(),
+        metavar="PATTERN",
+        example="'queue/*.jsonl'",
+        required=True,
+        is_path=True,
+        parameter=Parameter.GCS_READ_FILE,
+    )
+    responses: str | None = flag(
+        "Folder for answers, one file a request file; without it scores go to the warehouse only",
+        metavar="PREFIX",
+        example="responses",
+        is_path=True,
+        parameter=Parameter.GCS_WRITE_FOLDER,
+    )
+    watch: float | None = flag(
+        "Keep answering: look for new request files so many seconds after a round has ended,"
+        " until interrupted",
+        metavar="SECONDS",
+        example="30",
+        in_template=False,
+    )
+    drift_rows: int = flag(
+        "Rows that drift is measured against: those of the latest published runs, of as many as"
+        " it takes, at most 30",
+        default=10_000,
+        metavar="N",
+        example="50000",
+    )
+    timezone: str = flag(
+        "Time zone whose day a run belongs to", default="UTC", metavar="ZONE",
+        example="Europe/Berlin",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemplateConfig:
     """Prints what Dataflow needs to know of a Flex Template."""
 
@@ -268,18 +312,26 @@ def parse_month(text: str, timezone: str, now: datetime.datetime | None = None) 
     Raises:
         UsageError: not a month, or not a time zone.
     """
-    try:
-        zone = zoneinfo.ZoneInfo(timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise UsageError(
-            f"--timezone {timezone}: is not a time zone; expected a name such as Europe/Berlin"
-        ) from error
+    today = day_in(timezone, now or datetime.datetime.now(datetime.UTC))
     if text == "previous":
-        today = (now or datetime.datetime.now(datetime.UTC)).astimezone(zone).date()
         return month_before(today)
     if not re.fullmatch(MONTH, text):
         raise UsageError(f"--month {text}: is not {EXPECTED_MONTH}")
     return datetime.date(int(text[:4]), int(text[5:]), 1)
+
+
+def day_in(timezone: str, when: datetime.datetime) -> datetime.date:
+    """The day of a moment in a time zone.
+
+    Raises:
+        UsageError: not a time zone.
+    """
+    try:
+        return when.astimezone(zoneinfo.ZoneInfo(timezone)).date()
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"--timezone {timezone}: is not a time zone; expected a name such as Europe/Berlin"
+        ) from error
 
 
 def month_before(day: datetime.date) -> datetime.date:

@@ -24,6 +24,10 @@ class UsageError(BeamJobsError):
     exit_code = 2
 
 
+class BusyError(UsageError):
+    """Somebody else uses what the command needs; it may be free in a moment."""
+
+
 class RunError(BeamJobsError):
     """The run failed; nothing was published."""
 
@@ -59,7 +63,15 @@ class AuditError(RunError):
 
 _KINDS: dict[str, type[BeamJobsError]] = {
     kind.__name__: kind
-    for kind in (UsageError, RunError, StorageError, StorageTimeout, InputError, AuditError)
+    for kind in (
+        UsageError,
+        BusyError,
+        RunError,
+        StorageError,
+        StorageTimeout,
+        InputError,
+        AuditError,
+    )
 }
 _WRAPPED = re.compile(rf"(?:beam_jobs\.errors\.)?({'|'.join(_KINDS)}): (.+)")
 

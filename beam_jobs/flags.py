@@ -115,7 +115,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type) -> None:
         else:
             kind = types[field.name]
             options["metavar"] = "|".join(kind) if is_choice(kind) else about.metavar
-            options["type"] = int if kind is int else str
+            options["type"] = number_type(kind) or str
             if is_repeated(kind):
                 options["action"] = "append"
         parser.add_argument(flag_name(field.name), **options)
@@ -139,6 +139,12 @@ def _help_text(field: Any) -> str:
         notes.append(f"example: {flag_name(field.name)} {about.example}")
     text = f"{about.help} ({'; '.join(notes)})" if notes else about.help
     return text.replace("%", "%%")  # argparse formats help texts
+
+
+def number_type(kind: Any) -> type[int] | type[float] | None:
+    """int or float for a field that holds such numbers, or None instead of one."""
+    kinds = (kind, *typing.get_args(kind))
+    return next((number for number in (int, float) if number in kinds), None)
 
 
 def is_repeated(kind: Any) -> bool:
@@ -261,9 +267,12 @@ def _from_file(name: str, value: Any, kind: Any, about: Flag, folder: str) -> An
                 f"configuration: {name} must be text or a list of texts, not {value!r}"
             )
         return tuple(_rooted(item, about, folder) for item in items)
-    if kind is int:
-        if type(value) is not int:
-            raise UsageError(f"configuration: {name} must be a whole number, not {value!r}")
+    number = number_type(kind)
+    if number is not None:
+        wanted = (int, float) if number is float else int
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            what = "a number" if number is float else "a whole number"
+            raise UsageError(f"configuration: {name} must be {what}, not {value!r}")
         return value
     if not isinstance(value, str):
         raise UsageError(f"configuration: {name} must be text, not {value!r}")

@@ -1,6 +1,7 @@
 """Verbs that run a pipeline: plan it, run it, say what came of it."""
 
 import contextlib
+import importlib
 import json
 import tempfile
 import time
@@ -14,6 +15,7 @@ from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.failure import failed, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
 from beam_jobs.publish import publishing
+from beam_jobs.publish.ledger import TAKEN
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.warehouse import open_warehouse
@@ -39,20 +41,30 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
     plan = plan_monthly(config)
     planned_in = time.monotonic() - started
     if config.plan:
-        if config.json:
-            terminal.print_json(plan.to_json())
-        else:
-            terminal.print_pairs(describe(plan), plan.notes)
-        return 0
+        return print_plan(plan, as_json=config.json)
     try:
         summary = execute(plan, beam_args, force=config.force, planned_in=planned_in)
     except RunError:
         if config.json:
             terminal.print_json(failed(plan, time.monotonic() - started))
         raise
+    return print_result(summary, as_json=config.json)
+
+
+def print_plan(plan: Plan, *, as_json: bool) -> int:
+    """What `--plan` shows; returns the exit code."""
+    if as_json:
+        terminal.print_json(plan.to_json())
+    else:
+        terminal.print_pairs(describe(plan), plan.notes)
+    return 0
+
+
+def print_result(summary: dict[str, Any], *, as_json: bool) -> int:
+    """What a run that ended, or was submitted, shows; returns the exit code."""
     if summary["status"] == SUBMITTED:
-        return _say_submitted(summary, config.json)
-    if config.json:
+        return _say_submitted(summary, as_json)
+    if as_json:
         result = {name: summary[name] for name in RESULT}
         terminal.print_json(result | {"anomalies": len(summary["anomalies"])})
     else:
@@ -90,27 +102,35 @@ def execute(
         is_whole = storage.exists(folder.summary)
         if standing and standing.status is not RunStatus.FAILED and is_whole and not force:
             return _reuse(plan, standing, folder)
-        folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
-        from beam_jobs.pipelines import monthly  # the imports' seconds are not the run's
-        from beam_jobs.pipelines.options import is_remote, label_flags, pipeline_options
+        return compute(plan, folder, beam_args, planned_in)
 
-        remote = is_remote(pipeline_options(beam_args))
-        started = time.monotonic()
-        with failure_recorded(plan):
-            with shown_progress() as counter:
-                job_id = run_pipeline(
-                    lambda pipeline: monthly.build(pipeline, plan, None if remote else counter),
-                    [*beam_args, *label_flags(plan)] if remote else beam_args,
-                    plan.bytes,
-                )
-            if job_id is not None:
-                return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
-            summary = _summary_of(plan, folder)
-        summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
-        folder.write(folder.summary, json.dumps(summary, indent=2).encode())
-        if not remote:  # there the graph itself does
-            announce(Outcome.of_summary(summary), plan.notify)
-        return summary
+
+def compute(
+    plan: Plan, folder: RunFolder, beam_args: Sequence[str], planned_in: float
+) -> dict[str, Any]:
+    """Runs the plan's pipeline; the caller holds the folder's lock. See `execute`."""
+    folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
+    # The imports' seconds are not the run's.
+    build = importlib.import_module(f"beam_jobs.pipelines.{plan.job.value}").build
+    from beam_jobs.pipelines.options import is_remote, label_flags, pipeline_options
+
+    remote = is_remote(pipeline_options(beam_args))
+    started = time.monotonic()
+    with failure_recorded(plan):
+        with shown_progress() as counter:
+            job_id = run_pipeline(
+                lambda pipeline: build(pipeline, plan, None if remote else counter),
+                [*beam_args, *label_flags(plan)] if remote else beam_args,
+                plan.bytes,
+            )
+        if job_id is not None:
+            return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
+        summary = _summary_of(plan, folder)
+    summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
+    folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+    if not remote and summary["status"] != TAKEN:  # there the graph itself does
+        announce(Outcome.of_summary(summary), plan.notify)
+    return summary
 
 
 def _summary_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 from beam_jobs import terminal
 from beam_jobs.config import LookConfig, RollbackConfig, parse_month
 from beam_jobs.publish import publishing
-from beam_jobs.publish.runs import RUN_COLUMNS, RunRow
+from beam_jobs.publish.runs import RUN_COLUMNS, Job, RunRow, period_name
 from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.requests.release import release_left
 from beam_jobs.tables import TABLES
 
 RUN_VIEW = (
@@ -55,8 +56,11 @@ def _print(
 
 
 def approve(config: LookConfig, run_id: str) -> int:
-    """Publishes a held run."""
-    return _decided(publishing.approve(open_warehouse(config.warehouse), run_id), config.json)
+    """Publishes a held run; one of the queue is answered, too."""
+    run = publishing.approve(open_warehouse(config.warehouse), run_id)
+    if run.job == Job.REQUESTS.value:
+        release_left([run], terminal.print_note)
+    return _decided(run, config.json)
 
 
 def rollback(config: RollbackConfig) -> int:
@@ -70,5 +74,5 @@ def _decided(run: RunRow, as_json: bool) -> int:
     if as_json:
         terminal.print_json(run.to_json())
     else:
-        print(f"{run.run_id} ({run.job} {run.period:%Y-%m}) is {run.status.value}")
+        print(f"{run.run_id} ({run.job} {period_name(run.job, run.period)}) is {run.status.value}")
     return 0

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from servers.bigquery import BigQueryServer, bigquery_server
 from servers.gcs import GcsServer
 
 # The first example may import a library for seconds; speed is measured in benchmarks/.
@@ -30,19 +31,44 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
 def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     """Cloud Storage with a new, empty bucket, used by everything in this process and its children.
 
-    Retries are hasty: pauses of milliseconds, a deadline of three seconds.
+    Retries are hasty: pauses of milliseconds, a deadline of some seconds.
     """
     from beam_jobs.storage import calls, leases
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
     hasty = calls.RetryPolicy(
-        first_pause=0.01, longest_pause=0.1, deadline=3.0, connect_timeout=2.0, read_timeout=2.0
+        first_pause=0.01, longest_pause=0.1, deadline=10.0, connect_timeout=5.0, read_timeout=5.0
     )
     monkeypatch.setattr(calls, "policy", hasty)
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=1.5, beat=0.2, poll=0.05))
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=5.0, beat=0.2, poll=0.05))
     calls.client.cache_clear()
     gcs_server.clear()
     gcs_server.new_bucket()
     yield gcs_server
     gcs_server.clear()
     calls.client.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def bigquery_servers(
+    tmp_path_factory: pytest.TempPathFactory, gcs_server: GcsServer
+) -> Iterator[BigQueryServer]:
+    """One BigQuery for the session; it loads from `gcs_server`. Tests use `bigquery`."""
+    with bigquery_server(tmp_path_factory.mktemp("bigquery"), gcs_server.root) as server:
+        yield server
+
+
+@pytest.fixture
+def bigquery(
+    bigquery_servers: BigQueryServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[BigQueryServer]:
+    """BigQuery for everything in this process and its children; retries are hasty."""
+    from beam_jobs.publish import bigquery_engine, bigquery_jobs
+
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_servers.host)
+    monkeypatch.setattr(bigquery_jobs, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(bigquery_engine, "READ_SECONDS", 5.0)
+    monkeypatch.setattr(bigquery_engine, "CALL_SECONDS", 5.0)
+    bigquery_servers.clear()
+    yield bigquery_servers
+    bigquery_servers.clear()

@@ -7,6 +7,7 @@ one row.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
@@ -16,7 +17,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 FeatureStats: TypeAlias = statistics_pb2.FeatureNameStatistics
 
-CONFIDENCE = 0.999
+CONFIDENCE = 0.9999
 # Not the extremes: they are what one outlier moves.
 _EDGES = np.array([0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99])
 
@@ -27,7 +28,7 @@ class Distance:
 
     Attributes:
         value: between 0 and 1.
-        noise: what two samples of these sizes from one distribution stay below in 99.9 % of
+        noise: what two samples of these sizes from one distribution stay below in 99.99 % of
             cases.
         where: the value of the feature whose share changed most; empty for numbers.
     """
@@ -58,7 +59,9 @@ def linf(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     rank histograms keep. None where a side has no values.
 
     The noise of a share p from n values is normal with variance p (1 - p) / n; over all k values
-    Bonferroni's bound holds: z(1 - 0.001 / 2k) sqrt(p (1 - p) (1/n + 1/m)), p the pooled share.
+    Bonferroni's bound holds: z(1 - 0.0001 / 2k) sqrt(p (1 - p) (1/n + 1/m)), p the pooled share.
+    Few values are not normal: three of one kind may well meet. Bernstein's inequality (The Theory
+    of Probabilities, 1946) with the same z adds what matters then, z^2 / 6 (1/n + 1/m).
     """
     ours, theirs = value_counts(current), value_counts(reference)
     n, m = sum(ours.values()), sum(theirs.values())
@@ -70,7 +73,11 @@ def linf(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     shares = [(ours.get(v, 0) + theirs.get(v, 0)) / (n + m) for v in values]
     z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * len(values)))
     spread = max(share * (1 - share) for share in shares)
-    return Distance(gaps[widest], z * math.sqrt(spread * (1 / n + 1 / m)), values[widest])
+    once = 1 / n + 1 / m
+    few = z * z / 6 * once
+    return Distance(
+        gaps[widest], few + math.sqrt(few * few + z * z * spread * once), values[widest]
+    )
 
 
 def jensen_shannon(current: FeatureStats, reference: FeatureStats) -> Distance | None:
@@ -81,9 +88,9 @@ def jensen_shannon(current: FeatureStats, reference: FeatureStats) -> Distance |
 
     For small differences JS ln 2 = sum((p - q)^2 / mean) / 8, and that sum times nm / (n + m) is
     chi-square with k - 1 degrees of freedom under one distribution (Pearson's homogeneity test);
-    the noise is its 99.9 % point, by Wilson and Hilferty's approximation.
+    the noise is its 99.99 % point, by Wilson and Hilferty's approximation.
     """
-    ours, theirs = _Cdf.of(current), _Cdf.of(reference)
+    ours, theirs = Cdf.of(current), Cdf.of(reference)
     if ours is None or theirs is None:
         return None
     edges = np.unique(np.concatenate([ours.quantiles(_EDGES), theirs.quantiles(_EDGES)]))
@@ -116,12 +123,12 @@ def common_stats(stats: FeatureStats) -> statistics_pb2.CommonStatistics:
 
 def quantiles(stats: FeatureStats, shares: np.ndarray) -> np.ndarray | None:
     """float64: the values below which these shares of the values lie; None without quantiles."""
-    cdf = _Cdf.of(stats)
+    cdf = Cdf.of(stats)
     return None if cdf is None else cdf.quantiles(shares)
 
 
 @dataclass(frozen=True)
-class _Cdf:
+class Cdf:
     """A distribution function, linear between TFDV's quantile buckets, with jumps at atoms.
 
     Attributes:
@@ -133,7 +140,7 @@ class _Cdf:
     heights: np.ndarray
 
     @classmethod
-    def of(cls, stats: FeatureStats) -> "_Cdf | None":
+    def of(cls, stats: FeatureStats) -> "Cdf | None":
         for histogram in stats.num_stats.histograms:
             if histogram.type == statistics_pb2.Histogram.QUANTILES and histogram.buckets:
                 buckets = [b for b in histogram.buckets if not math.isnan(b.low_value)]
@@ -151,6 +158,24 @@ class _Cdf:
         """Share in (-inf, e0], (e0, e1], ..., (ek, inf)."""
         upto = np.concatenate([[0.0], self._at(edges), [1.0]])
         return np.maximum(np.diff(upto), 0.0)
+
+    @classmethod
+    def mixture(cls, parts: "Sequence[Cdf]", weights: Sequence[float]) -> "Cdf":
+        """The distribution function of all values together; weights are their numbers."""
+        points = np.unique(np.concatenate([part.values for part in parts]))
+        shares = np.array(weights) / sum(weights)
+        pairs = list(zip(parts, shares, strict=True))
+        before = sum(share * part._before(points) for part, share in pairs)
+        upto = sum(share * part._at(points) for part, share in pairs)
+        # A jump is a vertical line between two equal values.
+        return cls(np.repeat(points, 2), np.stack([before, upto], axis=1).ravel())
+
+    def _before(self, edges: np.ndarray) -> np.ndarray:
+        """F just below e: a jump at e not included."""
+        first = np.searchsorted(self.values, edges, side="left")
+        inside = np.clip(first, 0, len(self.values) - 1)
+        is_border = (first < len(self.values)) & (self.values[inside] == edges)
+        return np.where(is_border, self.heights[inside], self._at(edges))
 
     def _at(self, edges: np.ndarray) -> np.ndarray:
         """F(e), a jump at e included."""

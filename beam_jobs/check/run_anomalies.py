@@ -1,5 +1,6 @@
 """Anomalies of a run as a whole: how many rows it read, and how many it could not score."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ from beam_jobs.records import Reason
 
 PREVIOUS = "previous"
 
+_UNLIKELY = 0.001
+"""What happens by chance less often than this is no chance."""
+
 
 @dataclass(frozen=True)
 class RunCounts:
@@ -17,7 +21,8 @@ class RunCounts:
     Attributes:
         read, scored, quarantined: rows.
         reasons: quarantined rows a reason.
-        previous_read: rows that the previous run read, None without one.
+        previous_read: rows that the previous run read, None where they are not to be compared.
+        is_queue: whether runs of few rows, or of none, are nothing odd.
     """
 
     read: int
@@ -25,13 +30,15 @@ class RunCounts:
     quarantined: int
     reasons: Mapping[Reason, int]
     previous_read: int | None = None
+    is_queue: bool = False
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     """No rows at all, or far fewer or more than the previous run's."""
     if not counts.read:
         text = "The inputs hold no rows."
-        return [Anomaly(Kind.VOLUME, "NO_ROWS", Severity.HOLD, "No rows", text, measure="rows",
+        severity = Severity.INFO if counts.is_queue else Severity.HOLD
+        return [Anomaly(Kind.VOLUME, "NO_ROWS", severity, "No rows", text, measure="rows",
                         value=0.0)]  # fmt: skip
     if not counts.previous_read:
         return []
@@ -56,25 +63,51 @@ def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     ]
 
 
+def _chance(count: int, rows: int, share: float) -> float:
+    """The most likely it can be that so many of the rows fail where each does with this share.
+
+    Chernoff's bound exp(-n KL(k/n || p)); source: Hoeffding, Probability Inequalities for Sums of
+    Bounded Random Variables, 1963, theorem 1.
+    """
+    found = count / rows
+    if found <= share:
+        return 1.0
+    if not share:
+        return 0.0
+    divergence = found * math.log(found / share)
+    if found < 1:
+        divergence += (1 - found) * math.log((1 - found) / (1 - share))
+    return math.exp(-rows * divergence)
+
+
 def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
-    """Too large a share of the rows in quarantine."""
+    """Too large a share of the rows in quarantine.
+
+    Of a queue's few rows a few that fail say little: what chance alone could make only informs.
+    """
     if not counts.read:
         return []
     share = counts.quarantined / counts.read
     limits = policy.thresholds
     if share <= limits.quarantined_share:
         return []
-    held = share > limits.quarantined_share_hold
+
+    def is_beyond(limit: float) -> bool:
+        likely = _chance(counts.quarantined, counts.read, limit)
+        return share > limit and (not counts.is_queue or likely < _UNLIKELY)
+
+    held = is_beyond(limits.quarantined_share_hold)
+    warned = is_beyond(limits.quarantined_share)
     reasons = sorted(counts.reasons.items(), key=lambda item: -item[1])
     most = ", ".join(f"{reason.value} {rows:,}" for reason, rows in reasons[:3])
     return [
         Anomaly(
             kind=Kind.QUALITY,
             code="QUARANTINED_SHARE_HIGH",
-            severity=Severity.HOLD if held else Severity.WARN,
+            severity=Severity.HOLD if held else Severity.WARN if warned else Severity.INFO,
             short_description="Many rows in quarantine",
             description=f"{share:.1%} of the rows ({counts.quarantined:,}) are in quarantine:"
-            f" {most}.",
+            f" {most}{'' if warned else '; of so few rows, that may be chance'}.",
             measure="quarantined_share",
             value=share,
             threshold=limits.quarantined_share_hold if held else limits.quarantined_share,

@@ -1,5 +1,6 @@
 """The Beam side of row checks and keys."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -72,11 +73,11 @@ class FindDuplicateKeys(beam.PTransform):
             spans
             | "Read keys" >> beam.Map(_write_keys, spec, self.folder)
             | "All key files" >> beam.combiners.ToList()
-            | "Find duplicates" >> beam.Map(_duplicates, self.files)
+            | "Find duplicates" >> beam.Map(find_duplicates_of, self.files)
         )
 
 
-def _write_keys(span: Span, spec: ReadSpec, folder: str) -> tuple[str, SpanRows]:
+def _write_keys(span: Span, spec: ReadSpec, folder: str) -> tuple[str, list[SpanRows]]:
     """The Parquet file of a span's keys; the same name however often a bundle is repeated."""
     uri = storage.join(folder, f"keys-{span.file_index:05d}-{span.number:05d}.parquet")
     rows = 0
@@ -88,16 +89,23 @@ def _write_keys(span: Span, spec: ReadSpec, folder: str) -> tuple[str, SpanRows]
         for batch in read_span(span, spec):
             writer.write_table(key_table(batch, span.file_index))
             rows += batch.num_rows
-    return uri, SpanRows(span.file_index, span.first_row, rows, span.is_last)
+    return uri, [SpanRows(span.file_index, span.first_row, rows, span.is_last)]
 
 
-def _duplicates(written: Sequence[tuple[str, SpanRows]], files: Sequence[str]) -> pa.Table:
-    rows_of_files([rows for _, rows in written], files)
-    return find_all_duplicates([uri for uri, _ in written])
+def find_duplicates_of(
+    written: Sequence[tuple[str, list[SpanRows]]], files: Sequence[str]
+) -> pa.Table:
+    """`keys.find_duplicates` over files of key tables, which must hold all rows of all inputs.
 
+    Args:
+        written: (key file, what was read for it).
+        files: URIs of the plan's inputs.
 
-def find_all_duplicates(uris: Sequence[str]) -> pa.Table:
-    """`find_duplicates` of key files that lie anywhere."""
+    Raises:
+        AuditError: the runner lost or doubled a key file.
+    """
+    rows_of_files(itertools.chain.from_iterable(rows for _, rows in written), files)
+    uris = [uri for uri, _ in written]
     with (
         storage.fetched(sorted(uris)) as paths,
         tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch,

@@ -1,6 +1,6 @@
 """Reads and looks at many images at once, in order, within a bound on the bytes in memory.
 
-A thread reads an image and looks at it; as many may look at once as there are cores (decoders and
+A thread reads images and looks at them; as many may look at once as there are cores (decoders and
 NumPy run without the interpreter's lock), more may wait for storage. The caller's thread decides
 what is begun: an image reserves `FIRST_READ` bytes of a budget before it is read, what it turned
 out to need after. The few that are larger are read again once their full size fits.
@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, RunError, StorageTimeout
@@ -38,6 +38,9 @@ CACHE_BYTES = 32 << 20
 REMOTE_READERS = 64
 """Threads a worker that may wait for a remote storage; sleeping ones cost nothing."""
 
+LOCAL_AT_ONCE = 8
+"""Images of a job for a thread; where reading takes no time, handing over would take a fifth."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts
 _STALLED_AFTER = 60  # seconds above the timeout, without any image having ended
 
@@ -53,13 +56,18 @@ ReadBytes = Callable[[str, int], bytes]
 
 @dataclass(eq=False)
 class _Job:
-    """One image on its way; `look` stays None where it has more than `limit` bytes."""
+    """Images that a thread looks at, one after the other.
 
-    place: int
-    name: str
-    given: bytes | None
+    Attributes:
+        images: {place: what is wanted}.
+        limit: bytes that each may have.
+        looks: {place: what came of it}, None for one that has more bytes.
+        error: that ended the thread's work on it.
+    """
+
+    images: dict[int, Wanted]
     limit: int
-    look: Look | None = None
+    looks: dict[int, Look | None] = field(default_factory=dict)
     error: BaseException | None = None
 
 
@@ -84,9 +92,10 @@ class ImageReader:
         self._cached_bytes = 0
         self._answered = 0.0  # when storage last answered, monotonic seconds
         local = spec.prefix is None or storage.is_local(spec.prefix)
+        self._at_once = LOCAL_AT_ONCE if local else 1
         self._threads = [
             threading.Thread(target=self._work, name="images", daemon=True)
-            for _ in range(readers or (2 * cores if local else REMOTE_READERS))
+            for _ in range(readers or (cores if local else REMOTE_READERS))
         ]
         for thread in self._threads:
             thread.start()
@@ -105,9 +114,10 @@ class ImageReader:
         """
         whole = self.spec.limits.max_bytes
         first = min(FIRST_READ, whole)
+        at_once = max(1, min(self._at_once, BUDGET_BYTES // (4 * first)))
         ended: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         ready: dict[int, Look] = {}
-        large: dict[int, _Job] = {}
+        large: dict[int, Wanted] = {}
         begun = given_out = 0
         held_before = self.held
         try:
@@ -120,36 +130,46 @@ class ImageReader:
                     continue
                 for place in list(large):
                     if place == given_out or self.held + whole <= BUDGET_BYTES:
-                        self._begin(large.pop(place), whole, ended)
+                        self._begin(_Job({place: large.pop(place)}, whole), ended)
                 while begun < len(wanted) and (
-                    self.held + first <= BUDGET_BYTES or begun == given_out
+                    self.held + at_once * first <= BUDGET_BYTES or begun == given_out
                 ):
-                    name, given = wanted[begun]
-                    known = self._known(name) if given is None else None
-                    if known is not None:
-                        self.held += known.nbytes
-                        ready[begun] = known
-                    else:
-                        self._begin(_Job(begun, name, given, first), first, ended)
-                    begun += 1
-                if given_out in ready:
-                    continue
-                job = self._wait(ended)
-                self.held -= job.limit
-                if job.look is None:
-                    large[job.place] = job
-                else:
-                    self.held += job.look.nbytes
-                    ready[job.place] = job.look
-                    if job.given is None:
-                        self._keep(job.name, job.look)
+                    job = _Job({}, first)
+                    while begun < len(wanted) and len(job.images) < at_once:
+                        name, given = wanted[begun]
+                        known = self._known(name) if given is None else None
+                        if known is None:
+                            job.images[begun] = wanted[begun]
+                        else:
+                            self.held += known.nbytes
+                            ready[begun] = known
+                            if self.held > BUDGET_BYTES:
+                                begun += 1
+                                break
+                        begun += 1
+                    if job.images:
+                        self._begin(job, ended)
+                if given_out not in ready:
+                    self._take(self._wait(ended), ready, large)
         finally:
             self.held = held_before
 
-    def _begin(self, job: _Job, limit: int, ended: queue.SimpleQueue) -> None:
-        job.limit = limit
-        self.held += limit
+    def _begin(self, job: _Job, ended: "queue.SimpleQueue[_Job]") -> None:
+        self.held += job.limit * len(job.images)
         self._jobs.put((job, ended))
+
+    def _take(self, job: _Job, ready: dict[int, Look], large: dict[int, Wanted]) -> None:
+        """Files what a thread found."""
+        self.held -= job.limit * len(job.images)
+        for place, (name, given) in job.images.items():
+            look = job.looks[place]
+            if look is None:
+                large[place] = name, given
+                continue
+            self.held += look.nbytes
+            ready[place] = look
+            if given is None:
+                self._keep(name, look)
 
     def _wait(self, ended: "queue.SimpleQueue[_Job]") -> _Job:
         seconds = self.spec.timeout + _STALLED_AFTER
@@ -184,19 +204,20 @@ class ImageReader:
         while (item := self._jobs.get()) is not None:
             job, ended = item
             try:
-                job.look = self._look(job)
+                for place, (name, given) in job.images.items():
+                    job.looks[place] = self._look(name, given, job.limit)
             except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
                 job.error = error
             ended.put(job)
 
-    def _look(self, job: _Job) -> Look | None:
-        found = job.given if job.given is not None else self._fetch(job.name, job.limit)
+    def _look(self, name: str, given: bytes | None, limit: int) -> Look | None:
+        found = self._fetch(name, limit) if given is None else given
         if found is None:
             return None
         if isinstance(found, ImageProblem):
             return Look(problem=found)
         with self._lookers:
-            return look_at(found, job.name, self.spec)
+            return look_at(found, name, self.spec)
 
     def _from_storage(self, uri: str, limit: int) -> bytes:
         return storage.read_bytes(uri, limit, deadline=self.spec.timeout)

@@ -40,7 +40,10 @@ class ImageSpec:
 
 
 def image_spec(
-    data: DataConfig, features: Sequence[Feature], image_domain: Collection[str] = ()
+    data: DataConfig,
+    features: Sequence[Feature],
+    image_domain: Collection[str] = (),
+    may_be_given: bool = False,
 ) -> ImageSpec | None:
     """What `--images` and its companions say; None without `--images`.
 
@@ -48,11 +51,13 @@ def image_spec(
         data: the flags.
         features: the schema's, or the data's where there is no schema yet.
         image_domain: names of those that the schema gives an `image_domain`.
+        may_be_given: whether records may carry images inside: then one of `image_domain` is
+            enough, and images that are not given are missing.
 
     Raises:
         UsageError: no folder, no limit, or not exactly one column that names the images.
     """
-    if data.images is None:
+    if data.images is None and not (may_be_given and image_domain):
         if data.image is not None:
             raise UsageError(f"--image {data.image}: needs --images, which says where images lie")
         return None
@@ -63,19 +68,23 @@ def image_spec(
     ):
         if value < 1:
             raise UsageError(f"{flag} {value}: expected a number of at least 1")
-    prefix = storage.absolute(data.images)
-    try:
-        is_there = storage.exists(f"{prefix}/" if storage.is_local(prefix) else prefix)
-    except OSError as error:
-        raise UsageError(f"--images {data.images}: {error.strerror}") from error
-    if not is_there:
-        raise UsageError(f"--images {data.images}: is not a folder, or is empty")
     return ImageSpec(
         column=image_column(data.image, features, image_domain),
-        prefix=prefix,
+        prefix=None if data.images is None else _folder(data.images),
         limits=ImageLimits(max_bytes=data.image_max_bytes, max_pixels=data.image_max_pixels),
         timeout=data.image_timeout,
     )
+
+
+def _folder(images: str) -> str:
+    prefix = storage.absolute(images)
+    try:
+        is_there = storage.exists(f"{prefix}/" if storage.is_local(prefix) else prefix)
+    except OSError as error:
+        raise UsageError(f"--images {images}: {error.strerror}") from error
+    if not is_there:
+        raise UsageError(f"--images {images}: is not a folder, or is empty")
+    return prefix
 
 
 def image_column(

@@ -20,17 +20,19 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from beam_jobs import storage
 from beam_jobs.check.anomalies import Context, find_anomalies
 from beam_jobs.check.gate import decide
+from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import check_measured, parse_statistics
-from beam_jobs.errors import InputError
+from beam_jobs.check.statistics_files import Statistics, check_measured, parse_statistics
+from beam_jobs.errors import InputError, RunError
 from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
 from beam_jobs.pipelines.failure import failure_recorded
 from beam_jobs.pipelines.options import is_remote
-from beam_jobs.plan import Plan
+from beam_jobs.plan import Job, Plan
 from beam_jobs.plan.plan import Reference, fingerprint
+from beam_jobs.publish.ledger import TAKEN, TakenError
 from beam_jobs.publish.parts import Part, PartTable
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
@@ -38,6 +40,8 @@ from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.requests.release import release_answers
+from beam_jobs.requests.staged import AnswerPart, check_answered, stage
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
@@ -55,6 +59,7 @@ class Conclude(beam.PTransform):
         counts: side input of all `FileCounts`, what writers wrote.
         reads: side input of all `SpanRows`, what readers read.
         statistics: side input of the one DatasetFeatureStatisticsList, as a list.
+        answers: side input of all `AnswerPart`s; None where nobody waits for answers.
         counter: told of the stage, where workers share a disk with the launcher.
 
     Raises:
@@ -67,6 +72,7 @@ class Conclude(beam.PTransform):
     counts: beam.pvalue.AsSideInput
     reads: beam.pvalue.AsSideInput
     statistics: beam.pvalue.AsSideInput
+    answers: beam.pvalue.AsSideInput | None = None
     counter: RowCounter | None = None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
@@ -80,6 +86,7 @@ class Conclude(beam.PTransform):
                 self.counts,
                 self.reads,
                 self.statistics,
+                self.answers if self.answers is not None else [],
                 self.counter,
                 announces=is_remote(pbegin.pipeline.options),
             )
@@ -92,6 +99,7 @@ def _conclude(
     counts: list[FileCounts],
     reads: list[SpanRows],
     statistics: list[statistics_pb2.DatasetFeatureStatisticsList],
+    answers: list[AnswerPart],
     counter: RowCounter | None,
     announces: bool,
 ) -> str:
@@ -99,10 +107,11 @@ def _conclude(
     if counter is not None:
         counter.begin(Stage.PUBLISH)
     with failure_recorded(plan) if announces else contextlib.nullcontext():
-        summary = conclude(plan, parts, counts, reads, only(statistics, "statistics"))
+        summary = conclude(plan, parts, counts, reads, only(statistics, "statistics"), answers)
     if not announces:
         return json.dumps(summary)
-    announce(Outcome.of_summary(summary), plan.notify)
+    if summary["status"] != TAKEN:
+        announce(Outcome.of_summary(summary), plan.notify)
     return json.dumps(summary)
 
 
@@ -112,8 +121,12 @@ def conclude(
     counts: Sequence[FileCounts],
     reads: Sequence[SpanRows],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    answers: Sequence[AnswerPart] = (),
 ) -> dict[str, Any]:
-    """Finds anomalies, asks the gate, publishes or holds; the summary, also in summary.json."""
+    """Finds anomalies, asks the gate, publishes or holds; the summary, also in summary.json.
+
+    A queue run whose request files another run has answered in the meantime ends as `TAKEN`.
+    """
     started = time.monotonic()
     folder = RunFolder(plan.run_folder)
     storage.remove(storage.join(folder.path, KEYS_FOLDER))
@@ -125,22 +138,33 @@ def conclude(
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
-    run = publish_run(
-        open_warehouse(plan.warehouse),
-        plan.run_row(
-            RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
-            read=sum(rows),
-            scored=total.scored,
-            quarantined=total.quarantined,
-            hold_reasons=decision.hold_reasons,
-        ),
-        parts,
-        {
-            "anomalies": report.table,
-            "feature_statistics": report.feature_statistics,
-            "inputs": _inputs(plan, rows),
-        },
+    if plan.responses is not None:
+        check_answered(answers, plan.inputs, rows)
+        stage(folder, plan.responses, plan.inputs, answers)
+    run = plan.run_row(
+        RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
+        read=sum(rows),
+        scored=total.scored,
+        quarantined=total.quarantined,
+        hold_reasons=decision.hold_reasons,
     )
+    tables = {
+        "anomalies": report.table,
+        "feature_statistics": report.feature_statistics,
+        "inputs": _inputs(plan, rows),
+    }
+    try:
+        warehouse = open_warehouse(plan.warehouse)
+        run = publish_run(warehouse, run, parts, tables, takes_held=plan.takes_held)
+    except TakenError as error:
+        taken = {"status": TAKEN, "why": str(error), "started_at": plan.started_at.isoformat()}
+        folder.write(folder.summary, json.dumps(taken).encode())
+        return taken
+    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
+        try:
+            release_answers(folder)
+        except RunError as error:
+            raise RunError(f"run {run.run_id} is published, but not answered: {error}") from error
     summary = _summary(run, total, report, parts)
     summary["started_at"] = plan.started_at.isoformat()
     summary["stages"] = {
@@ -161,7 +185,7 @@ def _find_anomalies(
         statistics,
         plan.schema_proto,
         _load(plan.baseline, "--baseline"),
-        _load(plan.previous, "--previous"),
+        _previous(plan.previous),
         plan.policy,
         RunCounts(
             read=read,
@@ -169,6 +193,7 @@ def _find_anomalies(
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
+            is_queue=plan.job is Job.REQUESTS,
         ),
         Context(
             plan.data.label,
@@ -179,9 +204,17 @@ def _find_anomalies(
     )
 
 
-def _load(
-    reference: Reference | None, flag: str
-) -> statistics_pb2.DatasetFeatureStatisticsList | None:
+def _previous(previous: Reference | None) -> Statistics | None:
+    """What drift is measured against: a file, or those of several runs of the queue as one."""
+    if previous is None or not previous.others:
+        return _load(previous, "--previous")
+    # Folders of old runs may be cleared away at any time.
+    uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
+    found = [parse_statistics(storage.read_bytes(uri), f"--previous {uri}") for uri in uris]
+    return merge_statistics(found)
+
+
+def _load(reference: Reference | None, flag: str) -> Statistics | None:
     """The statistics that were planned; None where there are none."""
     if reference is None:
         return None

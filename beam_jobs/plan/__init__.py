@@ -4,6 +4,7 @@ from beam_jobs.plan.checks import check_model, find_images, match_inputs
 from beam_jobs.plan.job import standing_of
 from beam_jobs.plan.monthly import plan_monthly
 from beam_jobs.plan.plan import Job, Plan, Reference, describe
+from beam_jobs.plan.requests import plan_requests, request_spec
 
 __all__ = [
     "Job",
@@ -14,5 +15,7 @@ __all__ = [
     "find_images",
     "match_inputs",
     "plan_monthly",
+    "plan_requests",
+    "request_spec",
     "standing_of",
 ]

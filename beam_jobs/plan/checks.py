@@ -88,14 +88,18 @@ def check_model(
     return location, fit(signature, schema, data.label, data.score, of_model)
 
 
-def find_images(data: DataConfig, schema: schema_pb2.Schema) -> ImageSpec | None:
+def find_images(
+    data: DataConfig, schema: schema_pb2.Schema, may_be_given: bool = False
+) -> ImageSpec | None:
     """Which of the schema's features names images, and where they lie; None without --images.
+
+    Where records may carry images inside, a feature with an image_domain is enough.
 
     Raises:
         UsageError: no such folder, or not exactly one such feature.
     """
     declared = {f.name for f in schema.feature if f.WhichOneof("domain_info") == "image_domain"}
-    return image_spec(data, features_of(schema), declared)
+    return image_spec(data, features_of(schema), declared, may_be_given)
 
 
 def reference(uri: str | None, flag: str, run_id: str = "") -> Reference | None:

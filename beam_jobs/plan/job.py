@@ -34,6 +34,8 @@ def plan_job(
     started_at: datetime.datetime,
     check_inputs: Callable[[schema_pb2.Schema], Sequence[str]],
     find_previous: Callable[[Warehouse], Previous],
+    responses: str | None = None,
+    takes_held: bool = False,
 ) -> Plan:
     """Plans a job whose inputs are known.
 
@@ -45,6 +47,8 @@ def plan_job(
         started_at: when planning began.
         check_inputs: refuses inputs that do not fit the schema; gives notes.
         find_previous: what drift is measured against.
+        responses: folder for the answers of a queue run.
+        takes_held: whether a queue run may take the request files of runs that are held.
 
     Raises:
         UsageError: anything in the configuration, schema, model, policy or warehouse is wrong.
@@ -54,7 +58,7 @@ def plan_job(
     data = data_of(config)
     check_slices(schema, data.slice)
     notes = check_inputs(schema)
-    images = find_images(data, schema)
+    images = find_images(data, schema, may_be_given=job is not Job.MONTHLY)
     model, input_plan = check_model(config.model, schema, data, images)
     if images is not None:
         images = images.for_model(input_plan.takes_encoded, input_plan.pixels)
@@ -77,6 +81,7 @@ def plan_job(
         "policy": policy.fingerprint,
         "gate": config.gate.value,
         "settings": dataclasses.asdict(data),
+        **({"responses": responses} if responses else {}),
     }
     run_id = fingerprint(json.dumps(decided_by, sort_keys=True).encode())
     storage.check_writable(config.runs, "--runs")
@@ -100,6 +105,8 @@ def plan_job(
         gate=config.gate,
         data=data,
         started_at=started_at,
+        responses=responses,
+        takes_held=takes_held,
         notes=(*notes, *more),
         notify=notify,
         images=images,

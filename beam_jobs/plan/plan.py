@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import enum
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,9 @@ from beam_jobs.features import Feature, features_of
 from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.images.table import NAMES
 from beam_jobs.notify import Webhook
-from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus, period_name
+from beam_jobs.publish.runs import Job, RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.location import ModelLocation
-
-
-class Job(str, enum.Enum):
-    """The jobs, as in the column `job`."""
-
-    MONTHLY = "monthly"
 
 
 @dataclass(frozen=True)
@@ -34,13 +27,15 @@ class Reference:
 
     Attributes:
         uri: the file.
-        fingerprint: hash of its bytes.
+        fingerprint: hash of its bytes, or of the ids of the runs that made several files.
         run_id: the run that made them, empty where they were given as a file.
+        others: files of further runs that count as one with it.
     """
 
     uri: str
     fingerprint: str
     run_id: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,9 +44,11 @@ class Plan:
 
     Attributes:
         run_id: 16 hexadecimal digits, a hash of all that decides the result.
-        period: first day of the month.
+        period: first day of the month, or the day of a queue run.
         inputs: the files, sorted by URI, with the generations that will be read.
         previous_run: the published run of the month before, where there is one.
+        responses: folder for the answers of a queue run; None where nobody waits for files.
+        takes_held: whether a queue run may take the request files of runs that are held.
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
         notify: told how the run ends; a secret, so it is in no JSON.
@@ -78,6 +75,8 @@ class Plan:
     gate: Gate
     data: DataConfig
     started_at: datetime.datetime
+    responses: str | None = None
+    takes_held: bool = False
     notes: tuple[str, ...] = ()
     notify: Webhook | None = None
     images: ImageSpec | None = None
@@ -155,6 +154,7 @@ class Plan:
             "policy": self.policy.fingerprint,
             "gate": self.gate.value,
             "settings": dataclasses.asdict(self.data),
+            "responses": self.responses,
             "images": self.images and dataclasses.asdict(self.images),
             "standing": self.standing.status.value if self.standing else None,
             "notes": list(self.notes),
@@ -172,17 +172,26 @@ def describe(plan: Plan) -> Mapping[str, str]:
     inputs = plan.inputs
     return {
         "run": f"{plan.run_id} ({plan.job.value} {period_name(plan.job.value, plan.period)})",
-        "reads": f"{len(inputs)} files, {plan.bytes:,} bytes: {inputs[0].uri}"
+        "reads": f"{len(inputs)} files, {plan.bytes:,} bytes"
+        + (f": {inputs[0].uri}" if inputs else "")
         + (f" to {inputs[-1].uri}" if len(inputs) > 1 else ""),
         "model": f"{plan.model.path} (version {plan.model.version}, signature"
         f" {plan.data.signature})",
         "schema": f"{plan.schema_uri} ({plan.schema_fingerprint})",
-        "images": f"{plan.images.prefix}, named by {plan.images.column}"
+        "images": f"{plan.images.prefix or 'inside records'}, named by {plan.images.column}"
         if plan.images
         else "none: rows are taken without",
         "baseline": plan.baseline.uri if plan.baseline else "none: skew is not measured",
-        "previous": plan.previous.uri if plan.previous else "none: drift is not measured",
+        "previous": _previous(plan.previous),
         "writes": plan.run_folder,
         "publishes to": plan.warehouse,
+        **({"answers in": plan.responses} if plan.responses else {}),
         "stands as": plan.standing.status.value if plan.standing else "not run yet",
     }
+
+
+def _previous(previous: Reference | None) -> str:
+    if previous is None:
+        return "none: drift is not measured"
+    others = len(previous.others)
+    return f"{previous.uri} and those of {others} runs before" if others else previous.uri

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from beam_jobs import storage
-from beam_jobs.errors import RunError, UsageError
+from beam_jobs.errors import BusyError, RunError, UsageError
 from beam_jobs.publish.engine import QueryResult
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ class DuckDbEngine:
             return {}
         with self._reading() as connection:
             return DuckDbSession(connection).columns()
+
+    def has_table(self, name: str) -> bool:
+        return name in self.columns()
 
     def query(self, sql: str) -> QueryResult:
         if not os.path.exists(self.path):
@@ -159,7 +162,7 @@ class DuckDbEngine:
                 if not _is_locked(error):
                     raise UsageError(self._cannot_open(error)) from error
                 if time.monotonic() >= deadline:
-                    raise UsageError(self._locked(error, wait)) from error
+                    raise BusyError(self._locked(error, wait)) from error
             # Uneven pauses: several processes that wait must not try in step.
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 1.5, 0.5)

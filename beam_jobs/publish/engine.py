@@ -24,7 +24,7 @@ class QueryResult:
 
 
 class Session(Protocol):
-    """An open warehouse, for the short time of publishing; staged tables end with it."""
+    """An open warehouse, for the short time of publishing; staged tables go by themselves."""
 
     def columns(self) -> dict[str, dict[str, str]]:
         """As `Engine.columns`, seen from inside."""
@@ -74,6 +74,9 @@ class Engine(Protocol):
 
     def columns(self) -> dict[str, dict[str, str]]:
         """{table or view: {column: GoogleSQL type}}; empty where there is no warehouse yet."""
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table of that name, quicker than by `columns`."""
 
     def query(self, sql: str) -> QueryResult:
         """Answers SQL in the warehouse's own dialect, without changing anything.

@@ -198,6 +198,7 @@ class PartWriter:
                     compression="snappy",
                     use_dictionary=_repetitive_columns(batch),
                     write_statistics=False,
+                    use_compliant_nested_type=True,  # BigQuery takes no other lists
                 )
             self._writer.write_table(pa.Table.from_batches([batch]), row_group_size=batch.num_rows)
         self.rows += batch.num_rows
@@ -245,5 +246,5 @@ def _repetitive_columns(batch: pa.RecordBatch) -> list[str]:
         values = column.flatten() if is_list else column
         repeats = pa.types.is_string(values.type) or pa.types.is_date(values.type)
         if repeats and pc.count_distinct(values).as_py() * 8 <= len(values):
-            found.append(f"{field.name}.list.item" if is_list else field.name)
+            found.append(f"{field.name}.list.element" if is_list else field.name)
     return found

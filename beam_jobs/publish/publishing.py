@@ -13,19 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs import storage
-from beam_jobs.errors import UsageError
+from beam_jobs.errors import AuditError, RunError, UsageError
 from beam_jobs.publish import statements
 from beam_jobs.publish.audit import audit
 from beam_jobs.publish.engine import Session
+from beam_jobs.publish.ledger import TakenError, check_ledger
 from beam_jobs.publish.parts import Part, PartTable
 from beam_jobs.publish.run_folder import RUN_TABLES, Manifest, RunFolder
-from beam_jobs.publish.runs import RunRow, RunStatus, checked_run_id, period_name
+from beam_jobs.publish.runs import Job, RunRow, RunStatus, checked_run_id, period_name
 from beam_jobs.publish.warehouse import Warehouse
 from beam_jobs.tables import TABLES, arrow_schema
 
 
 def publish_run(
-    warehouse: Warehouse, run: RunRow, parts: Sequence[Part], tables: Mapping[str, pa.Table]
+    warehouse: Warehouse,
+    run: RunRow,
+    parts: Sequence[Part],
+    tables: Mapping[str, pa.Table],
+    *,
+    takes_held: bool = False,
 ) -> RunRow:
     """Stages and audits what the run wrote, then publishes or holds it.
 
@@ -37,6 +43,8 @@ def publish_run(
         parts: all files that the run wrote; others in the folder are removed.
         tables: `anomalies`, `feature_statistics` and `inputs` (`run_id`, `job`, `period` are filled
             in). `rows` of `inputs` are the readers' own counts.
+        takes_held: whether a queue run may take the request files of held runs, which it then
+            supersedes.
 
     Returns:
         The line as it stands now. It says PUBLISHED for a held run that was approved before: the
@@ -44,6 +52,7 @@ def publish_run(
 
     Raises:
         AuditError: figures do not add up; nothing was published.
+        TakenError: another run has some of a queue run's request files; nothing was published.
         RunError: the folder or the warehouse cannot be written; nothing was published.
         UsageError: the warehouse cannot be opened, or its columns do not fit.
     """
@@ -63,7 +72,7 @@ def publish_run(
     manifest = Manifest(run, tuple(here))
     folder.write_manifest(manifest)
     folder.sweep(here)
-    return _release(warehouse, folder, manifest)
+    return _publish(warehouse, folder, manifest, takes_held)
 
 
 def fail_run(warehouse: Warehouse, run: RunRow) -> None:
@@ -82,11 +91,16 @@ def approve(warehouse: Warehouse, run_id: str) -> RunRow:
 
     Raises:
         UsageError: the run is not held, or its folder is gone.
+        TakenError: another run took its request files in the meantime.
         AuditError: the folder's files are not those that the run wrote.
     """
     run = warehouse.find_run(run_id)
     if run.status is RunStatus.PUBLISHED:
         return run
+    if run.status is RunStatus.SUPERSEDED and run.job == Job.REQUESTS.value:
+        raise UsageError(
+            f"run {run.run_id}: is superseded; a later run with --force has its request files"
+        )
     if run.status is RunStatus.SUPERSEDED:
         when = period_name(run.job, run.period)
         raise UsageError(
@@ -167,32 +181,64 @@ def _restore(warehouse: Warehouse, run: RunRow) -> RunRow:
                 f"run folder {folder.path}: holds run {manifest.run.run_id}, not {run.run_id}"
             )
         restored = dataclasses.replace(manifest, run=run.decided(RunStatus.PUBLISHED))
-        return _release(warehouse, folder, restored)
+        return _publish(warehouse, folder, restored)
 
 
-def _release(warehouse: Warehouse, folder: RunFolder, manifest: Manifest) -> RunRow:
-    run = manifest.run
+def _publish(
+    warehouse: Warehouse, folder: RunFolder, manifest: Manifest, takes_held: bool = False
+) -> RunRow:
+    run, job = manifest.run, Job(manifest.run.job)
     folder.check(manifest.parts)
     scores = _scores_schema(manifest)
     files = _files(folder, manifest)
-    with warehouse.engine.writing([uri for uris in files.values() for uri in uris]) as session:
-        _prepare(session, warehouse.url, scores)
-        staged = {
-            table: session.stage(table, run.run_id, uris, _schema(table, scores))
-            for table, uris in files.items()
-        }
-        audit(session, manifest, staged, scores)
-        if run.status is RunStatus.HELD and _is_published(session, run.run_id):
-            run = run.decided(RunStatus.PUBLISHED)
-        name = "hold" if run.status is RunStatus.HELD else "publish"
-        parameters = run.parameters() | {"now": datetime.datetime.now(datetime.UTC)}
-        session.run(statements.statement(name, staged, scores), parameters)
+    uris = [uri for some in files.values() for uri in some]
+    try:
+        with warehouse.engine.writing(uris) as session:
+            staged = _staged(session, warehouse, files, run, scores, takes_held)
+            audit(session, manifest, staged, scores)
+            if run.status is RunStatus.HELD and _is_published(session, run):
+                run = run.decided(RunStatus.PUBLISHED)
+            name = "hold" if run.status is RunStatus.HELD else "publish"
+            now = datetime.datetime.now(datetime.UTC)
+            parameters = run.parameters() | {"now": now, "takes_held": takes_held}
+            session.run(statements.statement(name, staged, scores, job), parameters)
+    except RunError as error:
+        if job.replaces_period or isinstance(error, TakenError | AuditError):
+            raise
+        # Where writers do not exclude each other, the transaction itself finds another's files.
+        with warehouse.engine.writing(uris) as session:
+            _staged(session, warehouse, files, run, scores, takes_held)
+        raise
     return run
 
 
-def _is_published(session: Session, run_id: str) -> bool:
-    query = "SELECT 1 AS found FROM runs WHERE run_id = @run_id AND status = 'PUBLISHED'"
-    return bool(session.fetch(query, {"run_id": run_id}))
+def _staged(
+    session: Session,
+    warehouse: Warehouse,
+    files: Mapping[str, Sequence[str]],
+    run: RunRow,
+    scores: pa.Schema,
+    takes_held: bool,
+) -> dict[str, str]:
+    """{table: its staged rows}, of a run whose input files are its own."""
+    _prepare(session, warehouse.url, scores)
+    staged = {
+        table: session.stage(table, run.run_id, uris, _schema(table, scores))
+        for table, uris in files.items()
+    }
+    if not Job(run.job).replaces_period:
+        text = statements.statement("turns", staged, scores)
+        session.run(text, run.parameters())
+        check_ledger(session, run, staged, scores, takes_held=takes_held)
+    return staged
+
+
+def _is_published(session: Session, run: RunRow) -> bool:
+    query = (
+        "SELECT 1 AS found FROM runs"
+        " WHERE period = @period AND run_id = @run_id AND status = 'PUBLISHED'"
+    )
+    return bool(session.fetch(query, {"period": run.period, "run_id": run.run_id}))
 
 
 def _scores_schema(manifest: Manifest) -> pa.Schema:

@@ -126,7 +126,9 @@ class RunFolder:
                 )
         uri = self.table(name)
         with _writing(uri), storage.open_atomic(uri) as stream:
-            pq.write_table(pa.table(columns, schema=schema), stream, compression="snappy")
+            rows = pa.table(columns, schema=schema)
+            # BigQuery takes lists only as Parquet's specification names their parts.
+            pq.write_table(rows, stream, compression="snappy", use_compliant_nested_type=True)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Writes `manifest.json`; the run is complete from here on."""

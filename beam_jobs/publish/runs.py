@@ -13,10 +13,27 @@ from typing import Any
 from beam_jobs.errors import UsageError
 
 
+class Job(str, enum.Enum):
+    """The jobs, as in the column `job`."""
+
+    MONTHLY = "monthly"
+    REQUESTS = "requests"
+
+    @property
+    def replaces_period(self) -> bool:
+        """Whether publishing a run replaces its period's published run.
+
+        A month has one published run; a day of the queue has many, each with request files of
+        its own, which the ledger (the table `inputs`) keeps from being answered twice.
+        """
+        return self is Job.MONTHLY
+
+
 class RunStatus(str, enum.Enum):
     """Where a run stands.
 
-    A month has at most one PUBLISHED run of a job; SUPERSEDED runs were published before it.
+    A month has at most one PUBLISHED run; SUPERSEDED runs were published before it. Of the queue
+    job, SUPERSEDED runs were held until `--force` gave their request files to another run.
     """
 
     PUBLISHED = "PUBLISHED"
@@ -101,7 +118,7 @@ RUN_COLUMNS = tuple(field.name for field in dataclasses.fields(RunRow))
 
 def period_name(job: str, period: datetime.date) -> str:
     """Folder of a period: `2026-10` for a month, `2026-10-05` for a day of the queue."""
-    return f"{period:%Y-%m}" if job == "monthly" else period.isoformat()
+    return f"{period:%Y-%m}" if job == Job.MONTHLY.value else period.isoformat()
 
 
 def checked_run_id(run_id: str) -> str:

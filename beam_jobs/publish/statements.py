@@ -10,7 +10,7 @@ from importlib import resources
 
 import pyarrow as pa
 
-from beam_jobs.publish.runs import RUN_COLUMNS
+from beam_jobs.publish.runs import RUN_COLUMNS, Job
 from beam_jobs.tables import TABLES, arrow_schema
 
 VIEWS = (
@@ -27,13 +27,16 @@ def _text(name: str) -> str:
     return (resources.files(__package__) / "sql" / f"{name}.sql").read_text("utf-8")
 
 
-def statement(name: str, staged: Mapping[str, str], scores: pa.Schema) -> str:
+def statement(
+    name: str, staged: Mapping[str, str], scores: pa.Schema, job: Job = Job.MONTHLY
+) -> str:
     """The text of sql/<name>.sql with the names of tables and columns filled in.
 
     Args:
         name: of the file.
         staged: {table: name of the table that holds the run's staged rows}.
         scores: the columns of `scores`, the ad's own included.
+        job: decides what publishing replaces, and whether it asks the ledger.
     """
     values = {f"staged_{table}": quoted(name) for table, name in staged.items()}
     for table in TABLES:
@@ -41,6 +44,11 @@ def statement(name: str, staged: Mapping[str, str], scores: pa.Schema) -> str:
         values[f"columns_{table}"] = ", ".join(map(quoted, schema.names))
     values["columns_runs"] = ", ".join(map(quoted, RUN_COLUMNS))
     values["values_runs"] = ", ".join(f"@{column}" for column in RUN_COLUMNS)
+    values["replaced"] = "TRUE" if job.replaces_period else "run_id = @run_id"
+    values["ledger"] = ""
+    if not job.replaces_period:
+        values["taken"] = string.Template(_text("taken")).substitute(values)
+        values["ledger"] = string.Template(_text("ledger")).substitute(values)
     return string.Template(_text(name)).substitute(values)
 
 
@@ -60,7 +68,10 @@ def create_table(table: str, schema: pa.Schema) -> str:
 
 
 def add_column(table: str, field: pa.Field) -> str:
-    return f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(field.name)} {google_type(field.type)}"
+    return (
+        f"ALTER TABLE {quoted(table)} ADD COLUMN IF NOT EXISTS {quoted(field.name)}"
+        f" {google_type(field.type)}"
+    )
 
 
 def quoted(name: str) -> str:

@@ -39,7 +39,7 @@ class Warehouse:
 
     def runs(self) -> list[RunRow]:
         """All runs, the latest period first, and in a period the latest run."""
-        if "runs" not in self.engine.columns():
+        if not self.engine.has_table("runs"):
             return []
         # Plain enough for every dialect, so that reading does without the translator.
         found = self.query(f"SELECT {', '.join(RUN_COLUMNS)} FROM runs").records()
@@ -85,7 +85,10 @@ class Warehouse:
         run = self.latest_run() if run_id is None else self.find_run(run_id)
         if run is None:
             return None, []
-        found = self.query(f"SELECT * FROM anomalies WHERE run_id = '{run.run_id}'").records()
+        found = self.query(
+            f"SELECT * FROM anomalies WHERE period = DATE '{run.period}' AND job = '{run.job}'"
+            f" AND run_id = '{run.run_id}'"
+        ).records()
         order = {"HOLD": 0, "WARN": 1, "INFO": 2}
         found.sort(key=lambda a: (order[a["severity"]], a["slice"], a["feature"], a["code"]))
         return run, found
@@ -104,4 +107,11 @@ def open_warehouse(url: str) -> Warehouse:
         from beam_jobs.publish.duckdb_engine import DuckDbEngine
 
         return Warehouse(DuckDbEngine(place))
-    raise UsageError(f"--warehouse {url}: not a known kind; use duckdb:PATH (a local file)")
+    if scheme == "bigquery" and place:
+        from beam_jobs.publish.bigquery_engine import BigQueryEngine
+
+        return Warehouse(BigQueryEngine(place))
+    raise UsageError(
+        f"--warehouse {url}: not a known kind; use duckdb:PATH (a local file) or"
+        " bigquery:PROJECT.DATASET"
+    )

@@ -1,22 +1,13 @@
-"""Scored batches -> answer lines, and the files that hold them.
+"""Scored batches -> answer lines."""
 
-An answer is written twice: into the run's folder while the run goes on, and, once the run is
-published, under the name where its reader waits for it (`release`). That second step never
-replaces a file, and a step repeated after a crash finds its own work done.
-"""
-
-import contextlib
-import gzip
-from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO
+from collections.abc import Iterator
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs import records, storage
-from beam_jobs.errors import RunError
+from beam_jobs import records
 from beam_jobs.publish.runs import RunIdentity
 from beam_jobs.records import Actions
 
@@ -113,102 +104,27 @@ def _members(flags: list[str], reasons: list[str], details: list[str]) -> str:
     return "," + orjson.dumps(members).decode()[1:-1]
 
 
-def by_file(batch: pa.RecordBatch, lines: pa.Array) -> Iterator[tuple[str, memoryview]]:
-    """(request file, its answers in this batch as bytes), in the order of the rows.
+def by_file(batch: pa.RecordBatch, lines: pa.Array) -> Iterator[tuple[str, int, int, memoryview]]:
+    """(request file, first row, rows, answers as bytes) of rows that follow each other in a file.
 
-    A row without an answer still names its file: a file of such rows has an empty answer file.
+    The batch's rows may stand in any order. A row without an answer still names its file: a file
+    of such rows has an empty answer file.
     """
     files = records.column_or_none(batch, records.SOURCE_FILE)
-    if files is None or not len(files):
+    places = records.column_or_none(batch, records.SOURCE_ROW)
+    if files is None or places is None or not len(files):
         return
-    same = np.asarray(pc.equal(files[1:], files[:-1]))
-    begins = np.concatenate([[0], np.flatnonzero(~same) + 1])
+    rows, codes = np.asarray(places), np.asarray(files.dictionary_encode().indices)
     # Without nulls the values' own buffer is the file's content.
     texts = pc.fill_null(lines, "")
+    order = np.lexsort((rows, codes))
+    if (np.diff(order) != 1).any():
+        rows, codes, texts = rows[order], codes[order], texts.take(pa.array(order))
+        files = files.take(pa.array(order))
+    begins = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(rows, prepend=-1) != 1))
     _, offsets_buffer, values = texts.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int32)[texts.offset :]
     data = memoryview(values) if values is not None else memoryview(b"")
     for begin, end in zip(begins, [*begins[1:], len(files)], strict=True):
-        yield files[int(begin)].as_py(), data[offsets[begin] : offsets[end]]
-
-
-@contextlib.contextmanager
-def open_answers(uri: str) -> Iterator[BinaryIO]:
-    """A stream whose file appears whole or not at all; compressed where the name ends in `.gz`.
-
-    The same answers always give the same bytes.
-    """
-    with storage.open_atomic(uri) as raw:
-        if uri.endswith(".gz"):
-            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as stream:
-                yield stream  # type: ignore[misc]  # written like any binary stream
-        else:
-            yield raw
-
-
-def write_answers(
-    batches: Iterable[pa.RecordBatch],
-    targets: Mapping[str, str],
-    run: RunIdentity,
-    actions: Actions,
-) -> Iterator[pa.RecordBatch]:
-    """Writes the answers of a group of files while its batches pass through.
-
-    Args:
-        batches: of `read_requests`, scored, in its order.
-        targets: {request file: its answer file in the run's folder}. A file without requests gets
-            an empty answer file.
-        run: named in every answer.
-        actions: decide which rows are rejected.
-
-    Raises:
-        RunError: a file cannot be written.
-    """
-    waiting = dict(targets)
-    with contextlib.ExitStack() as current:
-        stream: BinaryIO | None = None
-        open_for: str | None = None
-        for batch in batches:
-            lines = answer_lines(batch, run, actions)
-            for file, answers in by_file(batch, lines):
-                with _told(targets[file]):
-                    if file != open_for:
-                        current.close()
-                        stream = current.enter_context(open_answers(waiting.pop(file)))
-                        open_for = file
-                    assert stream is not None
-                    stream.write(answers)
-            yield batch
-    for target in waiting.values():
-        with _told(target), open_answers(target):
-            pass
-
-
-@contextlib.contextmanager
-def _told(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{uri}: cannot be written ({error.strerror or error}); nothing was answered;"
-            " make room, then run the command again"
-        ) from error
-
-
-def release(staged: str, folder: str, names: Iterable[str]) -> str:
-    """Puts a staged answer file where its reader waits, and returns its URI there.
-
-    It takes the first of the names that is free, or that already holds these very answers: then
-    an earlier attempt was interrupted after this step. No file is ever replaced.
-
-    Args:
-        staged: the file in the run's folder.
-        folder: `--responses`.
-        names: without end, as `queue.answer_names` gives them.
-    """
-    for name in names:
-        uri = storage.join(folder, name)
-        with _told(uri):
-            if storage.copy_new(staged, uri) or storage.same_bytes(staged, uri):
-                return uri
-    raise AssertionError("the names have an end")
+        answers = data[offsets[begin] : offsets[end]]
+        yield files[int(begin)].as_py(), int(rows[begin]), int(end - begin), answers

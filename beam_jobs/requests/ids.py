@@ -15,16 +15,18 @@ from beam_jobs.records import Findings, Reason
 from beam_jobs.requests.shapes import ID
 
 
-def id_table(batch: pa.RecordBatch, files: Sequence[str]) -> pa.Table:
+def id_table(batch: pa.RecordBatch, files: Sequence[str], first: int = 0) -> pa.Table:
     """The ids of a batch and where they stand, as `KEY_SCHEMA`; requests without one left out.
 
     Args:
         batch: from `read_requests`.
-        files: the plan's request files.
+        files: among which the batch's are.
+        first: place of the first of them in the plan.
     """
     keys = records.column_or_none(batch, records.KEY)
     rows = records.column_or_none(batch, records.SOURCE_ROW)
-    table = pa.table([keys, _file_indices(batch, files), rows], schema=KEY_SCHEMA)
+    places = pc.add(_file_indices(batch, files), pa.scalar(first, pa.int32()))
+    table = pa.table([keys, places, rows], schema=KEY_SCHEMA)
     return table.filter(table.column("key").is_valid())
 
 

@@ -40,11 +40,13 @@ class RequestSpec:
         features: the schema's.
         ignored: names that requests may have beside them; their values are not looked at.
         signature: of the model, which requests may name; None where any name will do.
+        key: the feature that identifies a row; a request that does not say it gets its id there.
     """
 
     features: tuple[Feature, ...]
     ignored: frozenset[str] = frozenset()
     signature: str | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)

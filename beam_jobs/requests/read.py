@@ -6,6 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from beam_jobs import records, storage
 from beam_jobs.read.batches import assemble
@@ -80,7 +82,21 @@ def _batch_of(
         found=parsed.found,
     )
     batch = records.set_column(batch, records.SOURCE_FILE, uris)
-    return records.set_column(batch, records.SOURCE_ROW, numbers)
+    batch = records.set_column(batch, records.SOURCE_ROW, numbers)
+    return batch if spec.key is None else _with_key(batch, spec.key)
+
+
+def _with_key(batch: pa.RecordBatch, key: str) -> pa.RecordBatch:
+    """The batch with the requests' ids as values of the feature `key`, where it has none."""
+    column, ids = records.column_or_none(batch, key), records.column_or_none(batch, records.KEY)
+    if column is None or ids is None or pt.is_list(column.type) or not column.null_count:
+        return batch
+    if pt.is_integer(column.type):
+        numbers = pc.match_substring_regex(ids, r"^-?[0-9]{1,18}$")
+        ids = pc.if_else(numbers, ids, None)
+    elif not pt.is_string(column.type):
+        return batch
+    return records.set_column(batch, key, pc.coalesce(column, ids.cast(column.type)))
 
 
 def _in_parts(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:

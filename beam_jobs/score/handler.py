@@ -3,6 +3,7 @@
 Beam's TFModelHandler cannot load a SavedModel on Keras 3, and its elements are rows.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 from beam_jobs.records import Actions, Located
 from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.location import ModelLocation
-from beam_jobs.score.model import load_model
+from beam_jobs.score.model import Predict, load_model
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature import Signature
 
 
 class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
@@ -26,7 +28,7 @@ class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
         self._location, self._plan, self._actions = location, plan, dict(actions)
 
     def load_model(self) -> Scorer:
-        predict = load_model(self._location, self._plan.signature)
+        predict = _loaded(self._location, self._plan.signature)
         return Scorer(predict, self._plan, self._actions)
 
     def run_inference(
@@ -46,6 +48,15 @@ class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
 
     def get_metrics_namespace(self) -> str:
         return "BeamJobsScoring"
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(location: ModelLocation, signature: Signature) -> Predict:
+    """The model, kept for the next run of a process that watches a queue.
+
+    The location's fingerprint is part of the key: another content is another model.
+    """
+    return load_model(location, signature)
 
 
 @dataclass(eq=False)

@@ -1,8 +1,8 @@
 """Files by URI: local paths and `gs://`. Where bytes live is decided by scheme, once, here.
 
     find     info, match, list_files, children, exists, check_readable
-    read     open_pinned, open_ahead, check_unchanged, read_bytes, digest, same_bytes
-    write    open_atomic, write_atomic, create, copy_new, replace, remove, check_writable, lock
+    read     open_pinned, open_ahead, check_unchanged, read_bytes, digest
+    write    open_atomic, write_atomic, create, replace, remove, check_writable, lock
     copy     fetched, fetch_folder: local copies for libraries that read local files only
     names    absolute, join, resolve, relative, is_local
 
@@ -36,7 +36,6 @@ __all__ = [
     "check_unchanged",
     "check_writable",
     "children",
-    "copy_new",
     "create",
     "digest",
     "exists",
@@ -56,7 +55,6 @@ __all__ = [
     "remove",
     "replace",
     "resolve",
-    "same_bytes",
     "write_atomic",
 ]
 
@@ -236,12 +234,6 @@ def create(uri: str, source: BinaryIO) -> bool:
     return _of(uri).create(uri, source)
 
 
-def copy_new(source: str, target: str) -> bool:
-    """Copies a file, as `create` does; compare with `same_bytes` after False."""
-    with open_pinned(info(source)) as stream:
-        return create(target, stream)
-
-
 def replace(uri: str, data: bytes, expected: FileInfo | None) -> bool:
     """Writes a file if it still is what the caller read: False, nothing changed, otherwise.
 
@@ -251,22 +243,6 @@ def replace(uri: str, data: bytes, expected: FileInfo | None) -> bool:
         expected: what was read, None for a file that did not exist.
     """
     return _of(uri).replace(uri, data, expected)
-
-
-def same_bytes(left: str, right: str) -> bool:
-    """Whether two files have the same content."""
-    one, other = info(left), info(right)
-    if one.size != other.size:
-        return False
-    if _of(left) is _of(right) and digest(one) == digest(other):
-        return True
-    with open_pinned(one) as first, open_pinned(other) as second:
-        while True:
-            data = first.read(_COPY_BYTES)
-            if data != second.read(_COPY_BYTES):
-                return False
-            if not data:
-                return True
 
 
 def remove(uri: str) -> None:

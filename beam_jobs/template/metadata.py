@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from beam_jobs.errors import UsageError
-from beam_jobs.flags import Choice, Flag, Parameter, is_choice, is_repeated, nearest
+from beam_jobs.flags import Choice, Flag, Parameter, is_choice, is_repeated, nearest, number_type
 
 SEPARATOR = ";"
 """Between the values of a flag that may be repeated: a launch gives each parameter once."""
@@ -102,7 +102,7 @@ def type_of(kind: Any, about: Flag) -> Parameter:
     """What the console shows for the parameter."""
     if kind is bool:
         return Parameter.BOOLEAN
-    if kind is int:
+    if number_type(kind) is not None:
         return Parameter.NUMBER
     if is_choice(kind):
         return Parameter.ENUM

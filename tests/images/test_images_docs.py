@@ -3,12 +3,16 @@
 import dataclasses
 from pathlib import Path
 
+from beam_jobs.config import DataConfig
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.table import IMAGE_FEATURES
 from beam_jobs.images.tensor_options import Fit, ImageTensorOptions, ResizeMethod, Scaling
 from beam_jobs.records import Reason
 
 DOCS = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
+
+
+NOT_SET = ("none", "found")
 
 
 def rows(text: str) -> list[list[str]]:
@@ -29,6 +33,17 @@ def test_limits():
     table = {row[0]: row[1] for row in rows(DOCS)}
     for limit in dataclasses.fields(ImageLimits):
         assert table[f"`{limit.name}`"] == str(limit.default)
+
+
+def test_flags():
+    """Each flag of images with its default; limits are shown by the flag that sets them."""
+    table = {row[0].split()[0].strip("`"): row[1] for row in rows(DOCS)}
+    for field in dataclasses.fields(DataConfig):
+        if field.name.startswith("image"):
+            shown = table["--" + field.name.replace("_", "-")]
+            assert shown == str(field.default) or (field.default is None and shown in NOT_SET)
+    assert ImageLimits.max_bytes == DataConfig.image_max_bytes
+    assert ImageLimits.max_pixels == DataConfig.image_max_pixels
 
 
 def test_reasons():

@@ -76,6 +76,15 @@ def test_a_prefix_of_a_bucket(gcs: GcsServer):
             image_spec(DataConfig(images=prefix), features(banner=TEXT))
 
 
+def test_records_may_carry_images_inside():
+    """Then the schema's word is enough; there is nowhere to look for one that is not given."""
+    columns = features(picture=TEXT)
+    spec = image_spec(DataConfig(), columns, ["picture"], may_be_given=True)
+    assert spec is not None and (spec.column, spec.prefix) == ("picture", None)
+    assert image_spec(DataConfig(), columns, ["picture"]) is None
+    assert image_spec(DataConfig(), columns, [], may_be_given=True) is None
+
+
 def test_without_the_flag_there_are_no_images():
     assert image_spec(DataConfig(), features(banner=TEXT)) is None
     columns = (*features(ad=TEXT), *COMPUTED)

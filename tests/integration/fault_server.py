@@ -11,6 +11,8 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -32,6 +34,7 @@ class FaultServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._turn = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -44,9 +47,10 @@ class FaultServer:
     def _ask(self, **request: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        with self._turn:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
 
     def start(
         self,
@@ -75,6 +79,8 @@ class FaultServer:
         return self._ask(is_running=process)
 
     def wait(self, process: int) -> Ended:
+        while self.is_running(process):
+            time.sleep(0.02)
         code = self._ask(wait=process)
         out, err = (Path(self._folder, f"{process}.{name}").read_text() for name in ("out", "err"))
         return Ended(code, out, err)
@@ -111,11 +117,15 @@ def count_steps(die_after: int | None, log: IO[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
 
-    replace, execute = os.replace, DuckDbSession._execute
+    replace, link, execute = os.replace, os.link, DuckDbSession._execute
 
     def replacing(source: str, target: str) -> None:
         replace(source, target)
         step(f"file {target}")
+
+    def linking(source: str, target: str) -> None:
+        link(source, target)
+        step(f"link {target}")
 
     def executing(self: Any, sql: str, *arguments: Any) -> Any:
         result = execute(self, sql, *arguments)
@@ -130,6 +140,7 @@ def count_steps(die_after: int | None, log: IO[str]) -> None:
     upload = streams.upload
     streams.upload = uploading
     os.replace = replacing  # type: ignore[assignment]
+    os.link = linking  # type: ignore[assignment]
     DuckDbSession._execute = executing  # type: ignore[method-assign]
 
 
@@ -158,6 +169,7 @@ def _serve() -> None:
 
     import beam_jobs.demo.run
     import beam_jobs.pipelines.monthly
+    import beam_jobs.pipelines.requests
     import beam_jobs.storage.cloud  # noqa: F401
 
     ended: dict[int, int] = {}

@@ -15,12 +15,13 @@ from typing import Any
 
 import pandas  # noqa: F401 (Arrow imports it on first use; here it is imported once)
 import publish_kit
+import requests
 
-from beam_jobs.publish import publishing, statements
-from beam_jobs.publish.duckdb_engine import DuckDbEngine, DuckDbSession
+from beam_jobs.publish import bigquery_engine, bigquery_stage, publishing, statements  # noqa: F401
+from beam_jobs.publish.duckdb_engine import DuckDbSession
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
-from beam_jobs.publish.warehouse import Warehouse
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["crash_kit"])
@@ -63,30 +64,32 @@ def rollback(warehouse: Warehouse, runs: str) -> None:
 Action = Callable[[Warehouse, str], None]
 
 
-def dies_after_statement(number: int, action: Action, path: str, runs: str) -> None:
-    """Runs the action and kills its own process right after one of its SQL statements."""
-    execute = DuckDbSession._execute
+def dies_after_step(number: int, action: Action, url: str, runs: str) -> None:
+    """Runs the action and kills its own process after a SQL statement, or a call of BigQuery."""
+    is_local = url.startswith("duckdb:")
+    owner, name = (DuckDbSession, "_execute") if is_local else (requests.Session, "request")
+    step = getattr(owner, name)
     count = 0
 
-    def counted(self: DuckDbSession, *arguments: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal count
-        result = execute(self, *arguments)
+        result = step(*arguments, **options)
         if count == number:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
         return result
 
-    DuckDbSession._execute = counted  # type: ignore[method-assign]
-    action(Warehouse(DuckDbEngine(path)), runs)
+    setattr(owner, name, counted)
+    action(open_warehouse(url), runs)
 
 
-def act(action: Action, path: str, runs: str) -> None:
-    action(Warehouse(DuckDbEngine(path)), runs)
+def act(action: Action, url: str, runs: str) -> None:
+    action(open_warehouse(url), runs)
 
 
-def publish_often(path: str, runs: str, names: list[str], times: int) -> None:
+def publish_often(url: str, runs: str, names: list[str], times: int) -> None:
     """Publishes the same runs of one month in turn, each by its own writing."""
-    warehouse = Warehouse(DuckDbEngine(path))
+    warehouse = open_warehouse(url)
     for _ in range(times):
         for order, name in enumerate(names):
             publishing.publish_run(
@@ -94,10 +97,23 @@ def publish_often(path: str, runs: str, names: list[str], times: int) -> None:
             )
 
 
+def process_of(target: Callable[..., None], *arguments: Any) -> Any:
+    """A process, started; it sees this one's environment, not that of the fork server."""
+    process = CONTEXT.Process(target=_with_environment, args=(dict(os.environ), target, arguments))
+    process.start()
+    return process
+
+
+def _with_environment(
+    environment: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    os.environ.update(environment)
+    target(*arguments)
+
+
 def run_alone(target: Callable[..., None], *arguments: Any) -> int:
     """The exit code of a process of its own; -9 where it was killed."""
-    process = CONTEXT.Process(target=target, args=arguments)
-    process.start()
+    process = process_of(target, *arguments)
     process.join(120)
     if process.exitcode is None:
         process.kill()

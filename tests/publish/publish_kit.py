@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from beam_jobs import records
 from beam_jobs.features import Feature, FeatureType
+from beam_jobs.publish import statements
+from beam_jobs.publish.engine import QueryResult
 from beam_jobs.publish.parts import Part
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunIdentity, RunRow, RunStatus
@@ -168,15 +170,22 @@ WHOLE_MONTH = " UNION ALL ".join(
 _STATE = f"""
 {WHOLE_MONTH}
 UNION ALL SELECT status, run_id, 1 FROM runs
-UNION ALL SELECT 'sum', run_id, CAST(round(sum(score * 1000)) AS BIGINT) FROM scores GROUP BY run_id
+UNION ALL SELECT 'sum', run_id, CAST(round(sum(score * 1000)) AS INT64) FROM scores GROUP BY run_id
 """
 
 
 def month_state(warehouse: Warehouse) -> set[tuple[str, str, int]]:
     """Everything a reader can tell of the warehouse: rows by table and run, statuses, scores."""
-    if "runs" not in warehouse.engine.columns():
+    if not warehouse.engine.has_table("runs"):
         return set()
-    return set(warehouse.query(_STATE).rows)
+    return set(ask(warehouse, _STATE).rows)
+
+
+def ask(warehouse: Warehouse, sql: str) -> QueryResult:
+    """The answer to GoogleSQL, whatever the warehouse's own dialect is."""
+    if warehouse.url.startswith("duckdb:"):
+        (sql,) = statements.for_duckdb(sql)
+    return warehouse.query(sql)
 
 
 def expected_rows(run: RunRow) -> set[tuple[str, str, int]]:

@@ -11,35 +11,67 @@ from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import open_warehouse
 
+RUNS = ("older", "old", "held")
+
+
+def _fill(url, runs):
+    """A month with an older, a published and a held run."""
+    warehouse = open_warehouse(url)
+    for order, name in enumerate(RUNS):
+        status = RunStatus.HELD if name == "held" else RunStatus.PUBLISHED
+        publish_run(warehouse, *write_run(runs, name, order=order, status=status))
+
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory):
-    """A month with an older, a published and a held run; each test works on a copy."""
+def filled(tmp_path_factory):
+    """Folder of a DuckDB file, and of the runs, as `_fill` makes them."""
     folder = tmp_path_factory.mktemp("before")
-    warehouse = open_warehouse(f"duckdb:{folder}/ads.duckdb")
-    runs = str(folder / "runs")
-    publish_run(warehouse, *write_run(runs, "older", order=0))
-    publish_run(warehouse, *write_run(runs, "old", order=1))
-    publish_run(warehouse, *write_run(runs, "held", order=1, status=RunStatus.HELD))
+    _fill(f"duckdb:{folder}/ads.duckdb", str(folder / "runs"))
     return folder
 
 
-def _copy(before, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(before / "ads.duckdb", path)
+@pytest.fixture(params=["duckdb", "bigquery"])
+def before(request, tmp_path):
+    """Gives a filled warehouse of its own with each call: (URL, folder of the runs)."""
+    if request.param == "duckdb":
+        filled = request.getfixturevalue("filled")
+
+        def copy():
+            shutil.copy(filled / "ads.duckdb", tmp_path / "ads.duckdb")
+            return f"duckdb:{tmp_path}/ads.duckdb", str(filled / "runs")
+
+        return copy
+    server, runs = request.getfixturevalue("bigquery"), str(tmp_path / "runs")
+    original = server.new_dataset()
+    _fill(f"bigquery:{original}", runs)
+    return lambda: (f"bigquery:{server.copy_dataset(original)}", runs)
 
 
-def _kill_everywhere(action, path, runs, reset, step):
-    """Kills the action after every `step`-th statement; True in the list where it had happened."""
-    reset()
-    crash_kit.act(action, str(path), runs)
-    after = month_state(open_warehouse(f"duckdb:{path}"))
+@pytest.fixture
+def empty(request, url, tmp_path):
+    """Gives a warehouse without tables with each call."""
+
+    def remove():
+        if url.startswith("bigquery:"):
+            return f"bigquery:{request.getfixturevalue('bigquery').new_dataset()}", runs
+        (tmp_path / "w/ads.duckdb").unlink(missing_ok=True)
+        return url, runs
+
+    runs = str(tmp_path / "new-runs")
+    return remove
+
+
+def _kill_everywhere(action, fresh, step):
+    """Kills the action after every `step`-th step; True in the list where it had happened."""
+    url, runs = fresh()
+    crash_kit.act(action, url, runs)
+    after = month_state(open_warehouse(url))
     happened = []
     for number in range(0, 1000, step):
-        reset()
-        warehouse = open_warehouse(f"duckdb:{path}")
+        url, runs = fresh()
+        warehouse = open_warehouse(url)
         old = month_state(warehouse)
-        code = crash_kit.run_alone(crash_kit.dies_after_statement, number, action, str(path), runs)
+        code = crash_kit.run_alone(crash_kit.dies_after_step, number, action, url, runs)
         state = month_state(warehouse)
         assert state in (old, after)
         if code == 0:
@@ -47,55 +79,60 @@ def _kill_everywhere(action, path, runs, reset, step):
             return happened
         assert code == -9
         happened.append(state == after)
-        crash_kit.act(action, str(path), runs)
+        crash_kit.act(action, url, runs)
         assert month_state(warehouse) == after
     raise AssertionError("the action does not end")
 
 
 @pytest.mark.parametrize(
-    ("action", "step"),
+    ("before", "action", "step"),
     [
-        (crash_kit.publish, 1),
-        (crash_kit.hold, 9),
-        (crash_kit.approve, 9),
-        (crash_kit.rollback, 9),
+        ("duckdb", crash_kit.publish, 1),
+        ("duckdb", crash_kit.hold, 9),
+        ("duckdb", crash_kit.approve, 9),
+        ("duckdb", crash_kit.rollback, 9),
+        ("bigquery", crash_kit.publish, 5),
+        ("bigquery", crash_kit.hold, 21),
+        ("bigquery", crash_kit.approve, 21),
+        ("bigquery", crash_kit.rollback, 21),
     ],
+    indirect=["before"],
 )
-def test_killed_after_any_statement_the_month_is_whole(before, tmp_path, action, step):
-    path = tmp_path / "ads.duckdb"
-    happened = _kill_everywhere(
-        action, path, str(before / "runs"), lambda: _copy(before, path), step
-    )
+def test_killed_after_any_step_the_month_is_whole(before, action, step):
+    happened = _kill_everywhere(action, before, step)
     assert len(happened) * step > 25
-    # Only the COMMIT, the last statement, makes it happen.
-    assert not any(happened[:-1])
+    # Only the transaction, at the very end, makes it happen.
+    assert happened == sorted(happened)
+    assert not any(happened[: -(2 if step > 1 else 1)])
     assert happened[-1] or step > 1
 
 
-def test_killed_while_the_warehouse_is_made_there_is_none_or_a_whole_one(tmp_path):
-    path = tmp_path / "ads.duckdb"
-    happened = _kill_everywhere(
-        crash_kit.publish, path, str(tmp_path / "runs"), lambda: path.unlink(missing_ok=True), 9
-    )
+@pytest.mark.parametrize(("url", "step"), [("duckdb", 9), ("bigquery", 15)], indirect=["url"])
+def test_killed_while_the_warehouse_is_made_there_is_none_or_a_whole_one(empty, step):
+    happened = _kill_everywhere(crash_kit.publish, empty, step)
+    assert happened == sorted(happened)
     assert not any(happened[:-1])
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.25, 0.3])
+DELAYS = {"duckdb": (0.0, 0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.25, 0.3),
+          "bigquery": (0.2, 0.4, 0.6)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "delay"), [(kind, s) for kind, d in DELAYS.items() for s in d], indirect=["before"]
+)
 def test_killed_at_any_time_the_month_is_whole(before, tmp_path, delay):
-    path = tmp_path / "ads.duckdb"
-    _copy(before, path)
-    warehouse = open_warehouse(f"duckdb:{path}")
+    url, _ = before()
+    runs = str(tmp_path / "new-runs")
+    warehouse = open_warehouse(url)
     old = month_state(warehouse)
-    process = crash_kit.CONTEXT.Process(
-        target=crash_kit.act, args=(crash_kit.publish, str(path), str(tmp_path / "runs"))
-    )
-    process.start()
+    process = crash_kit.process_of(crash_kit.act, crash_kit.publish, url, runs)
     time.sleep(delay)
     process.kill()
     process.join()
     state = month_state(warehouse)
-    crash_kit.act(crash_kit.publish, str(path), str(tmp_path / "runs"))
+    crash_kit.act(crash_kit.publish, url, runs)
     after = month_state(warehouse)
     assert state in (old, after)
     assert ("PUBLISHED", "new", 1) in after
-    assert not list((tmp_path / "runs").rglob("*.tmp"))
+    assert not list((tmp_path / "new-runs").rglob("*.tmp"))

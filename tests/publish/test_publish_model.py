@@ -5,6 +5,7 @@ import datetime
 import itertools
 import tempfile
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -36,9 +37,12 @@ class PublishMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.warehouse = open_warehouse(f"duckdb:{self.folder.name}/ads.duckdb")
+        self.warehouse = open_warehouse(self.new_url())
         self.runs: dict[str, _Run] = {}
         self.clock = itertools.count()
+
+    def new_url(self):
+        return f"duckdb:{self.folder.name}/ads.duckdb"
 
     def teardown(self):
         self.folder.cleanup()
@@ -160,3 +164,22 @@ class PublishMachine(RuleBasedStateMachine):
 
 TestPublishMachine = PublishMachine.TestCase
 TestPublishMachine.settings = settings(max_examples=6, stateful_step_count=10, deadline=None)
+
+
+class BigQueryMachine(PublishMachine):
+    """The same on BigQuery."""
+
+    server = None
+
+    def new_url(self):
+        return f"bigquery:{self.server.new_dataset()}"
+
+
+@pytest.fixture
+def machine_server(bigquery, monkeypatch):
+    monkeypatch.setattr(BigQueryMachine, "server", bigquery)
+
+
+@pytest.mark.usefixtures("machine_server")
+class TestBigQueryMachine(BigQueryMachine.TestCase):
+    settings = settings(max_examples=2, stateful_step_count=8, deadline=None)

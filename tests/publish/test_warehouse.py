@@ -53,7 +53,9 @@ def test_a_database_with_other_tables_is_an_empty_warehouse(path):
     assert warehouse.runs() == []
 
 
-@pytest.mark.parametrize("url", ["ads.duckdb", "duckdb:", "postgres:x", "", "bigquery"])
+@pytest.mark.parametrize(
+    "url", ["ads.duckdb", "duckdb:", "postgres:x", "", "bigquery", "bigquery:"]
+)
 def test_an_unknown_url_says_which_are_known(url):
     with pytest.raises(UsageError, match=re.escape(f"--warehouse {url}: not a known kind")):
         open_warehouse(url)
@@ -177,17 +179,14 @@ def test_readers_and_writers_wait_for_a_lock_that_goes_away(published, path, tmp
     assert published.runs()[0].run_id == "r2"
 
 
-def test_a_reader_in_another_process_sees_only_whole_months(path, tmp_path):
+def test_a_reader_in_another_process_sees_only_whole_months(url, tmp_path):
     runs = str(tmp_path / "runs")
     allowed = {
         frozenset(expected_rows(write_run(runs, name, rows=20 + order, order=order)[0]))
         for order, name in enumerate(("a", "b"))
     }
-    process = crash_kit.CONTEXT.Process(
-        target=crash_kit.publish_often, args=(str(path), runs, ["a", "b"], 4)
-    )
-    process.start()
-    warehouse = open_warehouse(f"duckdb:{path}")
+    process = crash_kit.process_of(crash_kit.publish_often, url, runs, ["a", "b"], 2)
+    warehouse = open_warehouse(url)
     seen, lines = set(), set()
     while process.is_alive():
         if not warehouse.runs():
@@ -204,19 +203,15 @@ def test_a_reader_in_another_process_sees_only_whole_months(path, tmp_path):
     assert seen
 
 
-def test_two_publishers_at_once_take_turns(path, tmp_path):
+def test_two_publishers_at_once_take_turns(url, tmp_path):
     processes = [
-        crash_kit.CONTEXT.Process(
-            target=crash_kit.publish_often, args=(str(path), str(tmp_path / name), [name], 4)
-        )
+        crash_kit.process_of(crash_kit.publish_often, url, str(tmp_path / name), [name], 3)
         for name in ("a", "b")
     ]
     for process in processes:
-        process.start()
-    for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    warehouse = open_warehouse(f"duckdb:{path}")
+    warehouse = open_warehouse(url)
     statuses = {run.run_id: run for run in warehouse.runs()}
     assert sorted(run.status.value for run in statuses.values()) == ["PUBLISHED", "SUPERSEDED"]
     current = warehouse.latest_published("monthly", OCTOBER)

@@ -5,7 +5,7 @@ import gzip
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs import records, storage
+from beam_jobs.errors import AuditError
+from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunIdentity
 from beam_jobs.records import DEFAULT_ACTIONS, Findings, Reason
-from beam_jobs.requests.answers import answer_lines, release, write_answers
-from beam_jobs.requests.queue import answer_names, list_queue, unconsumed
+from beam_jobs.requests.answers import answer_lines
+from beam_jobs.requests.queue import list_queue, unconsumed
+from beam_jobs.requests.release import release_answers
+from beam_jobs.requests.staged import RELEASED, AnswerPart, AnswerWriter, stage
 
 RUN = RunIdentity('run"1', "requests", datetime.date(2026, 11, 24), "3")
 OUTPUTS = st.none() | st.dictionaries(
@@ -33,9 +37,12 @@ ROWS = st.tuples(
 )
 
 
-def batch_of(rows: list[tuple[Any, ...]], files: list[str] | None = None) -> pa.RecordBatch:
+def batch_of(
+    rows: list[tuple[Any, ...]], files: list[str] | None = None, places: list[int] | None = None
+) -> pa.RecordBatch:
     """Scored rows: (key, score, outputs, [(reason, detail)])."""
     columns = {
+        records.SOURCE_ROW: pa.array(places or range(1, len(rows) + 1), pa.int64()),
         records.KEY: pa.array([row[0] for row in rows], pa.string()),
         records.SOURCE_FILE: pa.array(files or ["/q/a.jsonl"] * len(rows), pa.string()),
         records.SCORE: pa.array([row[1] for row in rows], pa.float64()),
@@ -85,9 +92,36 @@ def test_lines_read_back_as_what_was_found(rows: list[tuple[Any, ...]]) -> None:
         assert json.dumps(answer) == json.dumps(expected(row))
 
 
-def write_all(batches: list[pa.RecordBatch], targets: dict[str, str]) -> None:
-    passed = list(write_answers(iter(batches), targets, RUN, DEFAULT_ACTIONS))
-    assert passed == batches
+NAMES = ("a.jsonl", "b.jsonl", "c.jsonl.gz", "none.jsonl")
+FILES = [storage.FileInfo(f"/q/{name}", 1, "77") for name in NAMES]
+BATCHES = [
+    batch_of([("1", 0.1, None, []), ("2", 0.2, None, [])]),
+    batch_of(
+        [
+            ("3", 0.3, None, []),
+            (None, None, None, [(Reason.MISSING_KEY, "")]),
+            ("5", 1, {}, []),
+        ],
+        ["/q/a.jsonl", "/q/b.jsonl", "/q/c.jsonl.gz"],
+        [3, 1, 1],
+    ),
+    # As the image stage gives them: in another order.
+    batch_of(
+        [(key, 0.1, None, []) for key in "86794"],
+        ["/q/c.jsonl.gz"] * 4 + ["/q/a.jsonl"],
+        [4, 2, 3, 5, 4],
+    ),
+]
+ANSWERS = {
+    "a.jsonl": list("1234"), "b.jsonl": [], "c.jsonl.gz": list("56789"), "none.jsonl": [],
+}  # fmt: skip
+
+
+def write_part(folder: RunFolder, *batches: pa.RecordBatch) -> AnswerPart:
+    writer = AnswerWriter(folder.path, RUN, DEFAULT_ACTIONS)
+    for batch in batches:
+        writer.write(batch)
+    return writer.close()
 
 
 def ids_of(path: Path) -> list[str]:
@@ -96,84 +130,91 @@ def ids_of(path: Path) -> list[str]:
     return [json.loads(line)["id"] for line in text.splitlines()]
 
 
-def test_every_request_file_has_its_answers_in_order(tmp_path: Path) -> None:
-    targets = {f"/q/{name}": str(tmp_path / name) for name in ("a.jsonl", "b.jsonl", "c.jsonl.gz")}
-    targets["/q/none.jsonl"] = str(tmp_path / "none.jsonl")
-    batches = [
-        batch_of([("1", 0.1, None, []), ("2", 0.2, None, [])]),
-        batch_of(
-            [
-                ("3", 0.3, None, []),
-                (None, None, None, [(Reason.MISSING_KEY, "")]),
-                ("5", 1, {}, []),
-            ],
-            ["/q/a.jsonl", "/q/b.jsonl", "/q/c.jsonl.gz"],
-        ),
-        batch_of([("6", 0.1, None, [])], ["/q/c.jsonl.gz"]),
-    ]
-    write_all(batches, targets)
-    found = {path.name: ids_of(path) for path in tmp_path.iterdir()}
-    assert found == {
-        "a.jsonl": ["1", "2", "3"],
-        "b.jsonl": [],
-        "c.jsonl.gz": ["5", "6"],
-        "none.jsonl": [],
-    }
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    write_all(batches, targets)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+@pytest.mark.parametrize("bundles", [[[0, 1, 2]], [[0], [1], [2]], [[2], [0, 1]], [[2, 0], [1]]])
+def test_every_request_file_has_its_answers_in_order(
+    tmp_path: Path, bundles: list[list[int]]
+) -> None:
+    folder = RunFolder(str(tmp_path / "run"))
+    parts = [write_part(folder, *(BATCHES[number] for number in bundle)) for bundle in bundles]
+    write_part(folder, BATCHES[2])  # of an attempt that failed after it
+    stage(folder, str(tmp_path / "out"), FILES, parts)
+    assert len(list((tmp_path / "run" / "answers").iterdir())) == len(parts)
+    release_answers(folder)
+    assert {path.name: ids_of(path) for path in (tmp_path / "out").iterdir()} == ANSWERS
 
 
-def test_a_failure_leaves_no_half_of_a_file(tmp_path: Path) -> None:
-    def failing() -> Iterator[pa.RecordBatch]:
-        yield batch_of([("1", 0.1, None, [])])
-        yield batch_of([("2", 0.1, None, []), ("3", 0.1, None, [])], ["/q/a.jsonl", "/q/b.jsonl"])
-        raise ValueError("the next batch")
+def test_a_part_that_failed_leaves_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "run"))
+    writer = AnswerWriter(folder.path, RUN, DEFAULT_ACTIONS)
+    writer.write(BATCHES[0])
+    writer.abort()
+    assert list((tmp_path / "run" / "answers").iterdir()) == []
 
-    targets = {f"/q/{name}.jsonl": str(tmp_path / f"{name}.jsonl") for name in "abc"}
-    with pytest.raises(ValueError, match="the next batch"):
-        list(write_answers(failing(), targets, RUN, DEFAULT_ACTIONS))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
-    assert ids_of(tmp_path / "a.jsonl") == ["1", "2"]
+
+def test_a_part_that_changed_is_found_before_anything_is_published(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "run"))
+    part = write_part(folder, BATCHES[0])
+    path = tmp_path / "run" / "answers" / part.name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(AuditError, match=f"{part.name}: has {part.bytes - 1} bytes"):
+        stage(folder, str(tmp_path / "out"), FILES, [part])
+    path.unlink()
+    with pytest.raises(AuditError, match=f"{part.name}: is missing"):
+        stage(folder, str(tmp_path / "out"), FILES, [part])
+
+
+def run_with(tmp_path: Path, number: int, files: Sequence[storage.FileInfo] = FILES) -> RunFolder:
+    """A run folder whose answers tell the run."""
+    folder = RunFolder(str(tmp_path / f"run{number}"))
+    batch = batch_of([(f"run {number}", 0.1, None, [])], [files[0].uri])
+    stage(folder, str(tmp_path / "out"), files, [write_part(folder, batch)])
+    return folder
+
+
+def again(folder: RunFolder) -> None:
+    """As a job does that follows one that was killed before it noted that all is released."""
+    storage.remove(f"{folder.path}/{RELEASED}")
+    release_answers(folder)
 
 
 def test_answers_are_released_once_and_never_replaced(tmp_path: Path) -> None:
-    file = storage.FileInfo("/queue/ads.jsonl.gz", 1, "77")
-    out = str(tmp_path / "out")
-    staged = []
-    for number in range(4):
-        staged.append(str(tmp_path / f"{number}"))
-        storage.write_atomic(staged[-1], b"answers %d" % number)
+    gz = [storage.FileInfo("/queue/ads.jsonl.gz", 1, "77")]
+    folders = [run_with(tmp_path, number, gz) for number in range(4)]
     names = ["ads.jsonl.gz", "ads~77.jsonl.gz", "ads~77~2.jsonl.gz", "ads~77~3.jsonl.gz"]
+    for folder in folders:
+        release_answers(folder)
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert sorted(found) == sorted(names)
+    for folder in folders[::-1]:
+        again(folder)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == found
     for number, name in enumerate(names):
-        assert release(staged[number], out, answer_names(file)) == f"{out}/{name}"
-    for number, name in enumerate(names):
-        assert release(staged[number], out, answer_names(file)) == f"{out}/{name}"
-        assert storage.read_bytes(f"{out}/{name}") == b"answers %d" % number
-    assert sorted(path.name for path in Path(out).iterdir()) == sorted(names)
+        assert ids_of(tmp_path / "out" / name) == [f"run {number}"]
+
+
+def test_what_is_released_is_not_put_back_when_its_reader_took_it_away(tmp_path: Path) -> None:
+    folder = run_with(tmp_path, 0)
+    release_answers(folder)
+    (tmp_path / "out" / "a.jsonl").unlink()
+    release_answers(folder)
+    assert not (tmp_path / "out" / "a.jsonl").exists()
 
 
 def test_releasing_at_once_gives_each_its_own_name(tmp_path: Path) -> None:
-    file = storage.FileInfo("/queue/ads.jsonl", 1, "77")
-    out = str(tmp_path / "out")
-    staged = [str(tmp_path / f"{number}") for number in range(16)]
-    for number, path in enumerate(staged):
-        storage.write_atomic(path, b"answers %d" % number)
-    start = threading.Barrier(len(staged))
-    found: dict[str, str] = {}
+    folders = [run_with(tmp_path, number, FILES[:1]) for number in range(8)] * 2
+    start = threading.Barrier(len(folders))
 
-    def one(path: str) -> None:
+    def one(folder: RunFolder) -> None:
         start.wait()
-        found[path] = release(path, out, answer_names(file))
+        again(folder)
 
-    threads = [threading.Thread(target=one, args=(path,)) for path in staged]
+    threads = [threading.Thread(target=one, args=(folder,)) for folder in folders]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(found.values())) == len(staged)
-    assert all(storage.same_bytes(path, uri) for path, uri in found.items())
-    assert sorted(storage.match(f"{out}/*")) == sorted(map(storage.info, found.values()))
+    found = [ids_of(path) for path in (tmp_path / "out").iterdir()]
+    assert sorted(found) == [[f"run {number}"] for number in range(8)]
 
 
 def test_the_queue_holds_what_waits(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,13 @@ class GcsServer:
 
     def put_folder(self, folder: Path, uri: str) -> None:
         """Copies a local folder."""
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                self.put(f"{uri}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+
+        def put(path: Path) -> None:
+            self.put(f"{uri}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(put, paths))
 
     def get(self, uri: str) -> bytes:
         bucket, name = _split(uri)

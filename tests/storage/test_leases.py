@@ -48,7 +48,10 @@ def test_two_never_hold_it_at_once(gcs: GcsServer) -> None:
     assert all(f"{gcs.uri('r')}: process" in line and "waiting" in line for line in told)
 
 
-def test_a_lock_without_a_sign_of_life_is_taken_over(gcs: GcsServer, lock: str) -> None:
+def test_a_lock_without_a_sign_of_life_is_taken_over(
+    gcs: GcsServer, lock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=1.5, beat=0.2, poll=0.05))
     gcs.put(lock, json.dumps({"holder": "process 7 on elsewhere"}).encode())
     told: list[str] = []
     with storage.lock(gcs.uri("runs/r1"), told.append):
@@ -59,7 +62,10 @@ def test_a_lock_without_a_sign_of_life_is_taken_over(gcs: GcsServer, lock: str) 
     ]
 
 
-def test_signs_of_life_keep_it_for_longer_than_a_lease(gcs: GcsServer, lock: str) -> None:
+def test_signs_of_life_keep_it_for_longer_than_a_lease(
+    gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=3.0, beat=0.2, poll=0.05))
     order: list[str] = []
     told = threading.Event()
 
@@ -72,7 +78,7 @@ def test_signs_of_life_keep_it_for_longer_than_a_lease(gcs: GcsServer, lock: str
         waiter.start()
         assert told.wait(10)
         gcs.fault("POST .*/upload", "status", times=3, value=503)
-        threading.Event().wait(2 * leases.terms.lease)
+        threading.Event().wait(1.5 * leases.terms.lease)
         order.append("first")
     waiter.join(10)
     assert order == ["first", "second"]

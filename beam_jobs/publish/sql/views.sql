@@ -30,17 +30,18 @@ SELECT
   r.previous_run_id,
   f.run_id
 FROM feature_statistics AS f
-JOIN runs AS r ON r.run_id = f.run_id AND r.status = 'PUBLISHED'
+JOIN runs AS r ON r.period = f.period AND r.run_id = f.run_id AND r.status = 'PUBLISHED'
 LEFT JOIN (
   SELECT
+    period,
     run_id,
     slice,
     feature,
     COUNT(*) AS anomalies,
     MAX(CASE severity WHEN 'HOLD' THEN 3 WHEN 'WARN' THEN 2 ELSE 1 END) AS worst
   FROM anomalies
-  GROUP BY run_id, slice, feature
-) AS a ON a.run_id = f.run_id AND a.slice = f.slice AND a.feature = f.feature;
+  GROUP BY period, run_id, slice, feature
+) AS a ON a.period = f.period AND a.run_id = f.run_id AND a.slice = f.slice AND a.feature = f.feature;
 
 -- Every run with its shares and its anomalies by severity.
 CREATE OR REPLACE VIEW run_history AS
@@ -68,13 +69,14 @@ SELECT
 FROM runs AS r
 LEFT JOIN (
   SELECT
+    period,
     run_id,
     COUNT(CASE severity WHEN 'INFO' THEN 1 END) AS info,
     COUNT(CASE severity WHEN 'WARN' THEN 1 END) AS warn,
     COUNT(CASE severity WHEN 'HOLD' THEN 1 END) AS hold
   FROM anomalies
-  GROUP BY run_id
-) AS a ON a.run_id = r.run_id;
+  GROUP BY period, run_id
+) AS a ON a.period = r.period AND a.run_id = r.run_id;
 
 -- How many rows of a published run each reason stopped, by input file, with one example.
 CREATE OR REPLACE VIEW quarantine_summary AS
@@ -93,7 +95,7 @@ FROM (
     t.job, t.period, t.run_id, t.source_file, t.source_row, reason, r.rows_read,
     (SELECT MIN(d) FROM UNNEST(t.details) AS d WHERE STARTS_WITH(d, CONCAT(reason, ' '))) AS detail
   FROM quarantine AS t
-  JOIN runs AS r ON r.run_id = t.run_id AND r.status = 'PUBLISHED'
+  JOIN runs AS r ON r.period = t.period AND r.run_id = t.run_id AND r.status = 'PUBLISHED'
   CROSS JOIN UNNEST(t.reasons) AS reason
 ) AS q
 GROUP BY q.job, q.period, q.source_file, q.reason, q.run_id;

@@ -1,0 +1,119 @@
+"""The plan of the queue job."""
+
+import datetime
+import fnmatch
+import math
+import os
+from pathlib import PurePath
+
+from beam_jobs import storage
+from beam_jobs.config import RequestsConfig, day_in
+from beam_jobs.errors import UsageError
+from beam_jobs.plan.checks import reference
+from beam_jobs.plan.job import plan_job
+from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
+from beam_jobs.publish.ledger import consumed
+from beam_jobs.publish.run_folder import RunFolder
+from beam_jobs.publish.runs import RunRow, RunStatus
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+from beam_jobs.requests.parse import RequestSpec
+from beam_jobs.requests.queue import Queue, list_queue, unconsumed
+
+DRIFT_RUNS = 30
+"""The most runs whose rows drift is measured against."""
+
+_SHOWN = 3
+
+
+def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) -> Plan:
+    """Plans a run over all request files that nobody has answered; there may be none.
+
+    Raises:
+        UsageError: anything in the configuration, schema, model, policy or warehouse is wrong.
+    """
+    started_at = now or datetime.datetime.now(datetime.UTC)
+    period = day_in(config.timezone, started_at)
+    if config.watch is not None and not (math.isfinite(config.watch) and config.watch >= 0):
+        raise UsageError(f"--watch {config.watch:g}: is not a number of seconds")
+    if config.drift_rows < 1:
+        raise UsageError(f"--drift-rows {config.drift_rows}: must be at least 1")
+    _check_folders(config)
+    queue = list_queue(config.queue)
+    known = consumed(open_warehouse(config.warehouse), queue.files, takes_held=config.force)
+    return plan_job(
+        config,
+        Job.REQUESTS,
+        period,
+        unconsumed(queue.files, known),
+        started_at=started_at,
+        check_inputs=lambda _: _notes(queue),
+        find_previous=lambda warehouse: _previous(config, warehouse),
+        responses=config.responses and storage.absolute(config.responses),
+        takes_held=config.force,
+    )
+
+
+def request_spec(plan: Plan) -> RequestSpec:
+    """What the job makes of request lines."""
+    known = {feature.name for feature in plan.features}
+    deprecated = {feature.name for feature in plan.schema_proto.feature} - known
+    features = plan.read_features
+    return RequestSpec(features, frozenset(deprecated), plan.data.signature, plan.data.key)
+
+
+def _check_folders(config: RequestsConfig) -> None:
+    for pattern in config.queue:
+        if os.path.isdir(pattern):
+            example = storage.join(pattern, "*.jsonl")
+            raise UsageError(f"--queue {pattern}: is a folder; name its files, such as '{example}'")
+    if config.responses is None:
+        return
+    storage.check_writable(config.responses, "--responses")
+    responses = storage.absolute(config.responses)
+    for pattern in map(storage.absolute, config.queue):
+        folders = os.path.dirname(pattern)
+        if "**" in folders:
+            hit = fnmatch.fnmatch(f"{responses}/", folders.replace("**", "*") + "/*")
+        else:
+            hit = PurePath(responses).match(folders)
+        if hit:
+            raise UsageError(
+                f"--responses {config.responses}: --queue {pattern} would take answers there for"
+                " requests; choose another folder"
+            )
+
+
+def _notes(queue: Queue) -> list[str]:
+    notes = []
+    for uris, what in (
+        (queue.unfinished, "still being written (.tmp)"),
+        (queue.strange, "no request files (.jsonl, .jsonl.gz)"),
+    ):
+        if uris:
+            more = f" and {len(uris) - _SHOWN} more" if len(uris) > _SHOWN else ""
+            notes.append(f"left alone, {what}: {', '.join(uris[:_SHOWN])}{more}")
+    return notes
+
+
+def _previous(
+    config: RequestsConfig, warehouse: Warehouse
+) -> tuple[Reference | None, RunRow | None, list[str]]:
+    """The statistics to measure drift against: given, or the latest published runs'."""
+    if config.previous is not None:
+        return reference(config.previous, "--previous"), None, []
+    runs = [
+        run
+        for run in warehouse.runs()
+        if (run.job, run.status) == (Job.REQUESTS.value, RunStatus.PUBLISHED) and run.rows_read
+    ]
+    runs.sort(key=lambda run: (run.finished_at, run.run_id), reverse=True)
+    latest: list[RunRow] = []
+    for run in runs[:DRIFT_RUNS]:
+        latest.append(run)
+        if sum(run.rows_read for run in latest) >= config.drift_rows:
+            break
+    if not latest:
+        return None, None, ["no published run of the queue: drift is not measured"]
+    uri, *others = [RunFolder(run.run_folder).statistics for run in latest]
+    ids = fingerprint(" ".join(run.run_id for run in latest).encode())
+    return Reference(uri, ids, latest[0].run_id, tuple(others)), None, []

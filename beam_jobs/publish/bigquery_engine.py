@@ -1,0 +1,166 @@
+"""The warehouse for teams: one data set of BigQuery.
+
+Nobody waits for a turn: readers see snapshots, and of two transactions that meet BigQuery aborts
+one, which is started again.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from beam_jobs.errors import UsageError
+from beam_jobs.publish.bigquery_errors import explained
+from beam_jobs.publish.bigquery_jobs import CALL_SECONDS, Dataset, bigquery, google_errors
+from beam_jobs.publish.bigquery_tables import google_type, tables
+from beam_jobs.publish.engine import QueryResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READ_SECONDS = 60.0
+"""How long verbs that only look repeat a call."""
+
+
+class BigQueryEngine:
+    """Engine of `bigquery:PROJECT.DATASET`; see `engine.Engine`.
+
+    Credentials are Google's application default; with BIGQUERY_EMULATOR_HOST set, none.
+    """
+
+    def __init__(self, place: str) -> None:
+        """Args:
+        place: PROJECT.DATASET. Connects when it is first needed.
+
+        Raises:
+            UsageError: it is not of that form.
+        """
+        self.url = f"bigquery:{place}"
+        # A project may begin with its organisation's domain: example.com:ads.
+        found = re.fullmatch(r"((?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*)\.(\w{1,1024})", place)
+        if not found:
+            raise UsageError(
+                f"--warehouse {self.url}: is no data set; use bigquery:PROJECT.DATASET, such as"
+                " bigquery:my-project.ads"
+            )
+        self._project, self._dataset = found.groups()
+
+    def check(self) -> None:
+        dataset = self._located(READ_SECONDS)
+        # Nothing happens in a dry run, but permissions are checked as if.
+        from beam_jobs.publish import statements
+        from beam_jobs.tables import arrow_schema
+
+        with explained(self.url, "publishing would fail", UsageError):
+            self._dry_run(dataset, statements.create_table("runs", arrow_schema("runs")))
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        with explained(self.url, "cannot be read", UsageError):
+            return _columns(tables(self._located(READ_SECONDS)))
+
+    def has_table(self, name: str) -> bool:
+        dataset = self._connect(READ_SECONDS)
+        with explained(self.url, "cannot be read", UsageError):
+            try:
+                dataset.client.get_table(f"{dataset.id}.{name}", retry=dataset.retry)
+            except google_errors.NotFound:
+                self._located(READ_SECONDS)
+                return False
+        return True
+
+    def query(self, sql: str) -> QueryResult:
+        dataset = self._connect(READ_SECONDS)
+        with explained(self.url, "query failed", UsageError):
+            statement = self._dry_run(dataset, sql).statement_type
+            if statement != "SELECT":
+                raise UsageError(
+                    f"query: is {statement or 'no query'}; only SELECT is allowed, the warehouse is"
+                    " read-only here"
+                )
+            return _result(dataset.query(sql))
+
+    @contextlib.contextmanager
+    def writing(self, files: Sequence[str] = ()) -> Iterator["BigQuerySession"]:
+        dataset = self._located(CALL_SECONDS)
+        with explained(self.url, "publishing failed, the warehouse is as it was"):
+            yield BigQuerySession(dataset, self.url)
+
+    def _connect(self, patience: float) -> Dataset:
+        with explained(self.url, "cannot be reached", UsageError):
+            if os.environ.get("BIGQUERY_EMULATOR_HOST"):
+                from google.auth.credentials import AnonymousCredentials
+
+                client = bigquery.Client(self._project, credentials=AnonymousCredentials())
+            else:
+                client = bigquery.Client(self._project)
+        return Dataset(client, self._project, self._dataset, patience=patience)
+
+    def _located(self, patience: float) -> Dataset:
+        """The data set with its region.
+
+        Raises:
+            UsageError: it does not exist, or may not be seen.
+        """
+        dataset = self._connect(patience)
+        with explained(self.url, "cannot be opened", UsageError):
+            try:
+                found = dataset.client.get_dataset(dataset.id, retry=dataset.retry)
+            except google_errors.NotFound as error:
+                raise UsageError(
+                    f"--warehouse {self.url}: there is no such data set; make it, in the region of"
+                    f" the bucket: bq mk --location=EU --dataset {self._project}:{self._dataset}"
+                ) from error
+        return Dataset(dataset.client, self._project, self._dataset, found.location, patience)
+
+    def _dry_run(self, dataset: Dataset, sql: str) -> Any:
+        config = bigquery.QueryJobConfig(default_dataset=dataset.id, dry_run=True)
+        return dataset.client.query(sql, config, retry=dataset.retry, job_retry=None)
+
+
+class BigQuerySession:
+    """A data set for the time of publishing; see `engine.Session`."""
+
+    def __init__(self, dataset: Dataset, url: str) -> None:
+        self._dataset, self._url = dataset, url
+        self._tables = tables(dataset)
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        return _columns(self._tables)
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return _result(self._dataset.query(sql, parameters, _types())).records()
+
+    def run(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        self._dataset.query(sql, parameters, _types())
+
+    def define(self, statements: Sequence[str]) -> None:
+        from beam_jobs.publish.bigquery_tables import define
+
+        define(self._dataset, ";\n".join(statements), self._tables)
+
+    def stage(self, table: str, run_id: str, uris: Sequence[str], schema: "pa.Schema") -> str:
+        from beam_jobs.publish.bigquery_stage import Staging
+
+        return Staging(self._dataset, self._url, table, run_id, uris, schema).load()
+
+
+def _types() -> dict[str, str]:
+    """{parameter: GoogleSQL type}: the columns of `runs`, and `now`."""
+    from beam_jobs.publish import statements
+    from beam_jobs.tables import arrow_schema
+
+    types = {field.name: statements.google_type(field.type) for field in arrow_schema("runs")}
+    return types | {"now": "TIMESTAMP"}
+
+
+def _columns(found: Mapping[str, bigquery.Table]) -> dict[str, dict[str, str]]:
+    return {
+        name: {field.name: google_type(field) for field in table.schema}
+        for name, table in found.items()
+    }
+
+
+def _result(rows: Any) -> QueryResult:
+    columns = tuple(field.name for field in rows.schema)
+    return QueryResult(columns, [row.values() for row in rows])

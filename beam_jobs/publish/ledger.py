@@ -1,0 +1,78 @@
+"""The ledger of the queue: which request files have been answered, or wait in a held run.
+
+It is the table `inputs`, written in the same transaction as a run's rows. A run asks it three
+times: when it is planned, before it computes, and within the transaction that publishes it; only
+the last one counts, the others save work.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import pyarrow as pa
+
+from beam_jobs.errors import RunError
+from beam_jobs.publish.engine import Session
+from beam_jobs.publish.runs import Job, RunRow, RunStatus
+from beam_jobs.publish.statements import statement
+from beam_jobs.publish.warehouse import Warehouse
+from beam_jobs.storage import FileInfo
+
+TAKEN = "TAKEN"
+"""Status of a queue run that left no trace, because another one has its request files."""
+
+_FEW = 500
+"""Files that are asked for by name; for more the whole ledger is read."""
+
+_PLAIN = re.compile(r"[^'\\\x00-\x1f]+")
+"""A URI that every dialect of SQL takes between single quotes as it is."""
+
+
+class TakenError(RunError):
+    """Another run has answered some of the request files, or holds them; nothing was published."""
+
+
+def consumed(
+    warehouse: Warehouse, files: Sequence[FileInfo], *, takes_held: bool = False
+) -> set[tuple[str, str]]:
+    """(URI, generation) of the files that the ledger says nobody must answer again.
+
+    Args:
+        warehouse: may not exist yet.
+        files: those that are of interest; the result may hold others.
+        takes_held: leave out those that only a held run has.
+    """
+    if not files or not {"inputs", "runs"} <= warehouse.engine.columns().keys():
+        return set()
+    statuses = [RunStatus.PUBLISHED] if takes_held else [RunStatus.PUBLISHED, RunStatus.HELD]
+    query = (
+        "SELECT i.uri, i.generation FROM inputs AS i JOIN runs AS r ON r.run_id = i.run_id"
+        f" WHERE i.job = '{Job.REQUESTS.value}'"
+        f" AND r.status IN ({_texts(status.value for status in statuses)})"
+    )
+    uris = [file.uri for file in files]
+    if len(uris) <= _FEW and all(map(_PLAIN.fullmatch, uris)):
+        query += f" AND i.uri IN ({_texts(uris)})"
+    return {(uri, generation) for uri, generation in warehouse.query(query).rows}
+
+
+def _texts(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def check_ledger(
+    session: Session, run: RunRow, staged: Mapping[str, str], scores: pa.Schema, *, takes_held: bool
+) -> None:
+    """Refuses a staged run one of whose request files is another run's.
+
+    Raises:
+        TakenError: naming the files and the runs that have them.
+    """
+    text = statement("taken", staged, scores, Job.REQUESTS)
+    found = session.fetch(text, run.parameters() | {"takes_held": takes_held})
+    if found:
+        first = min(found, key=lambda row: row["uri"])
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise TakenError(
+            f"run {run.run_id}: {first['uri']}{more} belongs to run {first['run_id']}, which is"
+            f" {first['status']}; nothing was published"
+        )

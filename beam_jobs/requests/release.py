@@ -1,0 +1,157 @@
+"""Published runs' answers -> files where their readers wait for them.
+
+A file appears whole and is never replaced. A step repeated after a crash finds its own work done,
+and the next run, whatever it has to do itself, first finishes what a killed one left.
+"""
+
+import contextlib
+import datetime
+import gzip
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO, cast
+
+import orjson
+
+from beam_jobs import storage
+from beam_jobs.errors import InputError
+from beam_jobs.publish.run_folder import RunFolder
+from beam_jobs.publish.runs import Job, RunRow, RunStatus
+from beam_jobs.requests.queue import answer_names
+from beam_jobs.requests.staged import FOLDER, RELEASED, Answers, cannot_answer, read_answers
+
+_IN_MEMORY = 16 << 20
+_CHUNK = 1 << 20
+
+_SLACK = datetime.timedelta(hours=1)
+"""How far the clocks of machines may be apart."""
+
+
+def release_answers(folder: RunFolder) -> None:
+    """Puts the answers of a published run where their readers wait, and notes that this is done.
+
+    Raises:
+        RunError: a file cannot be written; the next run tries again.
+    """
+    if is_released(folder):
+        return
+    answers = read_answers(folder)
+    put = [] if answers is None else _put_all(folder, answers)
+    document = {"responses": answers and answers.responses, "answers": put}
+    folder.write(_marker(folder), orjson.dumps(document))
+
+
+def is_released(folder: RunFolder) -> bool:
+    return storage.exists(_marker(folder))
+
+
+def _marker(folder: RunFolder) -> str:
+    return storage.join(folder.path, RELEASED)
+
+
+def unreleased(runs: Iterable[RunRow]) -> list[RunRow]:
+    """The published queue runs whose answers some process left behind, the oldest first.
+
+    Every run releases what it finds left before it does anything of its own. So of a run that
+    has released its answers, everything published before it started is released: however many
+    runs there are, few folders are looked into.
+
+    Args:
+        runs: of the warehouse.
+    """
+    published = [
+        run for run in runs if run.job == Job.REQUESTS.value and run.status is RunStatus.PUBLISHED
+    ]
+    left: list[RunRow] = []
+    since: datetime.datetime | None = None
+    for run in sorted(published, key=lambda run: run.finished_at, reverse=True):
+        if since is not None and run.finished_at < since - _SLACK:
+            break
+        if is_released(RunFolder(run.run_folder)):
+            since = since or run.started_at
+        else:
+            left.append(run)
+    return left[::-1]
+
+
+def release_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
+    """Releases what earlier processes left behind; a folder that is gone is told, not an error.
+
+    Args:
+        runs: of the warehouse.
+        tell: told one sentence for the user.
+
+    Raises:
+        RunError: answers cannot be written.
+    """
+    for run in unreleased(runs):
+        folder = RunFolder(run.run_folder)
+        if not storage.exists(folder.manifest):
+            tell(f"run {run.run_id}: its folder {folder.path} is gone, and so are its answers")
+            continue
+        with folder.lock(tell):
+            if not is_released(folder):
+                release_answers(folder)
+                tell(f"run {run.run_id}: released the answers that an interrupted job had left")
+
+
+def _put_all(folder: RunFolder, answers: Answers) -> list[tuple[str, str, str]]:
+    """(request file, generation, answer file) of each file that was put."""
+    parts = storage.join(folder.path, FOLDER)
+    put = []
+    with contextlib.ExitStack() as opened:
+        streams: dict[str, BinaryIO] = {}
+        for file, fragments in answers.files:
+            for part, _, _ in fragments:
+                if part not in streams:
+                    info = storage.info(storage.join(parts, part))
+                    streams[part] = opened.enter_context(storage.open_pinned(info))
+            places = [(streams[part], offset, length) for part, offset, length in fragments]
+            uri = _put(file, places, answers.responses)
+            put.append((file.uri, file.generation, uri))
+    return put
+
+
+def _put(
+    file: storage.FileInfo, fragments: Sequence[tuple[BinaryIO, int, int]], responses: str
+) -> str:
+    """Puts the answers of one request file; their URI.
+
+    They take the first of the names that is free, or that already holds these very answers: then
+    an earlier attempt was interrupted after this step.
+    """
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spooled:
+        content = cast(BinaryIO, spooled)
+        if file.uri.endswith(".gz"):
+            with gzip.GzipFile("", "wb", 6, content, mtime=0) as packed:
+                _join(fragments, cast(BinaryIO, packed))
+        else:
+            _join(fragments, content)
+        for name in answer_names(file):
+            uri = storage.join(responses, name)
+            try:
+                if storage.create(uri, content) or _holds(uri, content):
+                    return uri
+            except OSError as error:
+                raise cannot_answer(uri, error) from error
+    raise AssertionError("the names have an end")
+
+
+def _join(fragments: Iterable[tuple[BinaryIO, int, int]], target: BinaryIO) -> None:
+    for stream, offset, length in fragments:
+        stream.seek(offset)
+        for start in range(0, length, _CHUNK):
+            target.write(stream.read(min(_CHUNK, length - start)))
+
+
+def _holds(uri: str, content: BinaryIO) -> bool:
+    """Whether a file has exactly this content; one that its reader just took away has not."""
+    content.seek(0)
+    try:
+        with storage.open_pinned(storage.info(uri)) as stream:
+            while True:
+                theirs, ours = stream.read(_CHUNK), content.read(_CHUNK)
+                if theirs != ours or not ours:
+                    return theirs == ours
+    except (FileNotFoundError, InputError):
+        return False
