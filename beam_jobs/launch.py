@@ -157,7 +157,7 @@ def run_pipeline(
     from apache_beam.options.pipeline_options import StandardOptions
 
     from beam_jobs.pipelines.options import is_remote, pipeline_options
-    from beam_jobs.pipelines.watch import wait_for_end, without_traces
+    from beam_jobs.pipelines.watch import explained, wait_for_end, without_traces
 
     pipeline = beam.Pipeline(options=pipeline_options(beam_args, input_bytes))
     build(pipeline)
@@ -170,7 +170,7 @@ def run_pipeline(
             wait_for_end(result)
             return None
     except Exception as error:
-        ours = unwrap(error)
+        ours = unwrap(error) or explained(error)
         if ours is None:
             raise
         raise ours from error

@@ -11,6 +11,7 @@ import re
 import shlex
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,23 @@ _PRISM_JOB = re.compile(r"job-\d+")
 
 _LOG_LINE = re.compile(r"(DEBUG|INFO|WARNING):|.*Warning: |  warnings.warn")
 
-_MEMORY = "mostly because memory ran out: see the system's log, or use fewer workers"
+_DISCONNECTED = ("SDK worker disconnected", "Channel closed prematurely")
+"""Prism's words for it, and the local runner's where it reads from the worker at that moment."""
+
+
+def worker_died(how: str) -> RunError:
+    """The error of a run whose worker process is gone."""
+    return RunError(
+        f"a worker process died ({how}), mostly because memory ran out: see the system's log, or"
+        " use fewer workers; then run the command again"
+    )
+
+
+def explained(error: Exception) -> RunError | None:
+    """What a runner means that lost a worker; None where it is something else."""
+    if any(words in str(error) for words in _DISCONNECTED):
+        return worker_died("the runner lost its connection")
+    return None
 
 
 def wait_for_end(result: beam.runners.runner.PipelineResult) -> None:
@@ -54,11 +71,7 @@ def wait_for_end(result: beam.runners.runner.PipelineResult) -> None:
             result.wait_until_finish()
         except Exception as error:
             if stalled.is_set():
-                raise RunError(
-                    "the runner keeps the job, but for"
-                    f" {STALL_SECONDS:g} s none of its workers has shown life: one was killed,"
-                    f" {_MEMORY}; then run the command again"
-                ) from error
+                raise worker_died(f"none showed life for {STALL_SECONDS:g} s") from error
             if isinstance(error, grpc.RpcError):
                 raise RunError(
                     f"the job service is gone ({_details(error)}): the runner ended before the"
@@ -78,15 +91,16 @@ def _stopped_when_stalled(result: PipelineResult) -> Iterator[threading.Event]:
     stalled, ended = threading.Event(), threading.Event()
 
     def watch() -> None:
-        before = None
-        while not ended.wait(STALL_SECONDS):
+        before, since = None, time.monotonic()
+        while not ended.wait(STALL_SECONDS / 10):
             now = _figures(result)
-            if now is not None and now == before and not ended.is_set():
+            if now is None or now != before:
+                before, since = now, time.monotonic()
+            elif time.monotonic() - since > STALL_SECONDS and not ended.is_set():
                 stalled.set()
                 with contextlib.suppress(grpc.RpcError):
                     result.cancel()
                 return
-            before = now
 
     thread = threading.Thread(name="watch job", target=watch, daemon=True)
     if _PRISM_JOB.fullmatch(result._job_id):
@@ -156,10 +170,8 @@ class SubprocessWorker(SubprocessSdkWorkerHandler):
             code = str(error).rpartition(" ")[2]
         if self._closed.is_set():
             return
-        response = beam_fn_api_pb2.InstructionResponse(
-            error=f"{RunError.__name__}: a worker process died (exit code {code}), {_MEMORY};"
-            f" nothing was published; then run the command again{self._last_words()}"
-        )
+        died = worker_died(f"exit code {code}{self._last_words()}")
+        response = beam_fn_api_pb2.InstructionResponse(error=f"{RunError.__name__}: {died}")
         # Also what it is asked from now on.
         asked = self.control_conn._futures_by_id
         while not self._closed.wait(0.1):
@@ -170,7 +182,7 @@ class SubprocessWorker(SubprocessSdkWorkerHandler):
     def _last_words(self) -> str:
         lines = self._words.read().decode("utf-8", "replace").splitlines()
         words = [line for line in lines if line.strip() and not _LOG_LINE.match(line)]
-        return f"; its last words: {words[-1].strip()[:300]}" if words else ""
+        return f", last words: {words[-1].strip()[:300]}" if words else ""
 
     def close(self) -> None:
         self._closed.set()
