@@ -26,7 +26,9 @@ The same in DuckDB and BigQuery. Types are GoogleSQL's; in DuckDB `STRING` is `V
 is `BIGINT`, `FLOAT64` is `DOUBLE`, `BYTES` is `BLOB` and `ARRAY<T>` is `T[]`. BigQuery partitions
 the tables by the month of `period` and clusters them by `job` and, where there is one, `key`. A
 month, with its rows in all tables and its line in `runs`, is replaced in one transaction;
-bigquery.md says how. A missing array is NULL in DuckDB and empty in BigQuery, which also has
+bigquery.md says how. A day of the queue job has many published runs side by side; `inputs` says
+which of them answered which request file. The table `turns` is for the job itself: one row, which
+publishing writes first. A missing array is NULL in DuckDB and empty in BigQuery, which also has
 `staged_...` tables for some days: rows of runs that are not published by being there.
 
 The views show published runs only, except `run_history`, which has all of them. `rows` and

@@ -66,7 +66,7 @@ class Splitter:
         end: records that start at or behind this place belong to the next span; None for none.
         rows: records of a full block.
         block_bytes: read at a time.
-        longest: bytes that a record may have, fewer than a block's.
+        longest: bytes that a record may have, fewer than a block's; None for `MAX_RECORD_BYTES`.
         next_start: where the next span's first record starts, once all blocks were taken.
     """
 
@@ -76,7 +76,7 @@ class Splitter:
     end: int | None = None
     rows: int = ROWS_PER_BATCH
     block_bytes: int = BLOCK_BYTES
-    longest: int = MAX_RECORD_BYTES
+    longest: int | None = None
     next_start: int | None = field(default=None, init=False)
 
     def blocks(self) -> Iterator[Block]:
@@ -134,7 +134,7 @@ class Splitter:
 
 
 def split(
-    data: bytes, offset: int, *, quoted: bool, final: bool, longest: int = MAX_RECORD_BYTES
+    data: bytes, offset: int, *, quoted: bool, final: bool, longest: int | None = None
 ) -> tuple[Block, int]:
     """All records that `data` decides, and how many bytes they take.
 
@@ -143,8 +143,9 @@ def split(
         offset: of data[0] in the file.
         quoted: whether quotes hide line ends.
         final: whether nothing follows.
-        longest: bytes that a record may have; quoted ones may have `MAX_RECORD_BYTES`.
+        longest: bytes that a record may have, None for `MAX_RECORD_BYTES`; of no quoted one.
     """
+    longest = longest or MAX_RECORD_BYTES
     buffer = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(buffer == NEWLINE)
     quotes = np.flatnonzero(buffer == QUOTE) if quoted else np.zeros(0, np.int64)
@@ -269,11 +270,11 @@ def _without_blanks(block: Block) -> Block:
     return Block(block.data, starts, ends, broken, block.quotes, block.offset)
 
 
-def too_long(longest: int = MAX_RECORD_BYTES) -> str:
-    """What is wrong with a record of more bytes."""
-    return f"the record is longer than {longest:,} bytes"
+def too_long(longest: int | None = None) -> str:
+    """What is wrong with a record of more bytes, of `MAX_RECORD_BYTES` where none are given."""
+    return f"the record is longer than {longest or MAX_RECORD_BYTES:,} bytes"
 
 
-def _only_record(data: bytes, offset: int, longest: int) -> Block:
+def _only_record(data: bytes, offset: int, longest: int | None) -> Block:
     none = np.zeros(0, np.int64)
     return Block(data, np.array([0]), np.array([len(data)]), {0: too_long(longest)}, none, offset)
