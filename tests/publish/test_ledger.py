@@ -1,123 +1,89 @@
-"""The ledger of the queue: a request file belongs to one run, in every warehouse."""
+"""Request files belong to one run of the queue, in both warehouses."""
 
-import datetime
+import threading
 
-import pyarrow as pa
 import pytest
 from publish_kit import ask, write_run
 
-from beam_jobs.errors import RunError, UsageError
-from beam_jobs.publish import publishing
+from beam_jobs.errors import BeamJobsError, RunError
 from beam_jobs.publish.ledger import TakenError, consumed
 from beam_jobs.publish.publishing import approve, publish_run
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.storage import FileInfo
 
-DAY = datetime.date(2026, 10, 5)
-STATE = """
-SELECT 'scores' AS t, run_id, count(*) AS n FROM scores GROUP BY run_id
-UNION ALL SELECT 'quarantine', run_id, count(*) FROM quarantine GROUP BY run_id
-UNION ALL SELECT 'inputs', run_id, count(*) FROM inputs GROUP BY run_id
-UNION ALL SELECT status, run_id, 1 FROM runs
-"""
+FILES = [FileInfo("a.csv", 10, "1-1"), FileInfo("b.csv", 10, "1-1")]
 
 
 @pytest.fixture
-def make(tmp_path, warehouse):
-    """Writes and publishes a queue run of two request files of this generation."""
-    count = iter(range(100))
+def publish(warehouse, tmp_path):
+    """Publishes a run of the queue whose request files have a generation."""
 
-    def publish(name, generation="1", takes_held=False, **options):
-        run, parts, tables = write_run(
-            str(tmp_path / "runs"), name, DAY, order=next(count), job="requests", **options
-        )
+    def publish_named(name, generation="1-1", takes_held=False, **options):
+        run, parts, tables = write_run(str(tmp_path / "runs"), name, job="requests", **options)
         inputs = tables["inputs"]
-        place = inputs.schema.get_field_index("generation")
-        generations = pa.array([generation] * inputs.num_rows)
-        tables["inputs"] = inputs.set_column(place, "generation", generations)
+        at = inputs.column_names.index("generation")
+        column = [[generation] * inputs.num_rows]
+        tables["inputs"] = inputs.set_column(at, inputs.field(at), column)
         return publish_run(warehouse, run, parts, tables, takes_held=takes_held)
 
-    return publish
+    return publish_named
 
 
-def state(warehouse):
-    return set(ask(warehouse, STATE).rows)
+def _standing(warehouse):
+    return {run.run_id: run.status.value for run in warehouse.runs()}
 
 
-def whole(run, status="PUBLISHED"):
-    return {
-        ("scores", run.run_id, run.rows_scored),
-        ("quarantine", run.run_id, run.rows_quarantined),
-        ("inputs", run.run_id, 2),
-        (status, run.run_id, 1),
-    }
+def _scored(warehouse):
+    return {run_id for (run_id,) in ask(warehouse, "SELECT DISTINCT run_id FROM scores").rows}
 
 
-def test_runs_of_a_day_stand_side_by_side_and_each_may_be_published_again(warehouse, make):
-    first, second = make("r1", "1"), make("r2", "2", rows=30)
-    assert state(warehouse) == whole(first) | whole(second)
-    make("r1", "1")
-    assert state(warehouse) == whole(first) | whole(second)
-    files = [FileInfo(uri, 10, generation) for uri in ("a.csv", "b.csv") for generation in "123"]
-    assert consumed(warehouse, files) == {(f.uri, f.generation) for f in files[:2] + files[3:5]}
-    odd = [FileInfo("it's", 1, "1"), *files]
-    assert consumed(warehouse, odd) >= {("a.csv", "1"), ("b.csv", "2")}
+def test_a_request_file_is_answered_by_one_run_and_a_new_generation_by_another(warehouse, publish):
+    assert consumed(warehouse, FILES) == set()
+    publish("q1")
+    assert consumed(warehouse, FILES) == {(file.uri, file.generation) for file in FILES}
+    with pytest.raises(
+        TakenError, match=r"a\.csv and 1 more belongs to run q1, which is PUBLISHED"
+    ):
+        publish("q2", order=1)
+    assert _standing(warehouse) == {"q1": "PUBLISHED"}
+    publish("q2", "1-2", order=1)
+    publish("q1")
+    assert _standing(warehouse) == {"q1": "PUBLISHED", "q2": "PUBLISHED"}
+    assert _scored(warehouse) == {"q1", "q2"}
 
 
-def test_of_two_runs_with_a_file_the_second_leaves_no_trace(warehouse, make):
-    first = make("r1")
-    with pytest.raises(TakenError, match=r"a\.csv and 1 more belongs to run r1"):
-        make("r2")
-    with pytest.raises(TakenError):
-        make("r3", status=RunStatus.HELD)
-    assert state(warehouse) == whole(first)
+def test_a_held_run_keeps_its_files_until_they_are_taken(warehouse, publish):
+    publish("q1", status=RunStatus.HELD)
+    with pytest.raises(TakenError, match="run q1, which is HELD"):
+        publish("q2", order=1)
+    publish("q2", order=1, takes_held=True)
+    assert _standing(warehouse) == {"q1": "SUPERSEDED", "q2": "PUBLISHED"}
+    with pytest.raises(BeamJobsError, match="is superseded"):
+        approve(warehouse, "q1")
 
 
-def test_a_held_run_reserves_its_files_until_another_takes_them(warehouse, make):
-    held = make("r1", status=RunStatus.HELD)
-    waiting = {("inputs", "r1", 2), ("HELD", "r1", 1)}
-    with pytest.raises(TakenError, match="which is HELD"):
-        make("r2")
-    assert state(warehouse) == waiting
-    files = [FileInfo("a.csv", 10, "1")]
-    assert consumed(warehouse, files)
-    assert not consumed(warehouse, files, takes_held=True)
-    second = make("r2", takes_held=True)
-    assert state(warehouse) == whole(second) | {("inputs", "r1", 2), ("SUPERSEDED", "r1", 1)}
-    with pytest.raises(UsageError, match="has its request files"):
-        approve(warehouse, held.run_id)
-    with pytest.raises(TakenError):
-        make("r3", takes_held=True)
+def test_of_two_runs_at_once_one_gets_the_files(warehouse, publish):
+    refused = []
+
+    def attempt(name):
+        try:
+            publish(name)
+        except TakenError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=attempt, args=(name,)) for name in ("q1", "q2")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1
+    assert len(_scored(warehouse)) == 1
+    assert list(_standing(warehouse).values()) == ["PUBLISHED"]
 
 
-def test_an_approved_run_cannot_be_taken(warehouse, make):
-    make("r1", status=RunStatus.HELD)
-    approved = approve(warehouse, "r1")
-    assert approved.status is RunStatus.PUBLISHED
-    with pytest.raises(TakenError):
-        make("r2", takes_held=True)
-    assert state(warehouse) == whole(approved)
-
-
-def test_the_transaction_itself_finds_what_another_published_since_the_check(
-    warehouse, make, monkeypatch
-):
-    """As where a warehouse lets two sessions write at once."""
-    first = make("r1")
-    asked = []
-    check = publishing.check_ledger
-
-    def passes_once(*arguments, **options):
-        asked.append(arguments)
-        if len(asked) > 1:
-            check(*arguments, **options)
-
-    monkeypatch.setattr(publishing, "check_ledger", passes_once)
-    with pytest.raises(TakenError):
-        make("r2")
-    assert len(asked) == 2
-    assert state(warehouse) == whole(first)
-    monkeypatch.setattr(publishing, "check_ledger", lambda *_, **__: None)
-    with pytest.raises(RunError):
-        make("r3")
-    assert state(warehouse) == whole(first)
+def test_the_transaction_itself_finds_files_that_are_taken(warehouse, publish, monkeypatch):
+    publish("q1")
+    monkeypatch.setattr("beam_jobs.publish.publishing.check_ledger", lambda *_, **__: None)
+    with pytest.raises(RunError, match="another run has these request files"):
+        publish("q2", order=1)
+    assert _scored(warehouse) == {"q1"}
