@@ -24,7 +24,8 @@ from beam_jobs.read.lines import Block
 from beam_jobs.read.strict_json import MAX_DEPTH, is_unicode, parse_object
 from beam_jobs.records import Finding, Findings, Reason
 
-_NUMBER_WORDS = (b"NaN", b"Infinity", b"Inf")
+_NUMBER_WORDS = (b"NaN", b"Inf")
+"""Arrow reads such words as numbers, JSON has none; each also begins the longer ones."""
 
 Columns = tuple[dict[str, pa.Array], pa.Array | None, list[Findings]]
 """({column: typed values}, keys as text, findings)."""
@@ -68,8 +69,6 @@ def parse_at_once(
         return {}
     start, end = int(block.starts[0]), int(block.ends[-1])
     data = block.data[start:end]
-    if any(word in data for word in _NUMBER_WORDS):
-        return None
     if not _flat_objects(data, block) or not _few_lists(data, block):
         return None
     schema = pa.schema([(feature.name, feature.arrow) for feature in features])
@@ -100,6 +99,8 @@ def parse_at_once(
             return None
         is_known = schema.get_field_index(field.name) >= 0
         if pt.is_nested(field.type) and not is_known:
+            if any(word in data for word in _NUMBER_WORDS):
+                return None
             continue  # not counted; and combining lists of nulls fails (pyarrow 10)
         column = table.column(field.name).combine_chunks()
         if isinstance(column, pa.ChunkedArray):
@@ -107,8 +108,11 @@ def parse_at_once(
         if is_known:
             if field.type != schema.field(field.name).type:
                 return None  # some value was no integer
-            if _has_nulls_inside(column) or _has_infinities(column):
+            if _has_nulls_inside(column):
                 return None
+        if not _all_finite(column):
+            return None
+        if is_known:
             columns[field.name] = column
         elif (kept := _unknown(column)) is not None:
             columns[field.name] = kept
@@ -145,10 +149,10 @@ def _has_nulls_inside(column: pa.Array) -> bool:
     return pt.is_list(column.type) and column.flatten().null_count > 0
 
 
-def _has_infinities(column: pa.Array) -> bool:
-    """Whether a number is beyond the range of a double; Arrow reads it as infinite."""
+def _all_finite(column: pa.Array) -> bool:
+    """Whether no number is beyond the range of a double, and none is a word: Arrow reads both."""
     values = column.flatten() if pt.is_list(column.type) else column
-    return pt.is_floating(values.type) and pc.all(pc.is_finite(values)).as_py() is False
+    return not pt.is_floating(values.type) or pc.all(pc.is_finite(values)).as_py() is not False
 
 
 def _unknown(column: pa.Array) -> pa.Array | None:

@@ -85,9 +85,11 @@ def parse(block: Block, spec: RequestSpec) -> Iterator[Parsed]:
 
     In several parts where lines hold so many that they would fill memory.
     """
-    unusual = _unusual_lines(block, spec.features)
+    # Tried first: what Arrow takes has neither nested objects nor members that mark a shape.
+    usual = None if block.broken else _at_once(block, spec)
+    unusual = np.zeros(0, bool) if usual else _unusual_lines(block, spec.features)
     if not unusual.any():
-        columns, keys, found = _columns(block, spec)
+        columns, keys, found = usual or _columns(block, spec)
         yield Parsed(columns, keys, raw_records(block), np.arange(len(block)), found)
         return
     rewritten = _Rewritten()
@@ -247,19 +249,26 @@ def _without(found: Findings, rows: Collection[int]) -> Findings:
 _Columns = tuple[dict[str, pa.Array], pa.Array, list[Findings]]
 
 
+def _at_once(block: Block, spec: RequestSpec) -> _Columns | None:
+    """(features, ids, findings) of plain flat objects, None where Arrow has any doubt."""
+    allowed = {ID, *spec.ignored}.difference(envelopes_of(spec.features))
+    typed = jsonl.parse_at_once(block, spec.features, ID, allowed)
+    if typed is None:
+        return None
+    rows = len(block)
+    columns = {f.name: typed.get(f.name, all_null(f, rows)) for f in spec.features}
+    keys = typed[ID].cast(pa.string()) if ID in typed else pa.nulls(rows, pa.string())
+    keys = empty_to_null(keys)
+    missing = np.flatnonzero(np.asarray(keys.is_null()))
+    return columns, keys, [Findings(Reason.MISSING_KEY, missing, [_MISSING] * len(missing))]
+
+
 def _columns(block: Block, spec: RequestSpec) -> _Columns:
     """(features, ids, findings); a block that Arrow refuses is halved, to find what it refused."""
-    allowed = {ID, *spec.ignored}
-    typed = jsonl.parse_at_once(block, spec.features, ID, allowed)
-    if typed is not None:
-        rows = len(block)
-        columns = {f.name: typed.get(f.name, all_null(f, rows)) for f in spec.features}
-        keys = typed[ID].cast(pa.string()) if ID in typed else pa.nulls(rows, pa.string())
-        keys = empty_to_null(keys)
-        missing = np.flatnonzero(np.asarray(keys.is_null()))
-        return columns, keys, [Findings(Reason.MISSING_KEY, missing, [_MISSING] * len(missing))]
+    if (typed := _at_once(block, spec)) is not None:
+        return typed
     if len(block) <= _ONE_BY_ONE:
-        return _one_by_one(block, spec, allowed)
+        return _one_by_one(block, spec, {ID, *spec.ignored})
     middle = len(block) // 2
     left, left_keys, found = _columns(block.slice(0, middle), spec)
     right, right_keys, more = _columns(block.slice(middle, len(block)), spec)
