@@ -34,10 +34,11 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
     # Without this the reader would share a stage with what finds duplicate ids, whose result it
     # waits for: the runner would then have to store all rows in between.
     apart = groups | "Spread groups again" >> beam.Reshuffle()
-    read = apart | requests.ReadRequests(spec)
     files = [file.uri for file in plan.inputs]
     folder = storage.join(plan.run_folder, KEYS_FOLDER)
-    duplicates = groups | requests.FindDuplicateIds(spec, files, folder)
+    look = groups | requests.LookAtIds(spec, plan.inputs, folder)
+    duplicates = groups | requests.FindDuplicateIds(spec, plan.inputs, folder, look)
+    read = apart | requests.ReadRequests(spec, look)
     scored = (
         read[requests.BATCHES]
         | requests.MarkIds(files, duplicates)

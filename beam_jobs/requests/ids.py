@@ -30,6 +30,12 @@ def id_table(batch: pa.RecordBatch, files: Sequence[str], first: int = 0) -> pa.
     return table.filter(table.column("key").is_valid())
 
 
+def anywhere(ids: pa.Array) -> pa.Table:
+    """Ids as `KEY_SCHEMA`, where it does not matter where they stand."""
+    nowhere = [pa.nulls(len(ids), field.type) for field in KEY_SCHEMA][1:]
+    return pa.table([ids, *nowhere], schema=KEY_SCHEMA)
+
+
 def mark_duplicates(
     batch: pa.RecordBatch, duplicates: pa.Table, files: Sequence[str]
 ) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""Request files -> batches; small files are read together."""
+"""Groups of request files -> batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,47 +14,32 @@ from beam_jobs.read.batches import assemble
 from beam_jobs.read.lines import BLOCK_BYTES, Block, Splitter, split
 from beam_jobs.read.spans import opened
 from beam_jobs.records import ROWS_PER_BATCH
+from beam_jobs.requests.groups import Group
 from beam_jobs.requests.parse import Parsed, RequestSpec, parse
-
-GROUP_BYTES = 32 << 20
-GROUP_FILES = 1_000
-"""A group is one worker's: large enough to fill batches, small enough that all workers get some."""
 
 _BOM = b"\xef\xbb\xbf"
 
 
-def group_files(
-    files: Sequence[storage.FileInfo],
-    *,
-    max_bytes: int = GROUP_BYTES,
-    max_files: int = GROUP_FILES,
-) -> list[tuple[storage.FileInfo, ...]]:
-    """Files in groups that are read together, in order; no file is split."""
-    groups: list[tuple[storage.FileInfo, ...]] = []
-    current: list[storage.FileInfo] = []
-    size = 0
-    for file in files:
-        if current and (size + file.size > max_bytes or len(current) >= max_files):
-            groups.append(tuple(current))
-            current, size = [], 0
-        current.append(file)
-        size += file.size
-    return [*groups, tuple(current)] if current else groups
-
-
 def read_requests(
-    files: Sequence[storage.FileInfo], spec: RequestSpec, rows_per_batch: int = ROWS_PER_BATCH
+    group: Group, spec: RequestSpec, first_row: int = 1, rows_per_batch: int = ROWS_PER_BATCH
 ) -> Iterator[pa.RecordBatch]:
-    """The requests of the files, in order, as `records` describes batches.
+    """The requests of a group, in order, as `records` describes batches.
 
     A batch may hold requests of several files: all of one, then all of the next. `SOURCE_ROW`
     counts the requests of a file from 1, which for one request a line is the line.
 
+    Args:
+        group: what to read.
+        spec: what to make of it.
+        first_row: `SOURCE_ROW` of the first request of the group's first file.
+        rows_per_batch: at most.
+
     Raises:
         InputError: a file cannot be read to its end, or is not the generation planned.
     """
-    counted, last = 0, -1  # requests of the file that the last row belongs to
-    for lines in _lines(files, rows_per_batch, spec.longest_line):
+    files = group.files
+    counted, last = first_row - 1, 0  # requests of the file that the last row belongs to
+    for lines in lines_of(group, spec.longest_line, rows_per_batch):
         for parsed in parse(lines.block, spec):
             owners = lines.owners[parsed.lines]
             begins = np.flatnonzero(np.diff(owners, prepend=-1))
@@ -114,8 +99,8 @@ def _in_parts(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
 
 
 @dataclass(frozen=True)
-class _Lines:
-    """Lines and the place of each one's file."""
+class Lines:
+    """Lines and, int64[n], the place of each one's file in the group."""
 
     block: Block
     owners: np.ndarray
@@ -135,7 +120,7 @@ class _Pending:
         self.owners.append(owner)
         self.size += len(whole)
 
-    def take(self, rows_per_batch: int, longest: int) -> Iterator[_Lines]:
+    def take(self, rows_per_batch: int, longest: int) -> Iterator[Lines]:
         if not self.parts:
             return
         data = b"".join(self.parts)
@@ -145,22 +130,68 @@ class _Pending:
         self.parts, self.owners, self.size = [], [], 0
         for first in range(0, len(block), rows_per_batch):
             last = first + rows_per_batch
-            yield _Lines(block.slice(first, last), owners[first:last])
+            yield Lines(block.slice(first, last), owners[first:last])
 
 
-def _lines(
-    files: Sequence[storage.FileInfo], rows_per_batch: int, longest: int
-) -> Iterator[_Lines]:
-    with storage.open_ahead(files) as open_next:
-        yield from _lines_of(files, rows_per_batch, longest, open_next)
+def lines_of(group: Group, longest: int, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[Lines]:
+    """The lines of a group, in order.
+
+    Raises:
+        InputError: a file cannot be read to its end, or is not the generation planned.
+    """
+    if group.end is not None:
+        yield from _lines_of_range(group, group.end, rows_per_batch, longest)
+        return
+    with storage.open_ahead(group.files) as open_next:
+        yield from _lines_of_files(group.files, rows_per_batch, longest, open_next)
 
 
-def _lines_of(
+def _lines_of_range(group: Group, end: int, rows_per_batch: int, longest: int) -> Iterator[Lines]:
+    (file,) = group.files
+    with opened(file) as stream:
+        start = _first_line(stream, group.start)
+        if start < end:
+            splitter = _splitter(stream, start, rows_per_batch, longest, end)
+            for block in splitter.blocks():
+                yield Lines(block, np.zeros(len(block), np.int64))
+    storage.check_unchanged(file)
+
+
+def _first_line(stream: BinaryIO, at: int) -> int:
+    """The byte of the first line that starts at or behind `at`; the file's end where none does."""
+    if not at:
+        return len(_BOM) if stream.read(len(_BOM)) == _BOM else 0
+    stream.seek(at - 1)
+    position = at - 1
+    while data := stream.read(1 << 16):
+        found = data.find(b"\n")
+        if found >= 0:
+            return position + found + 1
+        position += len(data)
+    return position
+
+
+def _splitter(
+    stream: BinaryIO, start: int, rows_per_batch: int, longest: int, end: int | None = None
+) -> Splitter:
+    stream.seek(start)
+    return Splitter(
+        stream,
+        start,
+        quoted=False,
+        end=end,
+        rows=rows_per_batch,
+        block_bytes=max(BLOCK_BYTES, longest + 1),
+        longest=longest,
+    )
+
+
+def _lines_of_files(
     files: Sequence[storage.FileInfo],
     rows_per_batch: int,
     longest: int,
     open_next: Callable[[storage.FileInfo], BinaryIO],
-) -> Iterator[_Lines]:
+) -> Iterator[Lines]:
     pending = _Pending()
     for owner, file in enumerate(files):
         with opened(file, open_next) as stream:
@@ -170,17 +201,8 @@ def _lines_of(
                 pending.add(owner, data[skipped:])
             else:
                 yield from pending.take(rows_per_batch, longest)
-                stream.seek(skipped)
-                splitter = Splitter(
-                    stream,
-                    skipped,
-                    quoted=False,
-                    rows=rows_per_batch,
-                    block_bytes=max(BLOCK_BYTES, longest + 1),
-                    longest=longest,
-                )
-                for block in splitter.blocks():
-                    yield _Lines(block, np.full(len(block), owner))
+                for block in _splitter(stream, skipped, rows_per_batch, longest).blocks():
+                    yield Lines(block, np.full(len(block), owner))
         storage.check_unchanged(file)
         if pending.size >= BLOCK_BYTES:
             yield from pending.take(rows_per_batch, longest)

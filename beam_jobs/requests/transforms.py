@@ -1,57 +1,36 @@
 """The Beam side of requests: groups of files in, located batches, and parts of answers out."""
 
+import itertools
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_jobs import records, storage
-from beam_jobs.check.keys import KEY_SCHEMA
-from beam_jobs.check.transforms import find_duplicates_of
+from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates
+from beam_jobs.errors import AuditError
 from beam_jobs.publish.runs import RunIdentity
 from beam_jobs.read.coverage import SpanRows, only
 from beam_jobs.records import Actions, Located
-from beam_jobs.requests.ids import id_table, mark_duplicates
+from beam_jobs.requests.glance import glance
+from beam_jobs.requests.groups import Group, groups_of
+from beam_jobs.requests.ids import anywhere, id_table, mark_duplicates
 from beam_jobs.requests.parse import RequestSpec
-from beam_jobs.requests.read import group_files, read_requests
+from beam_jobs.requests.read import read_requests
 from beam_jobs.requests.staged import AnswerPart, AnswerWriter
 
 BATCHES = "batches"
 COUNTS = "counts"
 
-
-@dataclass(frozen=True)
-class Group:
-    """Request files that one worker reads together.
-
-    Attributes:
-        number: of the group; stands for the file's index in `Located`.
-        first: place of its first file in the plan.
-        files: in the plan's order.
-    """
-
-    number: int
-    first: int
-    files: tuple[storage.FileInfo, ...]
-
-    @property
-    def uris(self) -> list[str]:
-        return [file.uri for file in self.files]
-
-
-def groups_of(files: Sequence[storage.FileInfo]) -> list[Group]:
-    """The plan's files in groups."""
-    groups, first = [], 0
-    for number, some in enumerate(group_files(files)):
-        groups.append(Group(number, first, some))
-        first += len(some)
-    return groups
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -71,6 +50,154 @@ class GroupFiles(beam.PTransform):
         return pbegin | "Groups" >> beam.Create(groups) | "Spread groups" >> beam.Reshuffle()
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a quick look at all groups found.
+
+    Attributes:
+        first_rows: {group: `SOURCE_ROW` of the first request of its first file}.
+        suspects: ids that may stand twice.
+    """
+
+    first_rows: Mapping[int, int]
+    suspects: pa.Array
+
+
+@dataclass(eq=False)
+class LookAtIds(beam.PTransform):
+    """Counts the requests of all groups and finds ids that may occur more than once.
+
+    In: PCollection[Group]. Out: one `Look`, to be used as a side input.
+
+    Attributes:
+        spec: as for `ReadRequests`.
+        files: of the plan.
+        folder: for the id files, one a group; whoever ends the run removes it.
+
+    Raises:
+        InputError: a file cannot be read to its end, or is not the generation planned.
+        AuditError: the runner lost or doubled a group's ids.
+    """
+
+    spec: RequestSpec
+    files: Sequence[storage.FileInfo]
+    folder: str
+
+    def expand(self, groups: beam.PCollection) -> beam.PCollection:
+        return (
+            groups
+            | "Look at ids" >> beam.Map(_look, self.spec, self.folder)
+            | "All looks" >> beam.combiners.ToList()
+            | "Find suspects" >> beam.Map(_look_of, groups_of(self.files), self.folder)
+        )
+
+
+def _look(group: Group, spec: RequestSpec, folder: str) -> tuple[int, int]:
+    """(the group, its requests); writes its ids, under the same name however often repeated."""
+    requests = 0
+    with (
+        storage.open_atomic(_looked_at(group, folder)) as stream,
+        pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
+    ):
+        for ids, owners in glance(group, spec):
+            writer.write_table(anywhere(ids))
+            requests += len(owners)
+    return group.number, requests
+
+
+def _look_of(looked: Sequence[tuple[int, int]], groups: Sequence[Group], folder: str) -> Look:
+    requests = dict(_all_once(looked, groups))
+    first_rows: dict[int, int] = {}
+    for before, group in itertools.pairwise([None, *groups]):
+        assert group is not None
+        goes_on = before is not None and group.start > 0
+        first_rows[group.number] = (
+            first_rows[before.number] + requests[before.number] if goes_on and before else 1
+        )
+    found = _twice([_looked_at(group, folder) for group in groups])
+    return Look(first_rows, found.column("key").combine_chunks())
+
+
+def _all_once(found: Sequence[tuple[int, T]], groups: Sequence[Group]) -> list[tuple[int, T]]:
+    """What was found of each group, in order."""
+    ordered = sorted(found, key=lambda one: one[0])
+    numbers = [number for number, _ in ordered]
+    if numbers != [group.number for group in groups]:
+        raise AuditError(
+            f"of {len(groups)} groups of request files the ids of {numbers} arrived: the runner"
+            " lost or doubled some; nothing was published"
+        )
+    return ordered
+
+
+def _looked_at(group: Group, folder: str) -> str:
+    return storage.join(folder, f"looked-{group.number:05d}.parquet")
+
+
+def _twice(uris: Sequence[str]) -> pa.Table:
+    with (
+        storage.fetched(sorted(uris)) as paths,
+        tempfile.TemporaryDirectory(prefix="beam-jobs-ids-") as scratch,
+    ):
+        return find_duplicates(list(paths.values()), scratch)
+
+
+@dataclass(eq=False)
+class FindDuplicateIds(beam.PTransform):
+    """Finds the ids that occur more than once: reads the groups that hold suspects.
+
+    In: PCollection[Group]. Out: one pa.Table of `keys.KEY_SCHEMA`, to be used as a side input.
+
+    Attributes:
+        spec: as for `ReadRequests`.
+        files: of the plan.
+        folder: as for `LookAtIds`.
+        look: PCollection of the one `Look`.
+
+    Raises:
+        AuditError: the runner lost or doubled a group's ids.
+    """
+
+    spec: RequestSpec
+    files: Sequence[storage.FileInfo]
+    folder: str
+    look: beam.PCollection
+
+    def expand(self, groups: beam.PCollection) -> beam.PCollection:
+        return (
+            groups
+            | "Read suspects" >> beam.Map(_suspects, self.spec, self.folder, AsList(self.look))
+            | "All suspects" >> beam.combiners.ToList()
+            | "Find duplicates" >> beam.Map(_duplicates_of, groups_of(self.files))
+        )
+
+
+def _suspects(
+    group: Group, spec: RequestSpec, folder: str, looks: Sequence[Look]
+) -> tuple[int, str | None]:
+    """(the group, a Parquet file of those of its ids that are suspects; None where none is)."""
+    look = only(looks, _LOOKS)
+    if not len(look.suspects):
+        return group.number, None
+    with storage.fetched([_looked_at(group, folder)]) as paths:
+        ids = pq.read_table(*paths.values(), columns=["key"]).column("key")
+    if not pc.any(pc.is_in(ids, value_set=look.suspects)).as_py():
+        return group.number, None
+    uri = storage.join(folder, f"ids-{group.number:05d}.parquet")
+    with (
+        storage.open_atomic(uri) as stream,
+        pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
+    ):
+        for batch in read_requests(group, spec, look.first_rows[group.number]):
+            table = id_table(batch, group.uris, group.first)
+            writer.write_table(table.filter(pc.is_in(table.column("key"), value_set=look.suspects)))
+    return group.number, uri
+
+
+def _duplicates_of(written: Sequence[tuple[int, str | None]], groups: Sequence[Group]) -> pa.Table:
+    return _twice([uri for _, uri in _all_once(written, groups) if uri is not None])
+
+
 @dataclass(eq=False)
 class ReadRequests(beam.PTransform):
     """Reads groups of request files.
@@ -79,24 +206,37 @@ class ReadRequests(beam.PTransform):
     Out: a dict of PCollections: `BATCHES` holds Located, a group's number in the place of a file's
     index; `COUNTS` holds `SpanRows`, what the reader read of each file.
 
+    Attributes:
+        spec: what to make of the lines.
+        look: PCollection of the one `Look`.
+
     Raises:
         InputError: a file cannot be read to its end, or is not the generation planned.
     """
 
     spec: RequestSpec
+    look: beam.PCollection
 
     def expand(self, groups: beam.PCollection) -> dict[str, beam.PCollection]:
-        read = groups | "Read" >> beam.FlatMap(_read, self.spec).with_outputs(COUNTS, main=BATCHES)
+        read = groups | "Read" >> beam.FlatMap(_read, self.spec, AsList(self.look)).with_outputs(
+            COUNTS, main=BATCHES
+        )
         return {BATCHES: read[BATCHES], COUNTS: read[COUNTS]}
 
 
-def _read(group: Group, spec: RequestSpec) -> Iterator[Any]:
+_LOOKS = "looks at the ids"
+
+
+def _read(group: Group, spec: RequestSpec, looks: Sequence[Look]) -> Iterator[Any]:
+    first_row = only(looks, _LOOKS).first_rows[group.number]
     counts: Counter[str] = Counter()
-    for number, batch in enumerate(read_requests(group.files, spec)):
+    for number, batch in enumerate(read_requests(group, spec, first_row)):
         counts.update(_requests_of(batch))
         yield group.number, 0, number, batch
-    for rows in _whole_files(group, counts):
+    for place, file in enumerate(group.files):
+        rows = SpanRows(group.first + place, first_row, counts[file.uri], group.is_last)
         yield beam.pvalue.TaggedOutput(COUNTS, rows)
+        first_row = 1
 
 
 def _requests_of(batch: pa.RecordBatch) -> dict[str, int]:
@@ -104,55 +244,6 @@ def _requests_of(batch: pa.RecordBatch) -> dict[str, int]:
     files = records.column_or_none(batch, records.SOURCE_FILE)
     assert files is not None
     return {item["values"]: item["counts"] for item in files.value_counts().to_pylist()}
-
-
-def _whole_files(group: Group, counts: Mapping[str, int]) -> list[SpanRows]:
-    return [
-        SpanRows(group.first + place, 1, counts[file.uri], is_last=True)
-        for place, file in enumerate(group.files)
-    ]
-
-
-@dataclass(eq=False)
-class FindDuplicateIds(beam.PTransform):
-    """Reads the ids of all groups and finds those that occur more than once.
-
-    In: PCollection[Group]. Out: one pa.Table of `keys.KEY_SCHEMA`, to be used as a side input.
-
-    Attributes:
-        spec: as for `ReadRequests`.
-        files: URIs of the plan's request files.
-        folder: for the id files, one a group; whoever ends the run removes it.
-
-    Raises:
-        AuditError: the runner lost or doubled a group's ids.
-    """
-
-    spec: RequestSpec
-    files: Sequence[str]
-    folder: str
-
-    def expand(self, groups: beam.PCollection) -> beam.PCollection:
-        return (
-            groups
-            | "Read ids" >> beam.Map(_write_ids, self.spec, self.folder)
-            | "All id files" >> beam.combiners.ToList()
-            | "Find duplicates" >> beam.Map(find_duplicates_of, self.files)
-        )
-
-
-def _write_ids(group: Group, spec: RequestSpec, folder: str) -> tuple[str, list[SpanRows]]:
-    """The Parquet file of a group's ids; the same name however often a bundle is repeated."""
-    uri = storage.join(folder, f"ids-{group.number:05d}.parquet")
-    with (
-        storage.open_atomic(uri) as stream,
-        pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
-    ):
-        counts: Counter[str] = Counter()
-        for batch in read_requests(group.files, spec):
-            writer.write_table(id_table(batch, group.uris, group.first))
-            counts.update(_requests_of(batch))
-    return uri, _whole_files(group, counts)
 
 
 @dataclass(eq=False)

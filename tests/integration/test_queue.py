@@ -1,5 +1,6 @@
 """The queue job as its users see it: files in, answers out, each once."""
 
+import functools
 import json
 import os
 import re
@@ -28,6 +29,8 @@ from queue_kit import (
 )
 
 from beam_jobs import storage
+from beam_jobs.read.spans import candidate_spans
+from beam_jobs.requests.groups import groups_of
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., Result]
@@ -328,7 +331,8 @@ def test_a_wrong_set_up_is_found_though_the_queue_is_empty(
 def test_bundles_that_are_repeated_or_spread_change_no_answer(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: list[str]
 ) -> None:
-    monkeypatch.setattr("beam_jobs.requests.read.GROUP_FILES", 2)
+    in_twos = functools.partial(groups_of, max_files=2)
+    monkeypatch.setattr("beam_jobs.requests.transforms.groups_of", in_twos)
     files = {}
     for number in range(7):
         name = f"{number}.jsonl" + (".gz" if number % 2 else "")
@@ -340,6 +344,25 @@ def test_bundles_that_are_repeated_or_spread_change_no_answer(
     assert_all_answered_once(tmp_path, files, set(files))
     left = [path.name for path in Path(done.json["run_folder"]).rglob("*")]
     assert not [name for name in left if name.endswith(".tmp") or name == "keys"]
+
+
+def test_a_file_read_in_ranges_is_answered_in_order_and_no_id_twice(
+    requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_ranges = functools.partial(candidate_spans, span_bytes=200)
+    monkeypatch.setattr("beam_jobs.requests.groups.candidate_spans", in_ranges)
+    lines = good("r", 40)
+    put(tmp_path, "a.jsonl", [{"instances": lines[:4]}, *lines[4:], lines[20]])
+    put(tmp_path, "b.jsonl", [lines[39]])
+    done = requests("--direct_num_workers=2", "--direct_running_mode=in_memory")
+    assert (done.code, done.json["rows"]["read"]) == (0, 42), done.err
+    answers = answers_in(tmp_path / "responses" / "a.jsonl")
+    assert [answer["id"] for answer in answers] == [f"r-{n}" for n in [*range(40), 20]]
+    assert [answer["status"] for answer in answers] == ["OK"] * 40 + ["REJECTED"]
+    [other] = answers_in(tmp_path / "responses" / "b.jsonl")
+    found = [detail for answer in [answers[40], other] for detail in answer["details"]]
+    first = f"was first seen in {tmp_path}/queue/a.jsonl row"
+    assert found == [f"DUPLICATE_KEY id: 'r-{n}' {first} {n + 1}" for n in (20, 39)]
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> None:

@@ -1,6 +1,7 @@
 """Reads request files as the job does, as Python rows."""
 
 import gzip
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from beam_jobs import records, storage
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.records import Reason
+from beam_jobs.requests.glance import glance
+from beam_jobs.requests.groups import Group
 from beam_jobs.requests.parse import RequestSpec
 from beam_jobs.requests.read import read_requests
 
@@ -53,9 +56,19 @@ def read_rows(
     spec: RequestSpec = SPEC,
     rows_per_batch: int = records.ROWS_PER_BATCH,
 ) -> list[Row]:
-    """All requests of the files."""
+    """All requests of the files, read together."""
+    return read_group(Group(0, 0, tuple(files)), spec, 1, rows_per_batch)
+
+
+def read_group(
+    group: Group,
+    spec: RequestSpec = SPEC,
+    first_row: int = 1,
+    rows_per_batch: int = records.ROWS_PER_BATCH,
+) -> list[Row]:
+    """All requests of a group, of which a glance must have told the number and the ids."""
     rows = []
-    for batch in read_requests(files, spec, rows_per_batch):
+    for batch in read_requests(group, spec, first_row, rows_per_batch):
         batch.validate(full=True)
         assert batch.num_rows <= rows_per_batch
         for row in batch.to_pylist():
@@ -71,7 +84,18 @@ def read_rows(
                     row[records.RAW].rstrip(b"\r\n"),
                 )
             )
+    check_glance(group, spec, rows)
     return rows
+
+
+def check_glance(group: Group, spec: RequestSpec, rows: Sequence[Row]) -> None:
+    ids: Counter[str] = Counter()
+    owners: Counter[str] = Counter()
+    for some, places in glance(group, spec):
+        ids.update(some.to_pylist())
+        owners.update(group.files[place].uri for place in places)
+    assert owners == Counter(row.file for row in rows)
+    assert Counter(row.key for row in rows if row.key is not None) <= ids
 
 
 def read_lines(tmp_path: Path, lines: Sequence[bytes], spec: RequestSpec = SPEC) -> list[Row]:

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from request_kit import SPEC, read_rows, write
+from request_kit import SPEC, Row, read_group, read_rows, write
 
 from beam_jobs import storage
 from beam_jobs.check.keys import find_duplicates
 from beam_jobs.errors import InputError
 from beam_jobs.records import FINDINGS, KEY
+from beam_jobs.requests.groups import Group, groups_of
 from beam_jobs.requests.ids import id_table, mark_duplicates
-from beam_jobs.requests.read import group_files, read_requests
+from beam_jobs.requests.read import read_requests
 
 
 def request(name: str) -> bytes:
@@ -64,16 +65,44 @@ def test_a_large_file_between_small_ones(tmp_path: Path) -> None:
 
 
 def test_groups_hold_every_file_once_in_order(tmp_path: Path) -> None:
-    files = [storage.FileInfo(f"{n}", size, "") for n, size in enumerate([5, 5, 1, 30, 0, 0, 0, 9])]
-    groups = group_files(files, max_bytes=10, max_files=2)
-    assert [[file.size for file in group] for group in groups] == [
-        [5, 5],
-        [1],
-        [30],
-        [0, 0],
-        [0, 9],
+    sizes = [5, 5, 1, 30, 0, 0, 0, 9, 9 << 20, 9]
+    files = [storage.FileInfo(f"{n}.jsonl", size, "") for n, size in enumerate(sizes)]
+    groups = groups_of(files, max_bytes=10, max_files=2)
+    assert [(g.first, [file.size for file in g.files], g.start, g.end) for g in groups] == [
+        (0, [5, 5], 0, None),
+        (2, [1], 0, None),
+        (3, [30], 0, None),
+        (4, [0, 0], 0, None),
+        (6, [0, 9], 0, None),
+        (8, [9 << 20], 0, 9 << 19),
+        (8, [9 << 20], 9 << 19, 9 << 20),
+        (9, [9], 0, None),
     ]
-    assert group_files([]) == []
+    assert [group.number for group in groups] == [*range(8)]
+    assert [group.is_last for group in groups] == [True] * 5 + [False] + [True] * 2
+    assert groups_of([]) == []
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_ranges_together_are_the_file(tmp_path: Path, mark: bytes) -> None:
+    several = b'{"instances": [{"id": "i"}, {"id": "j"}]}'
+    data = mark + b"\n".join([b"\n", request("a"), b"\r", several, b"", b"no", b"", b'{"id": 5}'])
+    file = write(tmp_path / "a.jsonl", data)
+    whole = read_rows([file])
+    assert [row.key for row in whole] == ["a", "i", "j", None, "5"]
+    for cut in range(1, len(data)):
+        rows: list[Row] = []
+        for start, end in ((0, cut), (cut, len(data))):
+            rows += read_group(Group(0, 0, (file,), start, end), SPEC, len(rows) + 1)
+        assert rows == whole
+
+
+def test_a_range_begins_behind_a_long_line(tmp_path: Path) -> None:
+    long = b'{"id": "a", "device": "%s"}' % (b"x" * 200_000)
+    file = write(tmp_path / "a.jsonl", [long, request("b")])
+    for cut in (1, 100_000, len(long), len(long) + 1):
+        ranges = [Group(0, 0, (file,), 0, cut), Group(1, 0, (file,), cut, file.size)]
+        assert [[row.key for row in read_group(some)] for some in ranges] == [["a"], ["b"]]
 
 
 def test_files_that_changed_or_were_cut_are_errors(tmp_path: Path) -> None:
@@ -95,7 +124,7 @@ def test_the_first_request_with_an_id_keeps_it(tmp_path: Path) -> None:
         write(tmp_path / "c.jsonl", [b'{"bid": 1}', request("y"), b'{"bid": 1}']),
     ]
     uris = [file.uri for file in files]
-    batches = list(read_requests(files, SPEC, 2))
+    batches = list(read_requests(Group(0, 0, tuple(files)), SPEC, rows_per_batch=2))
     paths = []
     for number, batch in enumerate(batches):
         paths.append(str(tmp_path / f"{number}.parquet"))
