@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_jobs import records
-from beam_jobs.features import Feature
+from beam_jobs.features import Feature, FeatureType
 from beam_jobs.flags import nearest
 from beam_jobs.read import jsonl
 from beam_jobs.read.batches import raw_records
@@ -268,7 +269,10 @@ def _columns(block: Block, spec: RequestSpec) -> _Columns:
     if (typed := _at_once(block, spec)) is not None:
         return typed
     if len(block) <= _ONE_BY_ONE:
-        return _one_by_one(block, spec, {ID, *spec.ignored})
+        return _one_by_one(block, spec)
+    decimals = _decimal_rows(block, spec.features)
+    if decimals.any():
+        return _apart(block, spec, decimals)
     middle = len(block) // 2
     left, left_keys, found = _columns(block.slice(0, middle), spec)
     right, right_keys, more = _columns(block.slice(middle, len(block)), spec)
@@ -277,10 +281,45 @@ def _columns(block: Block, spec: RequestSpec) -> _Columns:
     return columns, pa.concat_arrays([left_keys, right_keys]), found
 
 
+def _decimal_rows(block: Block, features: Sequence[Feature]) -> np.ndarray:
+    """bool[n]: requests that write an INT as 2.0 or 2e0, as pandas does where a value is missing.
+
+    The usual reason for which Arrow refuses blocks. A request that is overlooked only costs time.
+    """
+    names = [re.escape(f.name) for f in features if f.type is FeatureType.INT]
+    if not names:
+        return np.zeros(len(block), bool)
+    pattern = rf'"(?:{"|".join(names)})"[ \t\r]*:[ \t\r]*(?:\[[^\]]*)?-?[0-9]+[.eE]'
+    return np.asarray(pc.match_substring_regex(raw_records(block), pattern=pattern))
+
+
+def _apart(block: Block, spec: RequestSpec, odd: np.ndarray) -> _Columns:
+    """As `_columns`; the odd requests are looked at one by one, the others are not."""
+    pairs = list(zip(block.starts.tolist(), block.ends.tolist(), strict=True))
+    places, parts = [np.flatnonzero(~odd), np.flatnonzero(odd)], []
+    for rows in places:
+        part = _block_of([block.data[start:end] for start, end in (pairs[r] for r in rows)])
+        parts.append(_columns(part, spec) if rows is places[0] else _one_by_one(part, spec))
+    order = pa.array(np.argsort(np.concatenate(places)))
+    usual, others = parts
+    columns = {
+        name: pa.concat_arrays([column, others[0][name]]).take(order)
+        for name, column in usual[0].items()
+    }
+    keys = pa.concat_arrays([usual[1], others[1]]).take(order)
+    found = [
+        Findings(f.reason, rows[f.rows], f.details)
+        for rows, part in zip(places, parts, strict=True)
+        for f in part[2]
+    ]
+    return columns, keys, found
+
+
 _MISSING = f"{ID}: the request has no id"
 
 
-def _one_by_one(block: Block, spec: RequestSpec, allowed: set[str]) -> _Columns:
+def _one_by_one(block: Block, spec: RequestSpec) -> _Columns:
+    allowed = {ID, *spec.ignored}
     objects, found = jsonl.parse_objects(block)
     known = {feature.name for feature in spec.features}
     columns, more = jsonl.columns_of(objects, spec.features)

@@ -1,6 +1,5 @@
 """The queue job as its users see it: files in, answers out, each once."""
 
-import functools
 import json
 import os
 import re
@@ -9,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -331,8 +331,7 @@ def test_a_wrong_set_up_is_found_though_the_queue_is_empty(
 def test_bundles_that_are_repeated_or_spread_change_no_answer(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: list[str]
 ) -> None:
-    in_twos = functools.partial(groups_of, max_files=2)
-    monkeypatch.setattr("beam_jobs.requests.transforms.groups_of", in_twos)
+    monkeypatch.setattr("beam_jobs.requests.transforms.groups_of", partial(groups_of, max_files=2))
     files = {}
     for number in range(7):
         name = f"{number}.jsonl" + (".gz" if number % 2 else "")
@@ -349,7 +348,7 @@ def test_bundles_that_are_repeated_or_spread_change_no_answer(
 def test_a_file_read_in_ranges_is_answered_in_order_and_no_id_twice(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_ranges = functools.partial(candidate_spans, span_bytes=200)
+    in_ranges = partial(candidate_spans, span_bytes=200)
     monkeypatch.setattr("beam_jobs.requests.groups.candidate_spans", in_ranges)
     lines = good("r", 40)
     put(tmp_path, "a.jsonl", [{"instances": lines[:4]}, *lines[4:], lines[20]])
@@ -359,8 +358,7 @@ def test_a_file_read_in_ranges_is_answered_in_order_and_no_id_twice(
     answers = answers_in(tmp_path / "responses" / "a.jsonl")
     assert [answer["id"] for answer in answers] == [f"r-{n}" for n in [*range(40), 20]]
     assert [answer["status"] for answer in answers] == ["OK"] * 40 + ["REJECTED"]
-    [other] = answers_in(tmp_path / "responses" / "b.jsonl")
-    found = [detail for answer in [answers[40], other] for detail in answer["details"]]
+    found = answers[40]["details"] + answers_in(tmp_path / "responses" / "b.jsonl")[0]["details"]
     first = f"was first seen in {tmp_path}/queue/a.jsonl row"
     assert found == [f"DUPLICATE_KEY id: 'r-{n}' {first} {n + 1}" for n in (20, 39)]
 

@@ -314,6 +314,18 @@ def test_features_may_be_called_like_shapes_and_ids(tmp_path: Path) -> None:
     assert not first.reasons | second.reasons
 
 
+def test_integers_written_as_decimals_cost_no_other(tmp_path: Path) -> None:
+    odd = {3: b"2.0", 4: b"-7e1", 200: b"1.", 250: b"[5.0]", 399: b'"x"'}
+    ages = [odd.get(n, b"%d" % n) for n in range(500)]
+    lines = [b'{"id": "%d", "age": %s, "sizes": [%d]}' % (n, a, n) for n, a in enumerate(ages)]
+    lines[7] = b'{"id": "7", "sizes": [1, 2.5], "age": 7}'
+    together = read_lines(tmp_path, lines)
+    alone = [row for line in lines for row in read_lines(tmp_path, [line])]
+    assert [row.content for row in together] == [row.content for row in alone]
+    assert [row.details for row in together] == [row.details for row in alone]
+    assert [row.number for row in together if row.reasons] == sorted(n + 1 for n in [*odd, 7])
+
+
 def test_one_of_many_costs_no_other(tmp_path: Path) -> None:
     lines = [b'{"id": "r%d", "bid": %d}' % (row, row) for row in range(3_000)]
     lines[1_234] = b'{"id": "r1234", "bid": "x"}'
