@@ -120,9 +120,12 @@ def match(pattern: str) -> list[FileInfo]:
     return _of(pattern).match(pattern)
 
 
-def list_files(folder: str) -> list[FileInfo]:
-    """All files in a folder and in those within it, sorted by URI; none where it does not exist."""
-    return _of(folder).list_files(folder)
+def list_files(folder: str, limit: int | None = None) -> list[FileInfo]:
+    """Files in a folder and in those within it, sorted by URI; none where it does not exist.
+
+    All of them, or so many: whichever are found first.
+    """
+    return _of(folder).list_files(folder, limit)
 
 
 def children(folder: str) -> list[str]:
