@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_jobs import storage, terminal
 from beam_jobs.config import MonthlyConfig
-from beam_jobs.errors import RunError, unwrap
+from beam_jobs.errors import AuditError, RunError, unwrap
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.failure import failed, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
@@ -123,20 +123,32 @@ def compute(
 
     remote = is_remote(pipeline_options(beam_args))
     started = time.monotonic()
-    with failure_recorded(plan), shown_progress() as counter:
-        job_id = run_pipeline(
-            lambda pipeline: build(pipeline, plan, None if remote else counter),
-            [*beam_args, *label_flags(plan)] if remote else beam_args,
-            plan.bytes,
-        )
-    if job_id is not None:
-        return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
-    summary = json.loads(storage.read_bytes(folder.summary))
+    with failure_recorded(plan):
+        with shown_progress() as counter:
+            job_id = run_pipeline(
+                lambda pipeline: build(pipeline, plan, None if remote else counter),
+                [*beam_args, *label_flags(plan)] if remote else beam_args,
+                plan.bytes,
+            )
+        if job_id is not None:
+            return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
+        summary = _summary_of(plan, folder)
     summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
     folder.write(folder.summary, json.dumps(summary, indent=2).encode())
     if not remote and summary["status"] != TAKEN:  # there the graph itself does
         announce(Outcome.of_summary(summary), plan.notify)
     return summary
+
+
+def _summary_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
+    if storage.exists(folder.summary):
+        summary = json.loads(storage.read_bytes(folder.summary))
+        if summary["started_at"] == plan.started_at.isoformat():
+            return summary
+    raise AuditError(
+        f"run {plan.run_id}: the runner says that it is done, but it never came to its end; nothing"
+        " was published"
+    )
 
 
 def run_pipeline(
@@ -152,19 +164,21 @@ def run_pipeline(
     from apache_beam.options.pipeline_options import StandardOptions
 
     from beam_jobs.pipelines.options import is_remote, pipeline_options
+    from beam_jobs.pipelines.watch import explained, wait_for_end, without_traces
 
     pipeline = beam.Pipeline(options=pipeline_options(beam_args, input_bytes))
     build(pipeline)
     try:
-        result: Any = pipeline.run()
-        no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
-        if no_wait and is_remote(pipeline.options):
-            submitted.append(result.job_id() if result.has_job else "")
-            return submitted[-1]
-        result.wait_until_finish()
-        return None
+        with without_traces():
+            result: Any = pipeline.run()
+            no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
+            if no_wait and is_remote(pipeline.options):
+                submitted.append(result.job_id() if result.has_job else "")
+                return submitted[-1]
+            wait_for_end(result)
+            return None
     except Exception as error:
-        ours = unwrap(error)
+        ours = unwrap(error) or explained(error)
         if ours is None:
             raise
         raise ours from error

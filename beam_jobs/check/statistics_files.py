@@ -8,7 +8,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs import storage
 from beam_jobs.check.slices import ALL
-from beam_jobs.errors import UsageError
+from beam_jobs.errors import AuditError, UsageError
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 _TFDV_ALL = "All Examples"
@@ -74,3 +74,14 @@ def dataset_of(
         if dataset.name == name or (name == ALL and dataset.name in ("", _TFDV_ALL)):
             return dataset
     return statistics.datasets[0] if name == ALL and len(statistics.datasets) == 1 else None
+
+
+def check_measured(statistics: Statistics, readable: int) -> None:
+    """Raises AuditError where statistics do not cover exactly as many rows as could be read."""
+    dataset = dataset_of(statistics, ALL)
+    measured = int(dataset.num_examples) if dataset is not None else 0
+    if measured != readable:
+        raise AuditError(
+            f"the statistics cover {measured} rows, but {readable} could be read: the runner lost"
+            " or doubled some on their way; nothing was published"
+        )

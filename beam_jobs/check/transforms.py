@@ -1,5 +1,6 @@
 """The Beam side of row checks and keys."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
 from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates, key_table, mark_keys
 from beam_jobs.check.rows import RowChecks, check_rows, compile_checks
+from beam_jobs.read.coverage import SpanRows, only, rows_of_files
 from beam_jobs.read.spans import ReadSpec, Span, read_span
 from beam_jobs.records import Located
 
@@ -54,10 +56,15 @@ class FindDuplicateKeys(beam.PTransform):
 
     Attributes:
         key: the column that identifies a row.
+        files: URIs of the plan's inputs.
         folder: for the key files, one a span; whoever ends the run removes it.
+
+    Raises:
+        AuditError: the runner lost or doubled a span's keys.
     """
 
     key: str
+    files: Sequence[str]
     folder: str
 
     def expand(self, spans: beam.PCollection) -> beam.PCollection:
@@ -66,13 +73,14 @@ class FindDuplicateKeys(beam.PTransform):
             spans
             | "Read keys" >> beam.Map(_write_keys, spec, self.folder)
             | "All key files" >> beam.combiners.ToList()
-            | "Find duplicates" >> beam.Map(find_all_duplicates)
+            | "Find duplicates" >> beam.Map(find_duplicates_of, self.files)
         )
 
 
-def _write_keys(span: Span, spec: ReadSpec, folder: str) -> str:
+def _write_keys(span: Span, spec: ReadSpec, folder: str) -> tuple[str, list[SpanRows]]:
     """The Parquet file of a span's keys; the same name however often a bundle is repeated."""
     uri = storage.join(folder, f"keys-{span.file_index:05d}-{span.number:05d}.parquet")
+    rows = 0
     with (
         storage.open_atomic(uri) as stream,
         # Keys hardly repeat: a dictionary would only cost.
@@ -80,11 +88,24 @@ def _write_keys(span: Span, spec: ReadSpec, folder: str) -> str:
     ):
         for batch in read_span(span, spec):
             writer.write_table(key_table(batch, span.file_index))
-    return uri
+            rows += batch.num_rows
+    return uri, [SpanRows(span.file_index, span.first_row, rows, span.is_last)]
 
 
-def find_all_duplicates(uris: Sequence[str]) -> pa.Table:
-    """`keys.find_duplicates` over files of key tables."""
+def find_duplicates_of(
+    written: Sequence[tuple[str, list[SpanRows]]], files: Sequence[str]
+) -> pa.Table:
+    """`keys.find_duplicates` over files of key tables, which must hold all rows of all inputs.
+
+    Args:
+        written: (key file, what was read for it).
+        files: URIs of the plan's inputs.
+
+    Raises:
+        AuditError: the runner lost or doubled a key file.
+    """
+    rows_of_files(itertools.chain.from_iterable(rows for _, rows in written), files)
+    uris = [uri for uri, _ in written]
     with (
         storage.fetched(sorted(uris)) as paths,
         tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch,
@@ -110,10 +131,13 @@ class MarkKeys(beam.PTransform):
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         return batches | "Mark keys" >> beam.Map(
-            _mark, self.key, self.files, AsSingleton(self.duplicates)
+            _mark, self.key, self.files, AsList(self.duplicates)
         )
 
 
-def _mark(element: Located, key: str, files: Sequence[str], duplicates: pa.Table) -> Located:
+def _mark(
+    element: Located, key: str, files: Sequence[str], duplicates: Sequence[pa.Table]
+) -> Located:
     file_index, span, number, batch = element
-    return file_index, span, number, mark_keys(batch, key, file_index, duplicates, files)
+    table = only(duplicates, "keys that stand twice")
+    return file_index, span, number, mark_keys(batch, key, file_index, table, files)

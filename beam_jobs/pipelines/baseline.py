@@ -1,23 +1,27 @@
 """The baseline's graphs: which types columns have, and the statistics of training data."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
+from apache_beam.pvalue import AsList
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
 from beam_jobs.check import census
 from beam_jobs.check.statistics import ComputeStatistics
+from beam_jobs.check.statistics_files import Statistics, check_measured
 from beam_jobs.check.transforms import CheckRows
+from beam_jobs.errors import AuditError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.counter import CountRows, RowCounter
+from beam_jobs.read.coverage import SpanRows, only, rows_of_files
 from beam_jobs.read.spans import ReadSpec, format_of
-from beam_jobs.read.transforms import ReadSpans, SplitFiles
-from beam_jobs.records import DEFAULT_ACTIONS, Located
+from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
+from beam_jobs.records import DEFAULT_ACTIONS, Located, readable
 from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.handler import Score
 from beam_jobs.score.location import ModelLocation
@@ -34,27 +38,48 @@ class Scoring:
 def build_census(pipeline: beam.Pipeline, inputs: Sequence[storage.FileInfo], found: str) -> None:
     """Finds the types of columns that no schema describes; writes them to the file `found`."""
     uris = [file.uri for file in inputs]
+    read = pipeline | SplitFiles(inputs) | ReadSpans(ReadSpec(()))
+    joined = (
+        read[BATCHES]
+        | "Take census" >> beam.Map(_census_of, uris)
+        | "Join" >> beam.CombineGlobally(_join)
+    )
     _ = (
         pipeline
-        | SplitFiles(inputs)
-        | ReadSpans(ReadSpec(()))
-        | "Take census" >> beam.Map(_census_of, uris)
-        | "Join" >> beam.CombineGlobally(census.join)
-        | "Write" >> beam.Map(_write_census, found)
+        | "Found" >> beam.Create([found])
+        | "Write" >> beam.Map(_write_census, uris, AsList(read[ROWS]), AsList(joined))
     )
 
 
-def _census_of(element: Located, uris: Sequence[str]) -> dict[str, census.ColumnType]:
+RowsCensus = tuple[int, census.Census]
+
+
+def _census_of(element: Located, uris: Sequence[str]) -> RowsCensus:
     file_index, _, _, batch = element
-    return census.take_census(batch, cells_are_text=format_of(uris[file_index]).is_csv)
+    is_csv = format_of(uris[file_index]).is_csv
+    return batch.num_rows, census.take_census(batch, cells_are_text=is_csv)
 
 
-def _write_census(found: census.Census, uri: str) -> None:
+def _join(parts: Iterable[RowsCensus]) -> RowsCensus:
+    all_parts = list(parts)
+    return sum(rows for rows, _ in all_parts), census.join(found for _, found in all_parts)
+
+
+def _write_census(
+    uri: str, uris: Sequence[str], reads: Sequence[SpanRows], joined: Sequence[RowsCensus]
+) -> None:
+    rows, found = only(joined, "types of columns")
+    _check_rows(rows, reads, uris)
     features = [
         {"name": feature.name, "type": feature.type.value, "is_list": feature.is_list}
         for feature in census.to_features(found)
     ]
     storage.write_atomic(uri, json.dumps(features).encode())
+
+
+def _check_rows(rows: int, reads: Sequence[SpanRows], uris: Sequence[str]) -> None:
+    if rows != (read := sum(rows_of_files(reads, uris))):
+        raise AuditError(f"{read} rows were read, but {rows} arrived: the runner loses or doubles")
 
 
 def read_census(uri: str) -> tuple[Feature, ...]:
@@ -90,19 +115,45 @@ def build_statistics(
         slice_by: features whose values get statistics of their own.
         counter: told of rows for a progress bar.
     """
-    rows = (
-        pipeline
-        | SplitFiles(inputs)
-        | ReadSpans(ReadSpec(features))
-        | "Count rows" >> beam.ParDo(CountRows(counter))
-        | AddImages(images)
-    )
+    read = pipeline | SplitFiles(inputs) | ReadSpans(ReadSpec(features))
+    rows = read[BATCHES] | "Count rows" >> beam.ParDo(CountRows(counter)) | AddImages(images)
     if schema is not None:
         rows |= CheckRows(schema)
     if scoring is not None:
         rows |= Score(scoring.location, scoring.plan, DEFAULT_ACTIONS)
+    statistics = rows | ComputeStatistics(schema, slice_by)
+    counts = rows | "Rows" >> beam.Map(_rows_of) | "All rows" >> beam.CombineGlobally(_add)
+    uris = [file.uri for file in inputs]
     _ = (
-        rows
-        | ComputeStatistics(schema, slice_by)
-        | "Write" >> beam.Map(lambda s: storage.write_atomic(found, s.SerializeToString()))
+        pipeline
+        | "Found" >> beam.Create([found])
+        | "Write"
+        >> beam.Map(_write_statistics, uris, AsList(read[ROWS]), AsList(counts), AsList(statistics))
     )
+
+
+RowsReadable = tuple[int, int]
+
+
+def _rows_of(element: Located) -> RowsReadable:
+    batch = element[3]
+    return batch.num_rows, readable(batch).num_rows
+
+
+def _add(counts: Iterable[RowsReadable]) -> RowsReadable:
+    both = list(counts)
+    return sum(rows for rows, _ in both), sum(some for _, some in both)
+
+
+def _write_statistics(
+    uri: str,
+    uris: Sequence[str],
+    reads: Sequence[SpanRows],
+    counts: Sequence[RowsReadable],
+    statistics: Sequence[Statistics],
+) -> None:
+    rows, readable_rows = only(counts, "rows")
+    _check_rows(rows, reads, uris)
+    found = only(statistics, "statistics")
+    check_measured(found, readable_rows)
+    storage.write_atomic(uri, found.SerializeToString())

@@ -7,7 +7,6 @@ is safe to repeat, because Beam retries.
 import contextlib
 import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import Statistics, parse_statistics
+from beam_jobs.check.statistics_files import Statistics, check_measured, parse_statistics
 from beam_jobs.errors import InputError, RunError
 from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
@@ -40,8 +39,9 @@ from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.read.coverage import SpanRows, only, rows_of_files
 from beam_jobs.requests.release import release_answers
-from beam_jobs.requests.staged import AnswerPart, stage
+from beam_jobs.requests.staged import AnswerPart, check_answered, stage
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
@@ -57,8 +57,8 @@ class Conclude(beam.PTransform):
         plan: of the run.
         parts: side input of all `Part`s.
         counts: side input of all `FileCounts`, what writers wrote.
-        reads: side input of all (file index, rows), what readers read.
-        statistics: side input of the one DatasetFeatureStatisticsList.
+        reads: side input of all `SpanRows`, what readers read.
+        statistics: side input of the one DatasetFeatureStatisticsList, as a list.
         answers: side input of all `AnswerPart`s; None where nobody waits for answers.
         counter: told of the stage, where workers share a disk with the launcher.
 
@@ -97,8 +97,8 @@ def _conclude(
     plan: Plan,
     parts: list[Part],
     counts: list[FileCounts],
-    reads: list[tuple[int, int]],
-    statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    reads: list[SpanRows],
+    statistics: list[statistics_pb2.DatasetFeatureStatisticsList],
     answers: list[AnswerPart],
     counter: RowCounter | None,
     launch: Launch,
@@ -107,11 +107,13 @@ def _conclude(
     if counter is not None:
         counter.begin(Stage.PUBLISH)
     if launch is Launch.LOCAL:
-        return json.dumps(conclude(plan, parts, counts, reads, statistics, answers))
+        measured = only(statistics, "statistics")
+        return json.dumps(conclude(plan, parts, counts, reads, measured, answers))
     with contextlib.ExitStack() as held, failure_recorded(plan):
         if launch is Launch.DETACHED:
             held.enter_context(RunFolder(plan.run_folder).lock())
-        summary = conclude(plan, parts, counts, reads, statistics, answers)
+        measured = only(statistics, "statistics")
+        summary = conclude(plan, parts, counts, reads, measured, answers)
     if summary["status"] != TAKEN:
         announce(Outcome.of_summary(summary), plan.notify)
     return json.dumps(summary)
@@ -121,7 +123,7 @@ def conclude(
     plan: Plan,
     parts: Sequence[Part],
     counts: Sequence[FileCounts],
-    reads: Sequence[tuple[int, int]],
+    reads: Sequence[SpanRows],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     answers: Sequence[AnswerPart] = (),
 ) -> dict[str, Any]:
@@ -133,19 +135,19 @@ def conclude(
     folder = RunFolder(plan.run_folder)
     storage.remove(storage.join(folder.path, KEYS_FOLDER))
     total = sum(counts, FileCounts(-1))
-    rows_of_file: Counter[int] = Counter()
-    for file_index, rows in reads:
-        rows_of_file[file_index] += rows
-    report = _find_anomalies(plan, total, rows_of_file.total(), statistics)
+    rows = rows_of_files(reads, [file.uri for file in plan.inputs])
+    check_measured(statistics, total.readable)
+    report = _find_anomalies(plan, total, sum(rows), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
     if plan.responses is not None:
+        check_answered(answers, plan.inputs, rows)
         stage(folder, plan.responses, plan.inputs, answers)
     run = plan.run_row(
         RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
-        read=rows_of_file.total(),
+        read=sum(rows),
         scored=total.scored,
         quarantined=total.quarantined,
         hold_reasons=decision.hold_reasons,
@@ -153,13 +155,13 @@ def conclude(
     tables = {
         "anomalies": report.table,
         "feature_statistics": report.feature_statistics,
-        "inputs": _inputs(plan, rows_of_file),
+        "inputs": _inputs(plan, rows),
     }
     try:
         warehouse = open_warehouse(plan.warehouse)
         run = publish_run(warehouse, run, parts, tables, takes_held=plan.takes_held)
     except TakenError as error:
-        taken = {"status": TAKEN, "why": str(error)}
+        taken = {"status": TAKEN, "why": str(error), "started_at": plan.started_at.isoformat()}
         folder.write(folder.summary, json.dumps(taken).encode())
         return taken
     if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
@@ -168,6 +170,7 @@ def conclude(
         except RunError as error:
             raise RunError(f"run {run.run_id} is published, but not answered: {error}") from error
     summary = _summary(run, total, report, parts)
+    summary["started_at"] = plan.started_at.isoformat()
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
         "publish": round(time.monotonic() - checked, 3),
@@ -207,7 +210,7 @@ def _find_anomalies(
 
 def _previous(previous: Reference | None) -> Statistics | None:
     """What drift is measured against: a file, or those of several runs of the queue as one."""
-    if previous is None or not previous.others:
+    if previous is None or previous.others is None:
         return _load(previous, "--previous")
     # Folders of old runs may be cleared away at any time.
     uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
@@ -228,14 +231,14 @@ def _load(reference: Reference | None, flag: str) -> Statistics | None:
     return parse_statistics(data, f"{flag} {reference.uri}")
 
 
-def _inputs(plan: Plan, rows_of_file: Counter[int]) -> pa.Table:
+def _inputs(plan: Plan, rows: Sequence[int]) -> pa.Table:
     files = plan.inputs
     return pa.table(
         {
             "uri": [file.uri for file in files],
             "generation": [file.generation for file in files],
             "bytes": pa.array([file.size for file in files], pa.int64()),
-            "rows": pa.array([rows_of_file[i] for i in range(len(files))], pa.int64()),
+            "rows": pa.array(rows, pa.int64()),
         }
     )
 

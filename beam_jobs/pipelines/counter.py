@@ -4,6 +4,7 @@ Beam's local runner gives metrics only at the end, and its workers may be other 
 worker appends its counts to files of its own in a folder that the launching process watches.
 """
 
+import contextlib
 import enum
 import os
 import threading
@@ -35,9 +36,15 @@ class RowCounter:
         self.add(stage, 0)
 
     def add(self, stage: Stage, rows: int) -> None:
-        """Reports rows that went through a stage; called by workers."""
+        """Reports rows that went through a stage; called by workers.
+
+        A worker on another machine does not have the folder, and tells nothing.
+        """
         name = f"{stage.value}.{os.getpid()}.{threading.get_ident()}"
-        with open(os.path.join(self.folder, name), "ab") as stream:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(os.path.join(self.folder, name), "ab") as stream,
+        ):
             stream.write(np.int64(rows).tobytes())
 
     def stage(self) -> Stage:

@@ -5,7 +5,7 @@ is grouped is small: spans, counts, names of parts, statistics, keys that occur 
 """
 
 import apache_beam as beam
-from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.pvalue import AsList
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
@@ -17,7 +17,7 @@ from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.read.spans import ReadSpec
-from beam_jobs.read.transforms import CountRead, ReadSpans, SplitFiles
+from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
 from beam_jobs.score.handler import Score
 
 
@@ -35,7 +35,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
     apart = spans | "Spread spans again" >> beam.Reshuffle()
     read = apart | ReadSpans(ReadSpec(plan.read_features, plan.data.key))
     scored = (
-        _mark_keys(spans, read, plan)
+        _mark_keys(spans, read[BATCHES], plan)
         | AddImages(plan.images)
         | CheckRows(plan.schema)
         | Score(plan.model, plan.input_plan, plan.policy.actions)
@@ -49,8 +49,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         plan,
         parts=AsList(written[PARTS]),
         counts=AsList(written[COUNTS]),
-        reads=AsList(read | CountRead()),
-        statistics=AsSingleton(statistics),
+        reads=AsList(read[ROWS]),
+        statistics=AsList(statistics),
         counter=counter,
     )
 
@@ -59,5 +59,6 @@ def _mark_keys(spans: beam.PCollection, read: beam.PCollection, plan: Plan) -> b
     if plan.data.key is None:
         return read
     folder = storage.join(plan.run_folder, KEYS_FOLDER)
-    duplicates = spans | FindDuplicateKeys(plan.data.key, folder)
-    return read | MarkKeys(plan.data.key, [file.uri for file in plan.inputs], duplicates)
+    files = [file.uri for file in plan.inputs]
+    duplicates = spans | FindDuplicateKeys(plan.data.key, files, folder)
+    return read | MarkKeys(plan.data.key, files, duplicates)

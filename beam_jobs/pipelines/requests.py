@@ -6,7 +6,7 @@ twice.
 """
 
 import apache_beam as beam
-from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.pvalue import AsList
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
@@ -35,12 +35,12 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
     # waits for: the runner would then have to store all rows in between.
     apart = groups | "Spread groups again" >> beam.Reshuffle()
     read = apart | requests.ReadRequests(spec)
-    duplicates = groups | requests.FindDuplicateIds(
-        spec, storage.join(plan.run_folder, KEYS_FOLDER)
-    )
+    files = [file.uri for file in plan.inputs]
+    folder = storage.join(plan.run_folder, KEYS_FOLDER)
+    duplicates = groups | requests.FindDuplicateIds(spec, files, folder)
     scored = (
         read[requests.BATCHES]
-        | requests.MarkIds([file.uri for file in plan.inputs], duplicates)
+        | requests.MarkIds(files, duplicates)
         | AddImages(plan.images)
         | CheckRows(plan.schema)
         | Score(plan.model, plan.input_plan, plan.policy.actions)
@@ -59,7 +59,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         parts=AsList(written[PARTS]),
         counts=AsList(written[COUNTS]),
         reads=AsList(read[requests.COUNTS]),
-        statistics=AsSingleton(statistics),
+        statistics=AsList(statistics),
         answers=answers,
         counter=counter,
     )

@@ -25,6 +25,7 @@ class FileCounts:
         quarantined: rows written to `quarantine`.
         reasons: quarantined rows a reason; a row counts once for each of its reasons.
         flags: scored rows a reason, likewise.
+        readable: rows that statistics cover.
     """
 
     file_index: int
@@ -33,6 +34,7 @@ class FileCounts:
     quarantined: int = 0
     reasons: ReasonCounts = ()
     flags: ReasonCounts = ()
+    readable: int = 0
 
     def __add__(self, other: "FileCounts") -> "FileCounts":
         return FileCounts(
@@ -42,6 +44,7 @@ class FileCounts:
             self.quarantined + other.quarantined,
             _add(self.reasons, other.reasons),
             _add(self.flags, other.flags),
+            self.readable + other.readable,
         )
 
 
@@ -100,7 +103,7 @@ class SpanWriter:
             writer.write(part)
             if writer.rows >= self.MAX_ROWS or writer.bytes >= self.MAX_BYTES:
                 finished.append(self._writers.pop(table).close())
-        counts = _count(file_index, rows)
+        counts = _count(file_index, rows, records.readable(batch).num_rows)
         self.counts[file_index] = self.counts.get(file_index, FileCounts(file_index)) + counts
         return finished
 
@@ -127,7 +130,7 @@ def _add(left: ReasonCounts, right: ReasonCounts) -> ReasonCounts:
     return tuple(sorted(total.items()))
 
 
-def _count(file_index: int, rows: dict[PartTable, pa.RecordBatch]) -> FileCounts:
+def _count(file_index: int, rows: dict[PartTable, pa.RecordBatch], readable: int) -> FileCounts:
     scored, quarantined = rows[PartTable.SCORES], rows[PartTable.QUARANTINE]
     return FileCounts(
         file_index,
@@ -136,6 +139,7 @@ def _count(file_index: int, rows: dict[PartTable, pa.RecordBatch]) -> FileCounts
         quarantined.num_rows,
         _reason_counts(quarantined.column(quarantined.schema.get_field_index("reasons"))),
         _reason_counts(scored.column(scored.schema.get_field_index("flags"))),
+        readable,
     )
 
 

@@ -59,9 +59,10 @@ def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span
             metadata = parquet.metadata.row_group(group)
             size, rows = size + metadata.total_byte_size, rows + metadata.num_rows
             if size >= span_bytes or group == parquet.num_row_groups - 1:
-                found.append(Span(file, file_index, len(found), start, group + 1, row))
+                is_last = group == parquet.num_row_groups - 1
+                found.append(Span(file, file_index, len(found), start, group + 1, row, is_last))
                 start, row, size, rows = group + 1, row + rows, 0, 0
-        return found
+        return found or [Span(file, file_index, 0, 0, 0)]
 
 
 def read(span: Span, spec: ReadSpec, rows_per_batch: int) -> Iterator[pa.RecordBatch]:

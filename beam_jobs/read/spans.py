@@ -20,10 +20,10 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from beam_jobs import storage
-from beam_jobs.errors import InputError, UsageError
+from beam_jobs.errors import AuditError, InputError, UsageError
 from beam_jobs.features import Feature
 from beam_jobs.read import csv
-from beam_jobs.read.lines import MAX_RECORD_BYTES, TOO_LONG, Splitter, split
+from beam_jobs.read.lines import MAX_RECORD_BYTES, Splitter, split, too_long
 from beam_jobs.records import ROWS_PER_BATCH
 
 SPAN_BYTES = 32 << 20
@@ -73,6 +73,7 @@ class Span:
         number: the span's place in the file.
         start, end: bytes (row groups of Parquet). It owns the records that start in between.
         first_row: source_row of its first record, from 1.
+        is_last: whether no record of the file stands behind it.
     """
 
     file: storage.FileInfo
@@ -81,6 +82,7 @@ class Span:
     start: int
     end: int
     first_row: int = 1
+    is_last: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def candidate_spans(
     number = max(-(-file.size // span_bytes), min(_FEWEST_SPANS, file.size // _LEAST_SPAN_BYTES), 1)
     borders = [file.size * place // number for place in range(number + 1)]
     return [
-        Span(file, file_index, place, start, end)
+        Span(file, file_index, place, start, end, is_last=place == number - 1)
         for place, (start, end) in enumerate(itertools.pairwise(borders))
     ]
 
@@ -150,7 +152,14 @@ def scan_span(span: Span) -> SpanScan:
 
 
 def resolve_spans(scans: Sequence[SpanScan]) -> list[Span]:
-    """Exact spans of one file, from the scans of all its candidate spans in order."""
+    """Exact spans of one file, from the scans of all its candidate spans in order.
+
+    Those without records are left out, but for one of a file that has none at all.
+
+    Raises:
+        AuditError: a scan is missing, or there twice.
+    """
+    _check_complete(scans)
     exact: list[Span] = []
     expected, row = None, 1
     for scan in scans:
@@ -165,9 +174,22 @@ def resolve_spans(scans: Sequence[SpanScan]) -> list[Span]:
             right = scan
         if right.rows:
             assert right.first is not None
-            exact.append(dataclasses.replace(scan.span, start=right.first, first_row=row))
+            exact.append(
+                dataclasses.replace(scan.span, start=right.first, first_row=row, is_last=False)
+            )
         expected, row = right.next_start, row + right.rows
-    return exact
+    last = exact.pop() if exact else dataclasses.replace(scan.span, start=scan.span.end)
+    return [*exact, dataclasses.replace(last, is_last=True)]
+
+
+def _check_complete(scans: Sequence[SpanScan]) -> None:
+    spans = [scan.span for scan in scans]
+    if [span.number for span in spans] != list(range(len(spans))) or not spans[-1].is_last:
+        numbers = ", ".join(str(span.number) for span in spans)
+        raise AuditError(
+            f"{spans[0].file.uri}: of its spans only or more than once {numbers} arrived: the"
+            " runner lost or doubled one; nothing was published"
+        )
 
 
 def read_span(
@@ -281,7 +303,7 @@ def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
         return [], skipped
     final = len(data) < 2 * MAX_RECORD_BYTES
     block, used = split(data[skipped:], skipped, quoted=True, final=final)
-    problem = block.broken.get(0) if len(block) or final else TOO_LONG
+    problem = block.broken.get(0) if len(block) or final else too_long()
     if problem is not None:
         raise InputError(f"{file.uri}: the header cannot be read ({problem})")
     if not len(block):

@@ -6,6 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from beam_jobs.read.coverage import SpanRows
 from beam_jobs.read.spans import (
     ReadSpec,
     Span,
@@ -16,9 +17,10 @@ from beam_jobs.read.spans import (
     resolve_spans,
     scan_span,
 )
-from beam_jobs.records import Located
 from beam_jobs.storage import FileInfo
 
+BATCHES = "batches"
+ROWS = "rows"
 _KNOWN = "known"
 _GUESSED = "guessed"
 
@@ -27,13 +29,14 @@ _GUESSED = "guessed"
 class SplitFiles(beam.PTransform):
     """Splits files into spans with exact borders and row numbers.
 
-    In: PBegin. Out: PCollection[Span], spread over the workers; files without records have none.
+    In: PBegin. Out: PCollection[Span], spread over the workers; every file has its last one.
 
     Attributes:
         files: the inputs; a span's `file_index` is the place in this sequence.
 
     Raises:
         InputError: a file cannot be read.
+        AuditError: the runner lost or doubled a span.
     """
 
     files: Sequence[FileInfo]
@@ -72,7 +75,9 @@ def _resolve(_: int, scans: Iterable[SpanScan]) -> list[Span]:
 class ReadSpans(beam.PTransform):
     """Reads spans.
 
-    In: PCollection[Span]. Out: PCollection[Located], every record of the spans once.
+    In: PCollection[Span].
+    Out: a dict of PCollections: `BATCHES` holds Located, every record of the spans once; `ROWS`
+    holds `SpanRows`, one a span: what the reader itself counted, for `coverage.rows_of_files`.
 
     Raises:
         InputError: a file cannot be read to its end, or is not the generation planned.
@@ -80,25 +85,16 @@ class ReadSpans(beam.PTransform):
 
     spec: ReadSpec
 
-    def expand(self, spans: beam.PCollection) -> beam.PCollection:
-        return spans | "Read" >> beam.FlatMap(_read, self.spec)
+    def expand(self, spans: beam.PCollection) -> dict[str, beam.PCollection]:
+        read = spans | "Read" >> beam.FlatMap(_read, self.spec).with_outputs(ROWS, main=BATCHES)
+        return {BATCHES: read[BATCHES], ROWS: read[ROWS]}
 
 
-def _read(span: Span, spec: ReadSpec) -> Iterator[Located]:
+def _read(span: Span, spec: ReadSpec) -> Iterator[Any]:
+    rows = 0
     for number, batch in enumerate(read_span(span, spec)):
+        rows += batch.num_rows
         yield span.file_index, span.number, number, batch
-
-
-@dataclass(eq=False)
-class CountRead(beam.PTransform):
-    """Counts what was read, apart from what is written: the audit compares the two.
-
-    In: PCollection[Located]. Out: PCollection[(file index, rows)], one a file.
-    """
-
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return (
-            batches
-            | "Rows read" >> beam.Map(lambda element: (element[0], element[3].num_rows))
-            | "Rows a file" >> beam.CombinePerKey(sum)
-        )
+    yield beam.pvalue.TaggedOutput(
+        ROWS, SpanRows(span.file_index, span.first_row, rows, span.is_last)
+    )

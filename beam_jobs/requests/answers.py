@@ -104,8 +104,8 @@ def _members(flags: list[str], reasons: list[str], details: list[str]) -> str:
     return "," + orjson.dumps(members).decode()[1:-1]
 
 
-def by_file(batch: pa.RecordBatch, lines: pa.Array) -> Iterator[tuple[str, int, memoryview]]:
-    """(request file, first row, answers as bytes) of rows that follow each other in a file.
+def by_file(batch: pa.RecordBatch, lines: pa.Array) -> Iterator[tuple[str, int, int, memoryview]]:
+    """(request file, first row, rows, answers as bytes) of rows that follow each other in a file.
 
     The batch's rows may stand in any order. A row without an answer still names its file: a file
     of such rows has an empty answer file.
@@ -127,4 +127,4 @@ def by_file(batch: pa.RecordBatch, lines: pa.Array) -> Iterator[tuple[str, int, 
     data = memoryview(values) if values is not None else memoryview(b"")
     for begin, end in zip(begins, [*begins[1:], len(files)], strict=True):
         answers = data[offsets[begin] : offsets[end]]
-        yield files[int(begin)].as_py(), int(rows[begin]), answers
+        yield files[int(begin)].as_py(), int(rows[begin]), int(end - begin), answers

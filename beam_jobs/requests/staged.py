@@ -34,12 +34,14 @@ class Fragment:
     Attributes:
         uri: of the request file.
         row: the first request's place in its file.
+        rows: requests.
         part: name of the part.
         offset, length: bytes.
     """
 
     uri: str
     row: int
+    rows: int
     part: str
     offset: int
     length: int
@@ -75,9 +77,9 @@ class AnswerWriter:
         """Writes the answers of a scored batch."""
         lines = answer_lines(batch, self._run, self._actions)
         with self._guard():
-            for uri, row, answers in by_file(batch, lines):
+            for uri, row, rows, answers in by_file(batch, lines):
                 self._stream.write(answers)
-                fragment = Fragment(uri, row, self._name, self._size, len(answers))
+                fragment = Fragment(uri, row, rows, self._name, self._size, len(answers))
                 self._fragments.append(fragment)
                 self._size += len(answers)
 
@@ -123,6 +125,30 @@ class Answers:
     responses: str
     parts: dict[str, int]
     files: tuple[tuple[storage.FileInfo, tuple[tuple[str, int, int], ...]], ...]
+
+
+def check_answered(
+    parts: Sequence[AnswerPart], files: Sequence[storage.FileInfo], rows: Sequence[int]
+) -> None:
+    """Raises AuditError where parts do not hold each of a file's requests, all `rows`, once."""
+    places: dict[str, list[tuple[int, int]]] = {file.uri: [] for file in files}
+    for part in parts:
+        for fragment in part.fragments:
+            places[fragment.uri].append((fragment.row, fragment.rows))
+    for file, wanted in zip(files, rows, strict=True):
+        answered = 0
+        for row, count in sorted(places[file.uri]):
+            if row != answered + 1:
+                break
+            answered += count
+        else:
+            if answered == wanted:
+                continue
+        raise AuditError(
+            f"{file.uri}: the answers do not follow each other from the first of {wanted} requests"
+            f" to the last, but stop or repeat at request {answered + 1}: the runner lost or"
+            " doubled some; nothing was published"
+        )
 
 
 def stage(

@@ -1,20 +1,21 @@
 """The Beam side of requests: groups of files in, located batches, and parts of answers out."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.pvalue import AsSingleton
+from apache_beam.pvalue import AsList
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_jobs import records, storage
 from beam_jobs.check.keys import KEY_SCHEMA
-from beam_jobs.check.transforms import find_all_duplicates
+from beam_jobs.check.transforms import find_duplicates_of
 from beam_jobs.publish.runs import RunIdentity
+from beam_jobs.read.coverage import SpanRows, only
 from beam_jobs.records import Actions, Located
 from beam_jobs.requests.ids import id_table, mark_duplicates
 from beam_jobs.requests.parse import RequestSpec
@@ -76,8 +77,7 @@ class ReadRequests(beam.PTransform):
 
     In: PCollection[Group].
     Out: a dict of PCollections: `BATCHES` holds Located, a group's number in the place of a file's
-    index; `COUNTS` holds (file's index, requests), what the reader read of each file that holds
-    any.
+    index; `COUNTS` holds `SpanRows`, what the reader read of each file.
 
     Raises:
         InputError: a file cannot be read to its end, or is not the generation planned.
@@ -93,13 +93,24 @@ class ReadRequests(beam.PTransform):
 def _read(group: Group, spec: RequestSpec) -> Iterator[Any]:
     counts: Counter[str] = Counter()
     for number, batch in enumerate(read_requests(group.files, spec)):
-        files = records.column_or_none(batch, records.SOURCE_FILE)
-        assert files is not None
-        counts.update({item["values"]: item["counts"] for item in files.value_counts().to_pylist()})
+        counts.update(_requests_of(batch))
         yield group.number, 0, number, batch
-    for place, file in enumerate(group.files):
-        if counts[file.uri]:
-            yield beam.pvalue.TaggedOutput(COUNTS, (group.first + place, counts[file.uri]))
+    for rows in _whole_files(group, counts):
+        yield beam.pvalue.TaggedOutput(COUNTS, rows)
+
+
+def _requests_of(batch: pa.RecordBatch) -> dict[str, int]:
+    """{request file: its rows in the batch}."""
+    files = records.column_or_none(batch, records.SOURCE_FILE)
+    assert files is not None
+    return {item["values"]: item["counts"] for item in files.value_counts().to_pylist()}
+
+
+def _whole_files(group: Group, counts: Mapping[str, int]) -> list[SpanRows]:
+    return [
+        SpanRows(group.first + place, 1, counts[file.uri], is_last=True)
+        for place, file in enumerate(group.files)
+    ]
 
 
 @dataclass(eq=False)
@@ -110,10 +121,15 @@ class FindDuplicateIds(beam.PTransform):
 
     Attributes:
         spec: as for `ReadRequests`.
+        files: URIs of the plan's request files.
         folder: for the id files, one a group; whoever ends the run removes it.
+
+    Raises:
+        AuditError: the runner lost or doubled a group's ids.
     """
 
     spec: RequestSpec
+    files: Sequence[str]
     folder: str
 
     def expand(self, groups: beam.PCollection) -> beam.PCollection:
@@ -121,20 +137,22 @@ class FindDuplicateIds(beam.PTransform):
             groups
             | "Read ids" >> beam.Map(_write_ids, self.spec, self.folder)
             | "All id files" >> beam.combiners.ToList()
-            | "Find duplicates" >> beam.Map(find_all_duplicates)
+            | "Find duplicates" >> beam.Map(find_duplicates_of, self.files)
         )
 
 
-def _write_ids(group: Group, spec: RequestSpec, folder: str) -> str:
+def _write_ids(group: Group, spec: RequestSpec, folder: str) -> tuple[str, list[SpanRows]]:
     """The Parquet file of a group's ids; the same name however often a bundle is repeated."""
     uri = storage.join(folder, f"ids-{group.number:05d}.parquet")
     with (
         storage.open_atomic(uri) as stream,
         pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
     ):
+        counts: Counter[str] = Counter()
         for batch in read_requests(group.files, spec):
             writer.write_table(id_table(batch, group.uris, group.first))
-    return uri
+            counts.update(_requests_of(batch))
+    return uri, _whole_files(group, counts)
 
 
 @dataclass(eq=False)
@@ -152,12 +170,12 @@ class MarkIds(beam.PTransform):
     duplicates: beam.PCollection
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Mark ids" >> beam.Map(_mark, self.files, AsSingleton(self.duplicates))
+        return batches | "Mark ids" >> beam.Map(_mark, self.files, AsList(self.duplicates))
 
 
-def _mark(element: Located, files: Sequence[str], duplicates: pa.Table) -> Located:
+def _mark(element: Located, files: Sequence[str], duplicates: Sequence[pa.Table]) -> Located:
     *place, batch = element
-    return *place, mark_duplicates(batch, duplicates, files)
+    return *place, mark_duplicates(batch, only(duplicates, "ids that stand twice"), files)
 
 
 @dataclass(eq=False)

@@ -85,7 +85,8 @@ class Scorer:
                     failed[first] = f"the model failed: {_line(error)}"
                     continue
                 if _is_out_of_memory(error):
-                    self.max_rows = max(1, (last - first) // 2)
+                    # Another thread may have found a smaller one.
+                    self.max_rows = min(self.max_rows, max(1, (last - first) // 2))
                 middle = (first + last) // 2
                 ranges += [(middle, last), (first, middle)]
                 continue

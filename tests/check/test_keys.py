@@ -20,7 +20,7 @@ from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates, key_table, mark_ke
 from beam_jobs.check.transforms import FindDuplicateKeys, MarkKeys
 from beam_jobs.pipelines.options import pipeline_options
 from beam_jobs.read.spans import ReadSpec
-from beam_jobs.read.transforms import ReadSpans, SplitFiles
+from beam_jobs.read.transforms import BATCHES, ReadSpans, SplitFiles
 from beam_jobs.records import Findings, Reason
 
 Keys = Sequence[str | None]
@@ -165,14 +165,10 @@ def test_the_pipeline_marks_every_later_record(tmp_path: Path, repeat: str) -> N
     options = pipeline_options([f"--direct_runner_bundle_repeat={repeat}"])
     with beam.Pipeline(options=options) as pipeline:
         spans = pipeline | SplitFiles(infos)
-        duplicates = spans | FindDuplicateKeys("id", str(tmp_path / "keys"))
-        _ = (
-            spans
-            | beam.Reshuffle()
-            | ReadSpans(ReadSpec((), "id"))
-            | MarkKeys("id", [info.uri for info in infos], duplicates)
-            | beam.Map(write)
-        )
+        uris = [info.uri for info in infos]
+        duplicates = spans | FindDuplicateKeys("id", uris, str(tmp_path / "keys"))
+        read = spans | beam.Reshuffle() | ReadSpans(ReadSpec((), "id"))
+        _ = read[BATCHES] | MarkKeys("id", uris, duplicates) | beam.Map(write)
     found = pd.concat([pd.read_parquet(path) for path in out.iterdir()])
     found = found.sort_values(["file_index", "source_row"])
     expected = by_pandas(files)

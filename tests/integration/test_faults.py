@@ -198,7 +198,6 @@ def alone(demo: Path) -> Path:
         ["--direct_runner_bundle_repeat=2"],
         ["--direct_running_mode=in_memory", "--direct_num_workers=2"],
         ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
-        ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
     ],
 )
 def test_however_many_workers_the_result_is_the_same(

@@ -1,0 +1,70 @@
+"""Was every record of every input read, once? What a runner loses or doubles, it does not say."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from beam_jobs.errors import AuditError
+
+T = TypeVar("T")
+_BLAME_SPAN = "the runner lost or doubled a span; nothing was published"
+_BLAME = "the runner lost or doubled it; nothing was published"
+
+
+@dataclass(frozen=True, order=True)
+class SpanRows:
+    """What was read of a span.
+
+    Attributes:
+        file_index: the file's place in the plan.
+        first_row: source_row of the span's first record.
+        rows: records that were read.
+        is_last: whether no record of the file stands behind the span.
+    """
+
+    file_index: int
+    first_row: int
+    rows: int
+    is_last: bool
+
+
+def rows_of_files(reads: Iterable[SpanRows], uris: Sequence[str]) -> list[int]:
+    """Records of each file, from what was read of all spans.
+
+    Args:
+        reads: in any order. A file without records has a last span, too.
+        uris: the plan's inputs.
+
+    Raises:
+        AuditError: the spans of a file do not join, one to the next, from its first record to its
+            last.
+    """
+    spans: list[list[SpanRows]] = [[] for _ in uris]
+    for read in reads:
+        spans[read.file_index].append(read)
+    return [_rows(sorted(some), uri) for some, uri in zip(spans, uris, strict=True)]
+
+
+def _rows(spans: Sequence[SpanRows], uri: str) -> int:
+    rows, ended = 0, False
+    for span in spans:
+        if ended or span.first_row != rows + 1:
+            raise AuditError(
+                f"{uri}: was read to row {rows}{', its end' if ended else ''}, and then from row"
+                f" {span.first_row}: {_BLAME_SPAN}"
+            )
+        rows, ended = rows + span.rows, span.is_last
+    if not ended:
+        raise AuditError(f"{uri}: was read to row {rows}, which is not its end: {_BLAME_SPAN}")
+    return rows
+
+
+def only(found: Sequence[T], what: str) -> T:
+    """The one element of a side input that must have one.
+
+    Raises:
+        AuditError: it has none, or several.
+    """
+    if len(found) != 1:
+        raise AuditError(f"{what}: {len(found)} arrived where one must; {_BLAME}")
+    return found[0]

@@ -1,0 +1,133 @@
+"""The graphs hold nothing that only one runner knows: translated, they are Beam's own steps."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import common_urns, python_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+
+from beam_jobs.config import MonthlyConfig
+from beam_jobs.pipelines import baseline, monthly
+from beam_jobs.plan import Plan, plan_monthly
+
+pytestmark = pytest.mark.integration
+
+PRIMITIVES = {
+    common_urns.primitives.IMPULSE.urn,
+    common_urns.primitives.PAR_DO.urn,
+    common_urns.primitives.FLATTEN.urn,
+    common_urns.primitives.GROUP_BY_KEY.urn,
+    common_urns.primitives.ASSIGN_WINDOWS.urn,
+}
+COMPOSITES = {
+    "",
+    python_urns.GENERIC_COMPOSITE_TRANSFORM,
+    python_urns.PICKLED_TRANSFORM,
+    common_urns.composites.RESHUFFLE.urn,
+    common_urns.composites.COMBINE_PER_KEY.urn,
+    common_urns.combine_components.COMBINE_GROUPED_VALUES.urn,
+}
+"""What a runner may replace by something better, or else expands."""
+
+STANDARD_CODERS = {
+    common_urns.coders.BYTES.urn,
+    common_urns.coders.STRING_UTF8.urn,
+    common_urns.coders.VARINT.urn,
+    common_urns.coders.BOOL.urn,
+    common_urns.coders.KV.urn,
+    common_urns.coders.ITERABLE.urn,
+    common_urns.coders.NULLABLE.urn,
+    common_urns.coders.GLOBAL_WINDOW.urn,
+}
+PYTHON_CODERS = {python_urns.PICKLED_CODER, "beam:coder:tuple:v1"}
+"""Bytes to the runner; only our workers read them."""
+
+
+@pytest.fixture(scope="module")
+def plan(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    folder = tmp_path_factory.mktemp("portable")
+    return plan_monthly(
+        MonthlyConfig(
+            month="2026-10",
+            ads=(f"{demo}/ads/{{month}}/*",),
+            images=f"{demo}/banners",
+            model=f"{demo}/models/ads",
+            schema=f"{demo}/baseline/schema.pbtxt",
+            baseline=f"{demo}/baseline/statistics.binpb",
+            runs=str(folder / "runs"),
+            warehouse=f"duckdb:{folder / 'ads.duckdb'}",
+            key="ad_id",
+            label="clicked",
+            slice=("device",),
+        )
+    )
+
+
+def _monthly(pipeline: beam.Pipeline, plan: Plan) -> None:
+    monthly.build(pipeline, plan)
+
+
+def _census(pipeline: beam.Pipeline, plan: Plan) -> None:
+    baseline.build_census(pipeline, plan.inputs, "census.json")
+
+
+def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
+    baseline.build_statistics(
+        pipeline,
+        plan.inputs,
+        plan.read_features,
+        "statistics.binpb",
+        schema=plan.schema,
+        images=plan.images,
+        scoring=baseline.Scoring(plan.model, plan.input_plan),
+        slice_by=plan.data.slice,
+    )
+
+
+@pytest.mark.parametrize("build", [_monthly, _census, _statistics])
+def test_the_graph_is_portable(build: Callable[[beam.Pipeline, Plan], None], plan: Plan) -> None:
+    pipeline = beam.Pipeline(options=PipelineOptions())
+    build(pipeline, plan)
+    proto = pipeline.to_runner_api()
+    parts = proto.components
+    leaves = [t for t in parts.transforms.values() if not _is_composite(t)]
+    assert {leaf.spec.urn for leaf in leaves} <= PRIMITIVES
+    composites = [t for t in parts.transforms.values() if _is_composite(t)]
+    assert {composite.spec.urn for composite in composites} <= COMPOSITES
+    assert {coder.spec.urn for coder in parts.coders.values()} <= STANDARD_CODERS | PYTHON_CODERS
+    assert [environment.urn for environment in parts.environments.values()] == [
+        "beam:env:default:v1"
+    ]
+    for windowing in parts.windowing_strategies.values():
+        assert windowing.window_fn.urn == common_urns.global_windows.urn
+    # Neither state, timers nor splitting, which not every runner has.
+    assert list(proto.requirements) == []
+    for leaf in leaves:
+        if leaf.spec.urn == common_urns.primitives.PAR_DO.urn:
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(leaf.spec.payload)
+            assert not payload.state_specs, leaf.unique_name
+            assert not payload.timer_family_specs, leaf.unique_name
+            assert not payload.restriction_coder_id, leaf.unique_name
+
+
+def _is_composite(transform: Any) -> bool:
+    """Also one that gives on what it takes, such as `AddImages` without images."""
+    return bool(transform.subtransforms) or set(transform.outputs.values()) <= set(
+        transform.inputs.values()
+    )
+
+
+def test_what_is_sent_to_workers_stays_small(plan: Plan) -> None:
+    """A runner takes a graph of some megabytes; no file's content and no model is in it."""
+    files = tuple(
+        dataclasses.replace(plan.inputs[0], uri=f"gs://bucket/ads/{number:06d}.csv")
+        for number in range(10_000)
+    )
+    pipeline = beam.Pipeline(options=PipelineOptions())
+    monthly.build(pipeline, dataclasses.replace(plan, inputs=files))
+    assert pipeline.to_runner_api().ByteSize() < 10 << 20
