@@ -25,7 +25,8 @@ class LookConfig:
     """Verbs that look at the warehouse or decide about a run in it."""
 
     warehouse: str = flag(
-        "Tables that are read and written: duckdb:PATH",
+        "Tables that are read and written: duckdb:PATH, or bigquery:PROJECT.DATASET"
+        " (docs/bigquery.md)",
         metavar="URL",
         example="duckdb:ads.duckdb",
         required=True,

@@ -35,6 +35,10 @@ RESULT = (
 """What `--json` prints of a summary."""
 
 
+submitted: list[str] = []
+"""Ids of the jobs that this process has submitted and does not wait for."""
+
+
 def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
     """The verb `monthly`; returns the exit code."""
     started = time.monotonic()
@@ -166,7 +170,8 @@ def run_pipeline(
             result: Any = pipeline.run()
             no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
             if no_wait and is_remote(pipeline.options):
-                return result.job_id() if result.has_job else ""
+                submitted.append(result.job_id() if result.has_job else "")
+                return submitted[-1]
             wait_for_end(result)
             return None
     except Exception as error:

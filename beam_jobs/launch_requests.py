@@ -1,5 +1,6 @@
 """The verb `requests`: one round over the queue, or rounds until interrupted."""
 
+import itertools
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any
 from beam_jobs import storage, terminal
 from beam_jobs.config import RequestsConfig
 from beam_jobs.errors import BusyError, RunError
-from beam_jobs.launch import UNCHANGED, compute, print_plan, print_result
+from beam_jobs.launch import UNCHANGED, compute, exit_code, print_plan, print_result
 from beam_jobs.pipelines.failure import failed
 from beam_jobs.plan import Plan, plan_requests
 from beam_jobs.publish.ledger import TAKEN, consumed
@@ -23,6 +24,9 @@ from beam_jobs.requests.release import release_left
 ATTEMPTS = 5
 """How often a round plans again because others took its request files."""
 
+LONGEST_PAUSE_SECONDS = 60.0
+"""Between rounds that fail one after the other."""
+
 
 def run_requests(config: RequestsConfig, beam_args: Sequence[str]) -> int:
     """The verb `requests`; returns the exit code."""
@@ -33,13 +37,13 @@ def run_requests(config: RequestsConfig, beam_args: Sequence[str]) -> int:
     return _round(config, beam_args)
 
 
-def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_quiet: bool = False) -> int:
+def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_watching: bool = False) -> int:
     """Answers what waits.
 
     Args:
         config: of the job.
         beam_args: flags of Beam's own.
-        is_quiet: say nothing where there was nothing to do.
+        is_watching: say nothing where there was nothing to do, else one line.
     """
     started = time.monotonic()
     warehouse = open_warehouse(config.warehouse)
@@ -49,7 +53,9 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_quiet: bool =
         for _ in range(ATTEMPTS):
             if not plan.inputs:
                 break
-            summary = _attempt(plan, beam_args, time.monotonic() - started)
+            summary = attempt(plan, beam_args, time.monotonic() - started)
+            if summary is not None and is_watching and not config.json:
+                return _print_line(summary)
             if summary is not None:
                 return print_result(summary, as_json=config.json)
             plan = plan_requests(config)
@@ -57,12 +63,12 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_quiet: bool =
         if config.json:
             terminal.print_json(failed(plan, time.monotonic() - started))
         raise
-    if not is_quiet:
+    if not is_watching:
         _print_nothing(plan, time.monotonic() - started, as_json=config.json)
     return 0
 
 
-def _attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[str, Any] | None:
+def attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[str, Any] | None:
     """The summary of the run; None where others have its request files: nothing was done then."""
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
@@ -78,6 +84,12 @@ def _attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[st
         storage.remove(storage.join(folder.path, staged.FOLDER))
         terminal.print_note(summary["why"])
         return None
+
+
+def _print_line(summary: dict[str, Any]) -> int:
+    counts = ", ".join(f"{rows:,} {what}" for what, rows in summary["rows"].items())
+    print(f"{summary['run_id']} {summary['status']}: {counts}", flush=True)
+    return exit_code(summary)
 
 
 def _print_nothing(plan: Plan, seconds: float, *, as_json: bool) -> None:
@@ -97,11 +109,19 @@ class _Interrupted:
 
     def __init__(self) -> None:
         self._asked = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Interrupted":
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, self._before[number])
         self._asked.set()
 
     def within(self, seconds: float) -> bool:
@@ -114,13 +134,22 @@ def _watch(config: RequestsConfig, beam_args: Sequence[str], seconds: float) -> 
 
     A round that fails is told, and the next one tries again; a wrong set-up ends the watch.
     """
-    interrupted = _Interrupted()
-    terminal.print_note(f"watching {', '.join(config.queue)}; interrupt to end")
-    while True:
-        try:
-            _round(config, beam_args, is_quiet=True)
-        except (RunError, BusyError) as error:
-            terminal.print_error(str(error))
-        if interrupted.within(seconds):
-            terminal.print_note("interrupted; every round that began has ended")
-            return 0
+    failures, told = 0, ""
+    with _Interrupted() as interrupted:
+        for number in itertools.count():
+            try:
+                _round(config, beam_args, is_watching=True)
+                failures, told = 0, ""
+            except (RunError, BusyError) as error:
+                failures += 1
+                if str(error) != told:
+                    terminal.print_error(str(error))
+                told = str(error)
+            if not number:
+                terminal.print_note(f"watching {', '.join(config.queue)}; interrupt to end")
+            # What fails again and again need not be told as often as new files are looked for.
+            pause = min(seconds * 2**failures, max(seconds, LONGEST_PAUSE_SECONDS))
+            if interrupted.within(pause):
+                break
+    terminal.print_note("interrupted; every round that began has ended")
+    return 0

@@ -1,4 +1,4 @@
-"""Times the monthly job against peers on the same data, in turn; ratios are what counts.
+"""Times the jobs against peers on the same data, in turn; ratios are what counts.
 
 Usage: python -m benchmarks [--rows N] [CASE]...; without a case all of them run.
 Start-up and imports count on neither side; where they are the subject they are shown apart.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beam_jobs.demo.data import MIN_ROWS
-from benchmarks import images
+from benchmarks import images, requests
 from benchmarks.images import Images
 from benchmarks.timing import FEW, Timed, run
 
@@ -34,6 +34,10 @@ class Bench:
     @property
     def schema(self) -> str:
         return f"{self.folder}/demo/baseline/schema.pbtxt"
+
+    @property
+    def baseline(self) -> str:
+        return f"{self.folder}/demo/baseline/statistics.binpb"
 
     def ads(self, rows: int) -> str:
         """A clean CSV of so many ads, made once."""
@@ -61,7 +65,7 @@ class Bench:
         return run(
             "-m", "beam_jobs", "monthly", "--month=2026-07", f"--ads={self.ads(rows)}",
             f"--model={self.model}", f"--schema={self.schema}", f"--runs={self.folder}/runs",
-            f"--baseline={self.folder}/demo/baseline/statistics.binpb", "--key=ad_id",
+            f"--baseline={self.baseline}", "--key=ad_id",
             "--label=clicked", f"--warehouse={self.warehouse}", "--json",
             "--force", *beam_options,
         )  # fmt: skip
@@ -159,6 +163,8 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "images-cloud": banners_cloud,
     "images-large": large_banners,
     "images-memory": banners_memory,
+    "requests": requests.against_request_loop,
+    "requests-small": requests.small_files,
     "start-up": start_up,
     "ten-times": ten_times,
     "usual-chain": against_usual_chain,

@@ -25,7 +25,11 @@ Made by `python docs/make_tables.py` from `beam_jobs/tables.py` and
 The same in DuckDB and BigQuery. Types are GoogleSQL's; in DuckDB `STRING` is `VARCHAR`, `INT64`
 is `BIGINT`, `FLOAT64` is `DOUBLE`, `BYTES` is `BLOB` and `ARRAY<T>` is `T[]`. BigQuery partitions
 the tables by the month of `period` and clusters them by `job` and, where there is one, `key`. A
-month, with its rows in all tables and its line in `runs`, is replaced in one transaction.
+month, with its rows in all tables and its line in `runs`, is replaced in one transaction;
+bigquery.md says how. A day of the queue job has many published runs side by side; `inputs` says
+which of them answered which request file. The table `turns` is for the job itself: one row, which
+publishing writes first. A missing array is NULL in DuckDB and empty in BigQuery, which also has
+`staged_...` tables for some days: rows of runs that are not published by being there.
 
 The views show published runs only, except `run_history`, which has all of them. `rows` and
 `distinct` are reserved words: in a query they stand in backticks, in DuckDB in double quotes.

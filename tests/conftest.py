@@ -2,11 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from servers.bigquery import BigQueryServer, bigquery_server
 from servers.gcs import GcsServer
+
+if TYPE_CHECKING:
+    from beam_jobs.publish.warehouse import Warehouse
 
 # The first example may import a library for seconds; speed is measured in benchmarks/.
 settings.register_profile("repository", deadline=None)
@@ -72,3 +77,18 @@ def bigquery(
     bigquery_servers.clear()
     yield bigquery_servers
     bigquery_servers.clear()
+
+
+@pytest.fixture(params=["duckdb", "bigquery"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a warehouse that nothing was published to; tests of publishing run on both kinds."""
+    if request.param == "duckdb":
+        return f"duckdb:{tmp_path}/w/ads.duckdb"
+    return f"bigquery:{request.getfixturevalue('bigquery').new_dataset()}"
+
+
+@pytest.fixture
+def warehouse(url: str) -> "Warehouse":
+    from beam_jobs.publish.warehouse import open_warehouse
+
+    return open_warehouse(url)

@@ -115,6 +115,18 @@ class TestSummary:
         terminal.print_summary(summary(), options="--warehouse duckdb:ads.duckdb", stream=screen)
         assert screen.text() == SUMMARY_AT_80
 
+    def test_what_the_reasons_tell_already_is_only_counted(self, screen):
+        told = [anomaly("INFO", "SCHEMA", name, "Column dropped") for name in ("bid", "hour")]
+        terminal.print_summary(summary(anomalies=[*summary()["anomalies"], *told]), stream=screen)
+        assert "Column dropped" not in screen.text()
+        assert "(missing_share)\nand 2 of severity INFO\n" in screen.text()
+
+    def test_nothing_but_what_the_reasons_tell(self, screen):
+        told = [anomaly("INFO", "SCHEMA", "bid", "Column dropped")]
+        terminal.print_summary(summary(anomalies=told), stream=screen)
+        assert "severity  kind" not in screen.text()
+        assert "\nanomalies: 1 of severity INFO\n" in screen.text()
+
     def test_colours_severity_on_a_terminal_unless_told_not_to(self, screen, monkeypatch):
         terminal.print_summary(summary(), stream=screen)
         assert "\x1b[1;31mHOLD" in screen.getvalue()

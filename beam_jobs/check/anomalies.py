@@ -23,7 +23,7 @@ from beam_jobs.check.feature_table import feature_statistics
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, missing_values, reference_of, shared_images
 from beam_jobs.check.report import Anomaly, AnomalyReport
-from beam_jobs.check.run_anomalies import RunCounts, quarantine, volume
+from beam_jobs.check.run_anomalies import UNLIKELY, RunCounts, chance_of, quarantine, volume
 from beam_jobs.check.slices import ALL
 from beam_jobs.check.statistics import score_feature_name
 from beam_jobs.check.statistics_files import Statistics, dataset_of
@@ -87,7 +87,7 @@ def find_anomalies(
         context: label, key and used features.
     """
     score = score_feature_name(schema)
-    proto, rows = _tfdv(current, schema, baseline, previous, score, policy)
+    proto, rows = _tfdv(current, schema, baseline, previous, score, policy, counts.is_queue)
     distances: dict[tuple[str, str, Kind], Distance] = {}
     for kind, reference in ((Kind.SKEW, baseline), (Kind.DRIFT, previous)):
         for pair in _pairs(current, reference, context):
@@ -121,6 +121,7 @@ def _tfdv(
     previous: Statistics | None,
     score: str,
     policy: Policy,
+    is_queue: bool,
 ) -> tuple[anomalies_pb2.Anomalies, list[Anomaly]]:
     """TFDV's verdict on the whole data set: its proto, and a line for each of its reasons."""
     hidden = {score} | {f.name for f in schema.feature if not in_environment(schema, f, SERVING)}
@@ -133,7 +134,10 @@ def _tfdv(
         environment=SERVING,
         previous_statistics=_whole(previous, hidden),
     )
-    rows = [_if_quarantined(row, ours, policy) for row in _lines(proto, Kind.SCHEMA, Kind.DRIFT)]
+    rows = [
+        _if_quarantined(row, ours, policy, is_queue)
+        for row in _lines(proto, Kind.SCHEMA, Kind.DRIFT)
+    ]
     theirs = _whole(baseline, hidden)
     if theirs is not None:
         skew = tfdv.validate_statistics(theirs, schema, serving_statistics=ours)
@@ -155,13 +159,20 @@ def _serving_schema(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     return named
 
 
-def _if_quarantined(row: Anomaly, whole: Statistics, policy: Policy) -> Anomaly:
-    """A few missing values of a required feature are known row by row, in quarantine."""
+def _if_quarantined(row: Anomaly, whole: Statistics, policy: Policy, is_queue: bool) -> Anomaly:
+    """A few missing values of a required feature are known row by row, in quarantine.
+
+    Few are those that the policy allows, and of a queue's few rows as many as chance could make.
+    """
     if row.code not in _MISSING_CODES:
         return row
     (dataset,) = whole.datasets
-    shares = [missing_share(f) for f in dataset.features if feature_name(f) == row.feature]
-    few = bool(shares) and shares[0] <= policy.thresholds.quarantined_share
+    limit = policy.thresholds.quarantined_share
+    stats = next((f for f in dataset.features if feature_name(f) == row.feature), None)
+    few = stats is not None and missing_share(stats) <= limit
+    if stats is not None and is_queue:
+        missing = common_stats(stats).num_missing
+        few |= chance_of(missing, dataset.num_examples, limit) >= UNLIKELY
     return dataclasses.replace(row, severity=Severity.INFO) if few else row
 
 

@@ -10,7 +10,7 @@ from beam_jobs.records import Reason
 
 PREVIOUS = "previous"
 
-_UNLIKELY = 0.001
+UNLIKELY = 0.001
 """What happens by chance less often than this is no chance."""
 
 
@@ -63,7 +63,7 @@ def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     ]
 
 
-def _chance(count: int, rows: int, share: float) -> float:
+def chance_of(count: int, rows: int, share: float) -> float:
     """The most likely it can be that so many of the rows fail where each does with this share.
 
     Chernoff's bound exp(-n KL(k/n || p)); source: Hoeffding, Probability Inequalities for Sums of
@@ -93,8 +93,8 @@ def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
         return []
 
     def is_beyond(limit: float) -> bool:
-        likely = _chance(counts.quarantined, counts.read, limit)
-        return share > limit and (not counts.is_queue or likely < _UNLIKELY)
+        likely = chance_of(counts.quarantined, counts.read, limit)
+        return share > limit and (not counts.is_queue or likely < UNLIKELY)
 
     held = is_beyond(limits.quarantined_share_hold)
     warned = is_beyond(limits.quarantined_share)

@@ -1,5 +1,6 @@
-"""The verb `demo`: data, model, baseline, and the monthly job on three months."""
+"""The verb `demo`: data, model, baseline, the monthly job on three months, and the queue job."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from beam_jobs.baseline import SCHEMA_FILE, STATISTICS_FILE, infer_schema_file, 
 from beam_jobs.config import BaselineConfig, DemoConfig, MonthlyConfig
 from beam_jobs.demo.data import KEY, LABEL, MONTHS, RANGES, make_ads
 from beam_jobs.demo.defects import DEFECTS, Defect
+from beam_jobs.demo.queue import make_queue, run_queue
 from beam_jobs.errors import UsageError
 from beam_jobs.features import load_schema
 from beam_jobs.flags import DEFAULT_CONFIG_FILE
@@ -21,7 +23,7 @@ _MADE_BY = "# Written by `beam-jobs demo`; paths start from this file's folder.\
 
 
 def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
-    """Makes everything in a folder and runs August, September and October 2026 on it."""
+    """Makes everything in a folder, runs August to October 2026 on it, and answers a queue."""
     folder = config.dir
     if not storage.is_local(folder):
         raise UsageError(f"--dir {folder}: the demo wants a local folder")
@@ -43,20 +45,23 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
         "warehouse": f"duckdb:{storage.join(folder, 'warehouse.duckdb')}",
         "key": KEY,
         "label": LABEL,
+        "queue": make_queue(folder, made.training, made.banners),
+        "responses": storage.join(folder, "responses"),
     }
     build_baseline(made.training, settings, beam_args)
     file = _write_config(folder, settings)
     options = "" if file == DEFAULT_CONFIG_FILE else f"--config {file}"
     summary: Mapping[str, Any] = {}
     for month in MONTHS:
-        monthly = MonthlyConfig(
-            **{**settings, "ads": (made.pattern,)},  # type: ignore[arg-type]  # a repeated flag
-            month=f"{month:%Y-%m}",
-        )
+        known = {f.name for f in dataclasses.fields(MonthlyConfig)}
+        given: dict[str, Any] = {name: settings[name] for name in settings.keys() & known}
+        monthly = MonthlyConfig(**given | {"ads": (made.pattern,)}, month=f"{month:%Y-%m}")
         summary = execute(plan_monthly(monthly), beam_args)
         terminal.print_summary(summary, options=options)
         print()
     _print_defects(summary, made.defects)
+    print()
+    run_queue(settings, beam_args, options)
     return 0
 
 

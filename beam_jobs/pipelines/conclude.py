@@ -29,7 +29,7 @@ from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.counter import RowCounter, Stage
 from beam_jobs.pipelines.failure import failure_recorded
-from beam_jobs.pipelines.options import is_remote
+from beam_jobs.pipelines.options import Launch, launch_of
 from beam_jobs.plan import Job, Plan
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.publish.ledger import TAKEN, TakenError
@@ -88,7 +88,7 @@ class Conclude(beam.PTransform):
                 self.statistics,
                 self.answers if self.answers is not None else [],
                 self.counter,
-                announces=is_remote(pbegin.pipeline.options),
+                launch=launch_of(pbegin.pipeline.options),
             )
         )
 
@@ -101,15 +101,19 @@ def _conclude(
     statistics: list[statistics_pb2.DatasetFeatureStatisticsList],
     answers: list[AnswerPart],
     counter: RowCounter | None,
-    announces: bool,
+    launch: Launch,
 ) -> str:
     """Concludes; where no launcher waits for the run, tells how it ended, too."""
     if counter is not None:
         counter.begin(Stage.PUBLISH)
-    with failure_recorded(plan) if announces else contextlib.nullcontext():
-        summary = conclude(plan, parts, counts, reads, only(statistics, "statistics"), answers)
-    if not announces:
-        return json.dumps(summary)
+    if launch is Launch.LOCAL:
+        measured = only(statistics, "statistics")
+        return json.dumps(conclude(plan, parts, counts, reads, measured, answers))
+    with contextlib.ExitStack() as held, failure_recorded(plan):
+        if launch is Launch.DETACHED:
+            held.enter_context(RunFolder(plan.run_folder).lock())
+        measured = only(statistics, "statistics")
+        summary = conclude(plan, parts, counts, reads, measured, answers)
     if summary["status"] != TAKEN:
         announce(Outcome.of_summary(summary), plan.notify)
     return json.dumps(summary)
@@ -206,7 +210,7 @@ def _find_anomalies(
 
 def _previous(previous: Reference | None) -> Statistics | None:
     """What drift is measured against: a file, or those of several runs of the queue as one."""
-    if previous is None or not previous.others:
+    if previous is None or previous.others is None:
         return _load(previous, "--previous")
     # Folders of old runs may be cleared away at any time.
     uris = [uri for uri in (previous.uri, *previous.others) if storage.exists(uri)]
@@ -262,7 +266,8 @@ def _summary(
         "score": report.score,
         "report": None,
         "run_folder": run.run_folder,
-        "seconds": 0.0,
+        # Until a launcher that waited knows better.
+        "seconds": round((run.finished_at - run.started_at).total_seconds(), 3),
     }
 
 

@@ -1,6 +1,7 @@
 """Beam's options for a run: what we set where the user does not."""
 
 import contextlib
+import enum
 import io
 import os
 import socket
@@ -45,6 +46,25 @@ def pipeline_options(beam_args: Sequence[str], input_bytes: int = 0) -> Pipeline
 def is_remote(options: PipelineOptions) -> bool:
     """Whether the graph runs where its launcher may be gone before it ends: on Dataflow."""
     return (options.view_as(StandardOptions).runner or "").endswith("DataflowRunner")
+
+
+class Launch(str, enum.Enum):
+    """Who is there when the graph ends."""
+
+    LOCAL = "local"
+    """The launcher, whose runner is no service: it waits, tells how the run ended, has the lock."""
+    REMOTE = "remote"
+    """A launcher that waits for Dataflow and has the lock; the graph tells, to Cloud Logging."""
+    DETACHED = "detached"
+    """Nobody: the graph tells, and takes the lock."""
+
+
+def launch_of(options: PipelineOptions) -> Launch:
+    """What a graph with these options has to do itself."""
+    if not is_remote(options):
+        return Launch.LOCAL
+    detached = options.view_as(StandardOptions).no_wait_until_finish
+    return Launch.DETACHED if detached else Launch.REMOTE
 
 
 def label_flags(plan: Plan) -> list[str]:

@@ -27,10 +27,7 @@ def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, 
     """
     files: dict[str, storage.FileInfo] = {}
     for pattern in patterns:
-        try:
-            found = storage.match(pattern)
-        except OSError as error:
-            raise UsageError(f"{flag} {pattern}: {error.strerror}") from error
+        found = storage.match_flag(pattern, flag)
         if not found:
             raise UsageError(f"{flag} {pattern}: matches no file")
         storage.check_readable(found[0], flag)

@@ -29,13 +29,14 @@ class Reference:
         uri: the file.
         fingerprint: hash of its bytes, or of the ids of the runs that made several files.
         run_id: the run that made them, empty where they were given as a file.
-        others: files of further runs that count as one with it.
+        others: files of further runs that count as one with it; None for a file that stands alone
+            and whose bytes are known.
     """
 
     uri: str
     fingerprint: str
     run_id: str = ""
-    others: tuple[str, ...] = ()
+    others: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -193,5 +194,5 @@ def describe(plan: Plan) -> Mapping[str, str]:
 def _previous(previous: Reference | None) -> str:
     if previous is None:
         return "none: drift is not measured"
-    others = len(previous.others)
+    others = len(previous.others or ())
     return f"{previous.uri} and those of {others} runs before" if others else previous.uri

@@ -58,7 +58,14 @@ def request_spec(plan: Plan) -> RequestSpec:
     known = {feature.name for feature in plan.features}
     deprecated = {feature.name for feature in plan.schema_proto.feature} - known
     features = plan.read_features
-    return RequestSpec(features, frozenset(deprecated), plan.data.signature, plan.data.key)
+    return RequestSpec(
+        features,
+        frozenset(deprecated),
+        plan.data.signature,
+        plan.data.key,
+        plan.images.column if plan.images else None,
+        plan.images.limits.max_bytes if plan.images else 0,
+    )
 
 
 def _check_folders(config: RequestsConfig) -> None:

@@ -146,12 +146,12 @@ class BigQuerySession:
 
 
 def _types() -> dict[str, str]:
-    """{parameter: GoogleSQL type}: the columns of `runs`, and `now`."""
+    """{parameter: GoogleSQL type}: the columns of `runs`, and what statements need beside them."""
     from beam_jobs.publish import statements
     from beam_jobs.tables import arrow_schema
 
     types = {field.name: statements.google_type(field.type) for field in arrow_schema("runs")}
-    return types | {"now": "TIMESTAMP"}
+    return types | {"now": "TIMESTAMP", "takes_held": "BOOL"}
 
 
 def _columns(found: Mapping[str, bigquery.Table]) -> dict[str, dict[str, str]]:

@@ -111,19 +111,25 @@ class Dataset:
                 job_retry=None,
             )
 
-        return self.known(f"beam-jobs-{uuid.uuid4().hex}", begin)[1]
+        _, job = self.known(f"beam-jobs-{uuid.uuid4().hex}", begin)
+        assert job is not None, "nobody else has a job of that name"
+        return job
 
-    def known(self, job_id: str, begin: Callable[[str], Job]) -> tuple[bool, Job]:
+    def known(self, job_id: str, begin: Callable[[str], Job]) -> tuple[bool, Job | None]:
         """(whether it was there already, the job of that id).
 
-        It may have been begun by an earlier process, or by a call whose answer got lost.
+        It may have been begun by an earlier process, or by a call whose answer got lost. None for
+        a job of somebody else, which only administrators may see.
         """
         try:
             return False, begin(job_id)
         except google_errors.Conflict:  # 409: there is a job of that id
-            job: Any = self.client.get_job(
-                job_id, project=self.project, location=self.location or None, retry=self.retry
-            )
+            try:
+                job: Any = self.client.get_job(
+                    job_id, project=self.project, location=self.location or None, retry=self.retry
+                )
+            except google_errors.Forbidden:
+                return True, None
             return True, job
 
 

@@ -76,9 +76,9 @@ class Staging:
             found, rows, error = self._attempt(
                 name, files, f"beam-jobs_{name}_{fingerprint[12:]}_{number}"
             )
-            if error is not None:
-                # A failed job keeps its id for ever, so another try needs another number.
-                if not found:
+            if rows is None:
+                # A failed job, or somebody else's, keeps its id: another try needs another number.
+                if error is not None and not found:
                     pause = next(waiting)
                     if pause is None or not is_passing(error):
                         raise error
@@ -93,6 +93,7 @@ class Staging:
                     " nothing was published; run the command again"
                 )
             # Loaded long ago: the table has expired since and was made anew above.
+        self._keep(name)
         return name
 
     def _id(self, name: str) -> str:
@@ -108,23 +109,28 @@ class Staging:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
     def _make(self, name: str) -> None:
-        """An empty table, or the one of an earlier attempt; either lasts another three days."""
+        """An empty table, unless an earlier attempt made it."""
         table = bigquery.Table(self._id(name), schema=api_schema(self.schema))
         table.expires = datetime.datetime.now(datetime.UTC) + EXPIRY
         self.dataset.client.create_table(table, exists_ok=True, retry=self.dataset.retry)
+
+    def _keep(self, name: str) -> None:
+        """Lets the table last three more days, also where it is old or was just replaced."""
+        table = bigquery.Table(self._id(name))
+        table.expires = datetime.datetime.now(datetime.UTC) + EXPIRY
         self.dataset.client.update_table(table, ["expires"], retry=self.dataset.retry)
 
     def _attempt(
         self, name: str, files: Sequence[storage.FileInfo], job_id: str
-    ) -> tuple[bool, int, GoogleAPICallError | None]:
-        """(whether a job was there already, rows loaded, the failure or None)."""
+    ) -> tuple[bool, int | None, GoogleAPICallError | None]:
+        """(whether a job was there already, rows loaded if they are, why not if that is known)."""
         found_any, rows = False, 0
         for place, begin in enumerate(self._loads(name, files)):
             found, job = self.dataset.known(f"{job_id}_{place}", begin)
             found_any |= found
-            error = outcome(self.dataset, job)
-            if error is not None:
-                return found, 0, error
+            error = outcome(self.dataset, job) if job is not None else None
+            if job is None or error is not None:
+                return found, None, error
             rows += job.output_rows
         return found_any, rows, None
 

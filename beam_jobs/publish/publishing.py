@@ -226,9 +226,8 @@ def _staged(
         table: session.stage(table, run.run_id, uris, _schema(table, scores))
         for table, uris in files.items()
     }
+    session.run(statements.statement("turns", staged, scores), run.parameters())
     if not Job(run.job).replaces_period:
-        text = statements.statement("turns", staged, scores)
-        session.run(text, run.parameters())
         check_ledger(session, run, staged, scores, takes_held=takes_held)
     return staged
 

@@ -20,7 +20,6 @@ BLOCK_BYTES = 8 << 20
 """Read at a time; more than a record can have, so that a full block holds one or a broken one."""
 
 NEWLINE, RETURN, QUOTE, COMMA = b'\n\r",'
-TOO_LONG = f"the record is longer than {MAX_RECORD_BYTES:,} bytes"
 BAD_QUOTES = "a quote is not closed, or stands inside an unquoted cell"
 NUL_BYTE = "the record holds a NUL byte"
 BARE_RETURN = "the record holds a carriage return that ends no line"
@@ -67,6 +66,7 @@ class Splitter:
         end: records that start at or behind this place belong to the next span; None for none.
         rows: records of a full block.
         block_bytes: read at a time.
+        longest: bytes that a record may have, fewer than a block's; None for `MAX_RECORD_BYTES`.
         next_start: where the next span's first record starts, once all blocks were taken.
     """
 
@@ -76,6 +76,7 @@ class Splitter:
     end: int | None = None
     rows: int = ROWS_PER_BATCH
     block_bytes: int = BLOCK_BYTES
+    longest: int | None = None
     next_start: int | None = field(default=None, init=False)
 
     def blocks(self) -> Iterator[Block]:
@@ -86,10 +87,12 @@ class Splitter:
                 more = self.stream.read(self.block_bytes - len(pending))
                 final = not more
                 pending += more
-            block, used = split(pending, offset, quoted=self.quoted, final=final)
+            block, used = split(
+                pending, offset, quoted=self.quoted, final=final, longest=self.longest
+            )
             if used == 0 and pending:
                 # One line fills the whole block.
-                block = _only_record(pending[:RAW_LIMIT_BYTES], offset)
+                block = _only_record(pending[:RAW_LIMIT_BYTES], offset, self.longest)
                 used, pending, final = self._skip_line(pending)
             elif len(block) > self.rows and not final:
                 # Whole batches only, so that they do not depend on how reads fall.
@@ -130,7 +133,9 @@ class Splitter:
         return used, b"", True
 
 
-def split(data: bytes, offset: int, *, quoted: bool, final: bool) -> tuple[Block, int]:
+def split(
+    data: bytes, offset: int, *, quoted: bool, final: bool, longest: int | None = None
+) -> tuple[Block, int]:
     """All records that `data` decides, and how many bytes they take.
 
     Args:
@@ -138,7 +143,9 @@ def split(data: bytes, offset: int, *, quoted: bool, final: bool) -> tuple[Block
         offset: of data[0] in the file.
         quoted: whether quotes hide line ends.
         final: whether nothing follows.
+        longest: bytes that a record may have, None for `MAX_RECORD_BYTES`; of no quoted one.
     """
+    longest = longest or MAX_RECORD_BYTES
     buffer = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(buffer == NEWLINE)
     quotes = np.flatnonzero(buffer == QUOTE) if quoted else np.zeros(0, np.int64)
@@ -151,7 +158,8 @@ def split(data: bytes, offset: int, *, quoted: bool, final: bool) -> tuple[Block
     starts = np.concatenate([[0], stops[:-1]]).astype(np.int64) if len(stops) else stops
     ends = _without_line_end(buffer, starts, stops)
     broken = dict.fromkeys(np.searchsorted(stops, bad, side="right").tolist(), BAD_QUOTES)
-    broken |= dict.fromkeys(np.flatnonzero(stops - starts > MAX_RECORD_BYTES).tolist(), TOO_LONG)
+    long = np.flatnonzero(stops - starts > longest).tolist()
+    broken |= dict.fromkeys(long, too_long(longest))
     used = int(stops[-1]) if len(stops) else 0
     if data.find(b"\0", 0, used) >= 0:
         broken |= dict.fromkeys(_records_at(np.flatnonzero(buffer[:used] == 0), stops), NUL_BYTE)
@@ -262,6 +270,11 @@ def _without_blanks(block: Block) -> Block:
     return Block(block.data, starts, ends, broken, block.quotes, block.offset)
 
 
-def _only_record(data: bytes, offset: int) -> Block:
+def too_long(longest: int | None = None) -> str:
+    """What is wrong with a record of more bytes, of `MAX_RECORD_BYTES` where none are given."""
+    return f"the record is longer than {longest or MAX_RECORD_BYTES:,} bytes"
+
+
+def _only_record(data: bytes, offset: int, longest: int | None) -> Block:
     none = np.zeros(0, np.int64)
-    return Block(data, np.array([0]), np.array([len(data)]), {0: TOO_LONG}, none, offset)
+    return Block(data, np.array([0]), np.array([len(data)]), {0: too_long(longest)}, none, offset)

@@ -23,7 +23,7 @@ from beam_jobs import storage
 from beam_jobs.errors import AuditError, InputError, UsageError
 from beam_jobs.features import Feature
 from beam_jobs.read import csv
-from beam_jobs.read.lines import MAX_RECORD_BYTES, TOO_LONG, Splitter, split
+from beam_jobs.read.lines import MAX_RECORD_BYTES, Splitter, split, too_long
 from beam_jobs.records import ROWS_PER_BATCH
 
 SPAN_BYTES = 32 << 20
@@ -303,7 +303,7 @@ def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
         return [], skipped
     final = len(data) < 2 * MAX_RECORD_BYTES
     block, used = split(data[skipped:], skipped, quoted=True, final=final)
-    problem = block.broken.get(0) if len(block) or final else TOO_LONG
+    problem = block.broken.get(0) if len(block) or final else too_long()
     if problem is not None:
         raise InputError(f"{file.uri}: the header cannot be read ({problem})")
     if not len(block):

@@ -7,7 +7,7 @@ one and written anew as plain flat objects, so that there is one way from text t
 import functools
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from beam_jobs.flags import nearest
 from beam_jobs.read import jsonl
 from beam_jobs.read.batches import raw_records
 from beam_jobs.read.columns import all_null, empty_to_null, shown
-from beam_jobs.read.lines import Block
+from beam_jobs.read.lines import MAX_RECORD_BYTES, Block
 from beam_jobs.read.strict_json import is_unicode
 from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH, Finding, Findings, Reason
 from beam_jobs.requests.shapes import ID, envelopes_of, ids_in, requests_of
@@ -41,12 +41,22 @@ class RequestSpec:
         ignored: names that requests may have beside them; their values are not looked at.
         signature: of the model, which requests may name; None where any name will do.
         key: the feature that identifies a row; a request that does not say it gets its id there.
+        image: the feature whose `{"b64": ...}` is an image, None where there is none.
+        image_bytes: that an image may have.
     """
 
     features: tuple[Feature, ...]
     ignored: frozenset[str] = frozenset()
     signature: str | None = None
     key: str | None = None
+    image: str | None = None
+    image_bytes: int = 0
+
+    @property
+    def longest_line(self) -> int:
+        """Bytes: room for an image in base64 beside the features."""
+        room = 0 if self.image is None else -(-self.image_bytes // 3) * 4
+        return MAX_RECORD_BYTES + room
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class Parsed:
         raw: binary[n] each request as it was; as it was understood where it shared a line.
         lines: int64[n] the line of each request, ascending.
         found: why values are null and requests cannot be scored.
+        images: {request: the bytes of the image that it carries}.
     """
 
     columns: dict[str, pa.Array]
@@ -66,6 +77,7 @@ class Parsed:
     raw: pa.Array
     lines: np.ndarray
     found: list[Findings]
+    images: Mapping[int, bytes] = field(default_factory=dict)
 
 
 def parse(block: Block, spec: RequestSpec) -> Iterator[Parsed]:
@@ -102,7 +114,8 @@ def _parsed(rewritten: "_Rewritten", spec: RequestSpec) -> Parsed:
         found = [_without(f, rewritten.unread) for f in found]
     raw = pa.array(rewritten.raw, pa.binary())
     found += records.gathered(rewritten.found)
-    return Parsed(columns, keys, raw, np.array(rewritten.lines, np.int64), found)
+    lines = np.array(rewritten.lines, np.int64)
+    return Parsed(columns, keys, raw, lines, found, rewritten.images)
 
 
 def _unusual_lines(block: Block, features: Sequence[Feature]) -> np.ndarray:
@@ -137,6 +150,7 @@ class _Rewritten:
         lines: where each one stands.
         unread: {request: its id or None} of those that could not be understood.
         found: what is wrong with them.
+        images: {request: bytes}.
     """
 
     texts: list[bytes] = field(default_factory=list)
@@ -144,6 +158,7 @@ class _Rewritten:
     lines: list[int] = field(default_factory=list)
     unread: dict[int, str | None] = field(default_factory=dict)
     found: list[Finding] = field(default_factory=list)
+    images: dict[int, bytes] = field(default_factory=dict)
 
     def add(self, line: int, text: bytes, raw: bytes) -> int:
         self.texts.append(text)
@@ -163,13 +178,15 @@ def _rewrite(
             into.unread[row] = key
             into.found += [(reason, row, why) for reason, _, why in found]
         return
-    requests = requests_of(value, spec.features, spec.signature)
+    requests = requests_of(value, spec.features, spec.signature, spec.image)
     may_be_infinite = _MAYBE_INFINITE.search(record) is not None
     for request in requests:
         text = _written(request.members, may_be_infinite)
         is_known = len(requests) > 1 and request.members
         row = into.add(line, text, text if is_known else record[:RAW_LIMIT_BYTES])
         into.found += [(reason, row, why) for reason, why in request.problems]
+        if request.image is not None:
+            into.images[row] = request.image
         if request.problems and not request.members:
             into.unread[row] = None
 

@@ -33,8 +33,13 @@ class Queue:
 
 
 def list_queue(patterns: Sequence[str]) -> Queue:
-    """The files that the patterns match; none at all is an empty queue, not an error."""
-    found = sorted({file for pattern in patterns for file in storage.match(pattern)})
+    """The files that the patterns match; none at all is an empty queue, not an error.
+
+    Raises:
+        UsageError: a pattern's bucket is missing, or closed.
+    """
+    matched = (storage.match_flag(pattern, "--queue") for pattern in patterns)
+    found = sorted({file for files in matched for file in files})
     unfinished = tuple(file.uri for file in found if file.uri.endswith(UNFINISHED))
     files = tuple(file for file in found if file.uri.endswith(_SUFFIXES))
     known = {*unfinished, *(file.uri for file in files)}

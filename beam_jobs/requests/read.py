@@ -54,7 +54,7 @@ def read_requests(
         InputError: a file cannot be read to its end, or is not the generation planned.
     """
     counted, last = 0, -1  # requests of the file that the last row belongs to
-    for lines in _lines(files, rows_per_batch):
+    for lines in _lines(files, rows_per_batch, spec.longest_line):
         for parsed in parse(lines.block, spec):
             owners = lines.owners[parsed.lines]
             begins = np.flatnonzero(np.diff(owners, prepend=-1))
@@ -83,6 +83,9 @@ def _batch_of(
     )
     batch = records.set_column(batch, records.SOURCE_FILE, uris)
     batch = records.set_column(batch, records.SOURCE_ROW, numbers)
+    if parsed.images:
+        images = [parsed.images.get(row) for row in range(batch.num_rows)]
+        batch = records.set_column(batch, records.IMAGE, pa.array(images, pa.binary()))
     return batch if spec.key is None else _with_key(batch, spec.key)
 
 
@@ -132,12 +135,12 @@ class _Pending:
         self.owners.append(owner)
         self.size += len(whole)
 
-    def take(self, rows_per_batch: int) -> Iterator[_Lines]:
+    def take(self, rows_per_batch: int, longest: int) -> Iterator[_Lines]:
         if not self.parts:
             return
         data = b"".join(self.parts)
         starts = np.cumsum([0, *map(len, self.parts[:-1])])
-        block, _ = split(data, 0, quoted=False, final=True)
+        block, _ = split(data, 0, quoted=False, final=True, longest=longest)
         owners = np.array(self.owners)[np.searchsorted(starts, block.starts, side="right") - 1]
         self.parts, self.owners, self.size = [], [], 0
         for first in range(0, len(block), rows_per_batch):
@@ -145,14 +148,17 @@ class _Pending:
             yield _Lines(block.slice(first, last), owners[first:last])
 
 
-def _lines(files: Sequence[storage.FileInfo], rows_per_batch: int) -> Iterator[_Lines]:
+def _lines(
+    files: Sequence[storage.FileInfo], rows_per_batch: int, longest: int
+) -> Iterator[_Lines]:
     with storage.open_ahead(files) as open_next:
-        yield from _lines_of(files, rows_per_batch, open_next)
+        yield from _lines_of(files, rows_per_batch, longest, open_next)
 
 
 def _lines_of(
     files: Sequence[storage.FileInfo],
     rows_per_batch: int,
+    longest: int,
     open_next: Callable[[storage.FileInfo], BinaryIO],
 ) -> Iterator[_Lines]:
     pending = _Pending()
@@ -163,12 +169,19 @@ def _lines_of(
             if len(data) < BLOCK_BYTES and not stream.read(1):
                 pending.add(owner, data[skipped:])
             else:
-                yield from pending.take(rows_per_batch)
+                yield from pending.take(rows_per_batch, longest)
                 stream.seek(skipped)
-                splitter = Splitter(stream, skipped, quoted=False, rows=rows_per_batch)
+                splitter = Splitter(
+                    stream,
+                    skipped,
+                    quoted=False,
+                    rows=rows_per_batch,
+                    block_bytes=max(BLOCK_BYTES, longest + 1),
+                    longest=longest,
+                )
                 for block in splitter.blocks():
                     yield _Lines(block, np.full(len(block), owner))
         storage.check_unchanged(file)
         if pending.size >= BLOCK_BYTES:
-            yield from pending.take(rows_per_batch)
-    yield from pending.take(rows_per_batch)
+            yield from pending.take(rows_per_batch, longest)
+    yield from pending.take(rows_per_batch, longest)

@@ -7,6 +7,8 @@ batch prediction lines (`instance` with a `key`).
 
 import base64
 import binascii
+import contextlib
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,10 +39,12 @@ class Request:
     Attributes:
         members: its id and features; {} where the request cannot be understood.
         problems: what is wrong with it so far.
+        image: the bytes of the image that it carries.
     """
 
     members: Mapping[str, Any]
     problems: list[Problem] = field(default_factory=list)
+    image: bytes | None = None
 
 
 def envelopes_of(features: Sequence[Feature]) -> tuple[str, ...]:
@@ -50,7 +54,10 @@ def envelopes_of(features: Sequence[Feature]) -> tuple[str, ...]:
 
 
 def requests_of(
-    line: Mapping[str, Any], features: Sequence[Feature], signature: str | None = None
+    line: Mapping[str, Any],
+    features: Sequence[Feature],
+    signature: str | None = None,
+    image: str | None = None,
 ) -> list[Request]:
     """The requests of a line, in its order; at least one, so that no line is lost.
 
@@ -59,6 +66,7 @@ def requests_of(
         features: the schema's.
         signature: of the model; a line that asks for another one is a problem of its requests.
             None where any will do.
+        image: the feature whose `{"b64": ...}` is an image, None where there is none.
     """
     shape = next((name for name in envelopes_of(features) if name in line), None)
     if shape is None:
@@ -76,7 +84,7 @@ def requests_of(
             for request in found:
                 request.problems.append((Reason.MALFORMED_RECORD, problem))
     lists = {feature.name: feature.is_list for feature in features}
-    return [_plain(request, lists) for request in found]
+    return [_plain(request, lists, image) for request in found]
 
 
 def _of_instances(line: Mapping[str, Any]) -> Iterator[Request]:
@@ -138,11 +146,21 @@ def _malformed(why: str, members: Mapping[str, Any] | None = None) -> Request:
     return Request(members or {}, [(Reason.MALFORMED_RECORD, why)])
 
 
-def _plain(request: Request, lists: Mapping[str, bool]) -> Request:
-    """The request with bytes as text, and [x] for x or x for [x] as the schema has it."""
+def _plain(request: Request, lists: Mapping[str, bool], image: str | None) -> Request:
+    """The request with bytes as text, and [x] for x or x for [x] as the schema has it.
+
+    An image stands apart; its feature names it by its content.
+    """
     members: dict[str, Any] = {}
+    picture: bytes | None = None
     for name, value in request.members.items():
-        if name in lists and isinstance(value, dict | list):
+        if name == image and isinstance(value, dict) and list(value) == ["b64"]:
+            picture, problem = _bytes_of(value["b64"])
+            if problem is not None:
+                request.problems.append((problem[0], f"{name}: {problem[1]}"))
+            digest = None if picture is None else hashlib.sha256(picture).hexdigest()[:16]
+            members[name] = digest and f"sha256:{digest}"
+        elif name in lists and isinstance(value, dict | list):
             members[name], problem = _decoded(value)
             if problem is not None:
                 request.problems.append((problem[0], f"{name}: {problem[1]}"))
@@ -153,7 +171,14 @@ def _plain(request: Request, lists: Mapping[str, bool]) -> Request:
             members[name] = [value]
         else:
             members[name] = value
-    return Request(members, request.problems)
+    return Request(members, request.problems, picture)
+
+
+def _bytes_of(encoded: Any) -> tuple[bytes | None, Problem | None]:
+    if isinstance(encoded, str):
+        with contextlib.suppress(binascii.Error, ValueError):
+            return base64.b64decode(encoded, validate=True), None
+    return None, (Reason.INVALID_TYPE, f"{shown({'b64': encoded})} is not base64")
 
 
 def _decoded(value: Any) -> tuple[Any, Problem | None]:
@@ -166,15 +191,13 @@ def _decoded(value: Any) -> tuple[Any, Problem | None]:
         return None if problem else [item for item, _ in decoded], problem
     if not isinstance(value, dict) or list(value) != ["b64"]:
         return value, None
-    encoded = value["b64"]
-    if not isinstance(encoded, str):
-        return None, (Reason.INVALID_TYPE, f"{shown(value)} is not base64")
+    data, problem = _bytes_of(value["b64"])
+    if data is None:
+        return None, problem
     try:
-        return base64.b64decode(encoded, validate=True).decode(), None
+        return data.decode(), None
     except UnicodeDecodeError:
         return None, (Reason.INVALID_ENCODING, f"{shown(value)} holds bytes that are not UTF-8")
-    except (binascii.Error, ValueError):
-        return None, (Reason.INVALID_TYPE, f"{shown(value)} is not base64")
 
 
 _TOKEN = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')

@@ -1,6 +1,6 @@
 """Files by URI: local paths and `gs://`. Where bytes live is decided by scheme, once, here.
 
-    find     info, match, list_files, children, exists, check_readable
+    find     info, match, match_flag, list_files, children, exists, check_readable
     read     open_pinned, open_ahead, check_unchanged, read_bytes, digest
     write    open_atomic, write_atomic, create, replace, remove, check_writable, lock
     copy     fetched, fetch_folder: local copies for libraries that read local files only
@@ -24,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from beam_jobs.errors import InputError, UsageError
+from beam_jobs.errors import InputError, StorageTimeout, UsageError
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell
 from beam_jobs.storage.local import LocalStorage
 
@@ -47,6 +47,7 @@ __all__ = [
     "list_files",
     "lock",
     "match",
+    "match_flag",
     "open_ahead",
     "open_atomic",
     "open_pinned",
@@ -118,6 +119,21 @@ def match(pattern: str) -> list[FileInfo]:
     name that begins with a dot.
     """
     return _of(pattern).match(pattern)
+
+
+def match_flag(pattern: str, flag: str) -> list[FileInfo]:
+    """`match` for the value of a flag.
+
+    Raises:
+        UsageError: naming the flag: there is no such bucket, or no permission.
+        StorageTimeout: a service did not answer.
+    """
+    try:
+        return match(pattern)
+    except StorageTimeout:
+        raise
+    except OSError as error:
+        raise UsageError(f"{flag} {pattern}: {error.strerror}") from error
 
 
 def list_files(folder: str) -> list[FileInfo]:
@@ -259,6 +275,8 @@ def check_readable(file: FileInfo, flag: str) -> None:
     try:
         with open_pinned(file) as stream:
             stream.read(1)
+    except StorageTimeout:
+        raise
     except OSError as error:
         raise UsageError(f"{flag} {file.uri}: cannot be read ({error.strerror})") from error
     except InputError as error:

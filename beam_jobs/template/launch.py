@@ -22,7 +22,10 @@ def main(argv: Sequence[str]) -> int:
     """
     job = os.environ.get(JOB, "")
     try:
-        return cli.run([job, *_arguments(argv, job)])
+        words = [job, *_arguments(argv, job)]
+        code = cli.run(words)
+        _submit_something(words)
+        return code
     except BeamJobsError as error:
         terminal.print_error(str(error))
         if not error.announced:
@@ -42,6 +45,26 @@ def _arguments(argv: Sequence[str], job: str) -> list[str]:
     if image and not names & {"--sdk_container_image", "--worker_harness_container_image"}:
         words.append(f"--sdk_container_image={image}")
     return [*words, "--no_wait_until_finish"]
+
+
+def _submit_something(words: Sequence[str]) -> None:
+    """Submits a graph that does nothing, where there was nothing to do on Dataflow.
+
+    A queue without requests, or a month that is published already, is no failure; but Dataflow
+    takes a launch that gives it no job for one.
+    """
+    import apache_beam as beam
+
+    from beam_jobs import launch
+    from beam_jobs.pipelines.options import is_remote, pipeline_options
+
+    _, beam_args = cli.make_parser().parse_known_args(list(words))
+    options = pipeline_options(beam_args)
+    if launch.submitted or not is_remote(options):
+        return
+    pipeline = beam.Pipeline(options=options)
+    _ = pipeline | "Nothing to do" >> beam.Create([0])
+    pipeline.run()
 
 
 def _announce(job: str, error: str) -> None:

@@ -123,6 +123,8 @@ def default_of(field: dataclasses.Field[Any]) -> str | None:
 def pattern_of(kind: Any, about: Flag) -> str:
     """Regular expression of a whole value; empty where any will do."""
     one = "gs://.+" if is_on_storage(about) else about.pattern
+    if number_type(kind) is int:
+        one = one or "[0-9]+"
     if is_repeated(kind):
         one = one.replace(".+", f"[^{SEPARATOR}]+") or f"[^{SEPARATOR}]+"
         return f"^({one})({SEPARATOR}({one}))*$"

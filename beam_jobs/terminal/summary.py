@@ -129,14 +129,25 @@ def _anomalies(summary: Mapping[str, Any], screen: "Console") -> None:
     columns = ["severity", "kind", "feature", "slice", "value", "threshold", "anomaly"]
     if not has_slices:
         columns.remove("slice")
-    rows = [_anomaly_row(anomaly, columns) for anomaly in anomalies[:ANOMALIES_SHOWN]]
+    telling = [anomaly for anomaly in anomalies if not _is_told_by_reasons(anomaly)]
+    rows = [_anomaly_row(anomaly, columns) for anomaly in telling[:ANOMALIES_SHOWN]]
     is_number = tuple(name in ("value", "threshold") for name in columns)
     table = Cells(tuple(columns), tuple(rows), is_number)
-    fitting = table.fitting(screen.width, ("slice", "threshold", "value"))
-    _section(fitting or table, screen)
+    if rows:
+        fitting = table.fitting(screen.width, ("slice", "threshold", "value"))
+        _section(fitting or table, screen)
+    else:
+        screen.print()
     hidden = len(anomalies) - len(rows)
     if hidden > 0:
-        screen.print(f"and {hidden:,} more", style="dim")
+        of_little_weight = len(rows) == len(telling)
+        what = f"{hidden:,} {'of severity INFO' if of_little_weight else 'more'}"
+        screen.print(f"and {what}" if rows else f"anomalies: {what}", style="dim")
+
+
+def _is_told_by_reasons(anomaly: Mapping[str, Any]) -> bool:
+    """TFDV's word that a feature is absent from some rows, which the reasons tell row by row."""
+    return anomaly["severity"] == "INFO" and anomaly["kind"] == "SCHEMA"
 
 
 def _urgency(anomaly: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -33,7 +33,7 @@ def banners(demo: Path, gcs_server: GcsServer) -> str:
 @pytest.fixture
 def flags(demo: Path, banners: str, gcs: GcsServer, tmp_path: Path) -> Callable[..., list[str]]:
     """The command `monthly` with all paths but the warehouse in the test's bucket."""
-    for folder in (f"ads/{MONTH}", "models", "baseline", "banners"):
+    for folder in (f"ads/{MONTH}", "models", "baseline"):
         gcs.put_folder(demo / folder, gcs.uri(folder))
 
     def of(*argv: str) -> list[str]:

@@ -24,11 +24,18 @@ from servers.dataflow import PROJECT, TOKEN, DataflowServer, MetadataServer
 from servers.gcs import GcsServer
 from servers.webhook import WebhookServer
 
+from beam_jobs.storage import calls
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "europe-docker.pkg.dev/test-project/beam-jobs/monthly:1.0"
 SECRET = "T0/B0/0123456789abcdef"
+IN_TEMPLATES = ("--force=", "--policy=", "--slice=device;", "--notify=")
+"""What only a template's launch is given so."""
+
+MONTHLY_ONLY = ("--month=", "--ads=", "--images=", "--key=", "--label=")
+
 REQUEST_LIMIT = 10 << 20
 """Bytes of a jobs.create that Dataflow takes."""
 
@@ -52,7 +59,7 @@ class Cloud(NamedTuple):
     hook: WebhookServer
     environment: dict[str, str]
 
-    def launch(self, *parameters: str) -> subprocess.CompletedProcess[str]:
+    def launch(self, *parameters: str, job: str = "monthly") -> subprocess.CompletedProcess[str]:
         """Runs the entry point as the launcher does: parameters and options as `--name=value`."""
         command = [
             sys.executable,
@@ -70,7 +77,7 @@ class Cloud(NamedTuple):
             f"--dataflow_endpoint={self.dataflow.url}",
             *parameters,
         ]
-        environment = os.environ | self.environment
+        environment = os.environ | self.environment | {"BEAM_JOBS_JOB": job}
         return subprocess.run(
             command, capture_output=True, text=True, env=environment, check=False, cwd="/"
         )
@@ -83,7 +90,6 @@ def cloud(gcs_server: GcsServer) -> Iterator[Cloud]:
     bucket = gcs_server.new_bucket()
     environment = metadata.environment | {
         "STORAGE_EMULATOR_HOST": gcs_server.url,
-        "BEAM_JOBS_JOB": "monthly",
         "BEAM_JOBS_IMAGE": IMAGE,
         "PYTHONPATH": str(ROOT),
     }
@@ -94,23 +100,36 @@ def cloud(gcs_server: GcsServer) -> Iterator[Cloud]:
     metadata.stop()
 
 
-def parameters(demo: Path, folder: Path, *argv: str) -> list[str]:
-    """As in the body of a launch: several values in one, switches as texts."""
-    flags = monthly_flags(demo, folder, "--slice=device;category", "--force=false", *argv)
-    return [*flags, f"--notify={folder / 'webhook.txt'}", "--policy="]
+def parameters(cloud: Cloud, folder: Path, *argv: str) -> list[str]:
+    """As in the body of a launch: all in the cloud, several values in one, switches as texts."""
+    flags = monthly_flags(Path("demo"), folder, "--slice=device;category", "--force=false", *argv)
+    base = f"gs://{cloud.bucket}"
+    flags = [word.replace("=demo", f"={base}/demo") for word in flags if "--runs=" not in word]
+    return [*flags, f"--runs={base}/runs", f"--notify={base}/webhook.txt", "--policy="]
 
 
 @pytest.fixture(scope="module")
 def launched(demo: Path, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Launched:
     folder = tmp_path_factory.mktemp("launched")
-    (folder / "webhook.txt").write_text(f"{cloud.hook.url}/services/{SECRET}")
-    done = cloud.launch(*parameters(demo, folder))
+    for name in ("ads/2026-09", "banners", "models", "baseline"):
+        cloud.gcs.put_folder(demo / name, f"gs://{cloud.bucket}/demo/{name}")
+    address = f"{cloud.hook.url}/services/{SECRET}"
+    cloud.gcs.put(f"gs://{cloud.bucket}/webhook.txt", address.encode())
+    done = cloud.launch(*parameters(cloud, folder))
     assert done.returncode == 0, done.stderr
     return Launched(done.returncode, done.stdout, done.stderr, cloud.dataflow.jobs[-1], folder)
 
 
+def run_of(cloud: Cloud) -> tuple[str, list[str]]:
+    """(id, names of its files) of the one run."""
+    prefix = f"gs://{cloud.bucket}/runs/monthly/2026-09/"
+    found = [uri.removeprefix(prefix).split("/", 1) for uri in cloud.gcs.names(prefix)]
+    (run_id,) = {run_id for run_id, _ in found}
+    return run_id, [name for _, name in found]
+
+
 def staged(cloud: Cloud) -> dict[str, bytes]:
-    return {uri: cloud.gcs.get(uri) for uri in cloud.gcs.names(f"gs://{cloud.bucket}/")}
+    return {uri: cloud.gcs.get(uri) for uri in cloud.gcs.names(f"gs://{cloud.bucket}/staging/")}
 
 
 def pipeline_of(job: dict[str, Any], cloud: Cloud) -> bytes:
@@ -122,9 +141,9 @@ def test_the_launcher_submits_and_does_not_wait(launched: Launched, cloud: Cloud
     assert "is submitted" in launched.out
     assert "2026-11-01_00_00_00-1" in launched.out
     assert len(cloud.dataflow.jobs) == 1
-    (run_folder,) = (launched.folder / "runs/monthly/2026-09").iterdir()
-    assert (run_folder / "plan.json").exists()
-    assert not (run_folder / "summary.json").exists()
+    _, files = run_of(cloud)
+    assert "plan.json" in files
+    assert "summary.json" not in files
 
 
 def test_dataflow_would_take_the_job(launched: Launched) -> None:
@@ -144,12 +163,11 @@ def test_the_job_runs_our_image_as_the_worker_with_labels(launched: Launched, cl
     assert pool["machineType"] == "n2-highmem-4"
     assert pool["autoscalingSettings"]["maxNumWorkers"] == 20
     assert environment["serviceAccountEmail"].startswith("worker@")
-    (run_folder,) = (launched.folder / "runs/monthly/2026-09").iterdir()
     assert launched.job["labels"] == {
         "goog-dataflow-provided-template-type": "flex",
         "beam-jobs-job": "monthly",
         "beam-jobs-period": "2026-09",
-        "beam-jobs-run": run_folder.name,
+        "beam-jobs-run": run_of(cloud)[0],
     }
     for value in launched.job["labels"].values():
         assert re.fullmatch("[a-z0-9_-]{0,63}", value)
@@ -170,11 +188,11 @@ def test_what_is_staged_is_the_graph_and_needs_no_network(launched: Launched, cl
 
 def test_nothing_secret_leaves_the_launcher(launched: Launched, cloud: Cloud) -> None:
     told = [launched.out, launched.err, json.dumps(launched.job)]
-    files = [path for path in launched.folder.rglob("*") if path.name != "webhook.txt"]
-    kept = [path.read_bytes() for path in files if path.is_file()]
+    kept = cloud.gcs.names(f"gs://{cloud.bucket}/runs/")
+    files = [*staged(cloud).values(), *map(cloud.gcs.get, kept)]
     for secret in (TOKEN, SECRET):
         assert secret not in "".join(told)
-        assert secret.encode() not in b"".join([*staged(cloud).values(), *kept])
+        assert secret.encode() not in b"".join(files)
 
 
 def rows(warehouse: Path) -> dict[str, Any]:
@@ -190,7 +208,7 @@ def rows(warehouse: Path) -> dict[str, Any]:
 
 
 def test_the_submitted_graph_does_what_the_local_run_does(
-    demo: Path, launched: Launched, cloud: Cloud, tmp_path: Path
+    launched: Launched, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pipeline.pb").write_bytes(pipeline_of(launched.job, cloud))
     done = subprocess.run(
@@ -198,45 +216,75 @@ def test_the_submitted_graph_does_what_the_local_run_does(
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | cloud.environment,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     (line,) = [json.loads(each) for each in done.stderr.splitlines() if '"event":"beam_' in each]
     assert (line["status"], line["severity"]) == ("PUBLISHED", "INFO")
+    run_id, files = run_of(cloud)
+    assert line["run_id"] == run_id
+    assert line["seconds"] > 0
+    assert {"summary.json", "manifest.json", "statistics.binpb"} <= set(files)
     ((path, post),) = cloud.hook.posts
     assert path == f"/services/{SECRET}"
     assert post["text"].startswith("*beam-jobs monthly 2026-09-01 PUBLISHED: ")
     assert SECRET not in done.stderr
-    slices = ["--slice=device", "--slice=category"]
-    local = run_command("monthly", "--json", *monthly_flags(demo, tmp_path, *slices))
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    calls.client.cache_clear()
+    flags = [
+        *parameters(cloud, tmp_path, "--slice=device", "--slice=category"),
+        f"--runs={tmp_path}/runs",
+    ]
+    kept = [word for word in flags if not word.startswith(IN_TEMPLATES)]
+    local = run_command("monthly", "--json", *kept)
+    calls.client.cache_clear()
     assert local.code == 0, local.err
-    assert local.json["run_id"] == line["run_id"]
-    assert local.json["rows"] == line["rows"]
+    assert (local.json["run_id"], local.json["rows"]) == (run_id, line["rows"])
     assert rows(tmp_path / "ads.duckdb") == rows(launched.folder / "ads.duckdb")
 
 
 def test_a_launch_that_cannot_be_planned_is_told_as_a_failed_run(
-    demo: Path, cloud: Cloud, tmp_path: Path
+    launched: Launched, cloud: Cloud, tmp_path: Path
 ) -> None:
     before = len(cloud.dataflow.jobs)
-    done = cloud.launch(*monthly_flags(demo, tmp_path, "--ads=/none/{month}/*.csv"))
+    ads = f"gs://{cloud.bucket}/none/{{month}}/*.csv"
+    done = cloud.launch(*parameters(cloud, tmp_path, f"--ads={ads}"))
     assert done.returncode == 2
-    assert "--ads /none/2026-09/*.csv: matches no file" in done.stderr
+    assert f"--ads {ads.format(month='2026-09')}: matches no file" in done.stderr
     (line,) = [json.loads(each) for each in done.stderr.splitlines() if each.startswith("{")]
     assert (line["job"], line["status"], line["severity"]) == ("monthly", "FAILED", "ERROR")
     assert "matches no file" in line["error"]
     assert len(cloud.dataflow.jobs) == before
 
 
+def test_a_launch_with_nothing_to_do_submits_a_job_that_does_nothing(
+    launched: Launched, cloud: Cloud, tmp_path: Path
+) -> None:
+    """An empty queue is a success; a launch without a job would be none."""
+    before, base = len(cloud.dataflow.jobs), f"gs://{cloud.bucket}"
+    flags = [word for word in parameters(cloud, tmp_path) if not word.startswith(MONTHLY_ONLY)]
+    cloud.gcs.put(f"{base}/queue/.keep", b"")
+    done = cloud.launch(*flags, f"--queue={base}/queue/*.jsonl", job="requests")
+    assert done.returncode == 0, done.stderr
+    assert "nothing to answer" in done.stdout
+    assert "FAILED" not in done.stderr
+    assert len(cloud.dataflow.jobs) == before + 1
+    proto = pipeline_of(cloud.dataflow.jobs[-1], cloud)
+    transforms = beam_runner_api_pb2.Pipeline.FromString(proto).components.transforms.values()
+    names = {transform.unique_name for transform in transforms}
+    assert "Nothing to do" in names
+    assert not [name for name in names if name.startswith(("Conclude", "Score", "Read"))]
+
+
 def test_a_template_location_gets_the_job_s_description(
-    demo: Path, cloud: Cloud, tmp_path: Path
+    launched: Launched, cloud: Cloud, tmp_path: Path
 ) -> None:
     """So the launcher asks for the job where it submits it itself."""
     before = len(cloud.dataflow.jobs)
-    (tmp_path / "webhook.txt").write_text("http://127.0.0.1:1/")
     where = f"gs://{cloud.bucket}/staging/template_launches/1/job_object"
-    done = cloud.launch(*parameters(demo, tmp_path), f"--template_location={where}")
+    done = cloud.launch(*parameters(cloud, tmp_path), f"--template_location={where}")
     assert done.returncode == 0, done.stderr
     assert len(cloud.dataflow.jobs) == before
     job = json.loads(cloud.gcs.get(where))

@@ -66,10 +66,11 @@ def write_run(
     quarantined: int = 3,
     features: Sequence[Feature] = FEATURES,
     order: int = 0,
+    job: str = "monthly",
 ) -> tuple[RunRow, list[Part], dict[str, pa.Table]]:
     """What a pipeline hands to `publish_run`: two files, scores that tell the run."""
-    folder = RunFolder.of(runs, "monthly", period, name)
-    identity = RunIdentity(name, "monthly", period, "3")
+    folder = RunFolder.of(runs, job, period, name)
+    identity = RunIdentity(name, job, period, "3")
     writer = SpanWriter(folder.path, identity, features, DEFAULT_ACTIONS)
     base = int(hashlib.sha256(name.encode()).hexdigest()[:6], 16)
     parts: list[Part] = []
@@ -79,7 +80,7 @@ def write_run(
             batch = scored_batch(1 + number * rows, rows, source, broken, base)
             parts += writer.write(index, 0, number, batch)
     parts += writer.close()
-    run = run_row(name, folder.path, writer.counts, period, status, order)
+    run = run_row(name, folder.path, writer.counts, period, status, order, job)
     return run, parts, run_tables(name, writer.counts)
 
 
@@ -90,10 +91,11 @@ def run_row(
     period: datetime.date = OCTOBER,
     status: RunStatus = RunStatus.PUBLISHED,
     order: int = 0,
+    job: str = "monthly",
 ) -> RunRow:
     return RunRow(
         run_id=name,
-        job="monthly",
+        job=job,
         period=period,
         status=status,
         started_at=START + datetime.timedelta(hours=order),

@@ -76,6 +76,18 @@ def test_approving_soon_loads_nothing(bigquery, publish, warehouse):
     assert month_state(warehouse) >= expected_rows(held)
 
 
+def test_what_somebody_else_loaded_is_loaded_again(bigquery, publish, warehouse):
+    """Only who began a job, or an administrator, may ask how it ended."""
+    held = publish(status=RunStatus.HELD)
+    message = "Access Denied: Job test-project:US.x: Permission bigquery.jobs.get denied on job"
+    fault = Fault(lambda c: c.method == "GET" and "/jobs/" in c.path, 403, "accessDenied", message)
+    bigquery.faults.append(fault)
+    approve(warehouse, held.run_id)
+    assert bigquery.faults == []
+    assert len(bigquery.loads()) == 6
+    assert month_state(warehouse) >= expected_rows(held)
+
+
 def test_other_content_of_the_same_run_is_loaded(bigquery, publish, warehouse):
     publish(rows=20)
     run = publish(rows=30)
@@ -86,7 +98,7 @@ def test_staging_tables_expire(bigquery, publish):
     publish()
     made = [c for c in bigquery.calls if "expirationTime" in c.body]
     assert len([c for c in made if c.method == "POST"]) == 5
-    # Loading replaces the table, and an old one is kept longer: the time is set again.
+    # Loading may replace the table, and an old one is kept longer: the time is set again.
     assert len([c for c in made if c.method == "PATCH"]) == 5
     now = datetime.datetime.now(datetime.UTC).timestamp()
     for call in made:

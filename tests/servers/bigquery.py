@@ -184,7 +184,7 @@ class BigQueryServer:
             return self._of_job(path, known)
         if fault is not None and fault.status == 200:
             return self._job_failed(call, fault.reason, fault.message)
-        if call.is_dry_run and len(sqlglot.parse(call.sql, read="bigquery")) > 1:
+        if call.is_dry_run and len(_statements(call.sql)) > 1:
             # The emulator would really run it.
             return _json({**call.body, "statistics": {"query": {"statementType": "SCRIPT"}}})
         dataset = call.body.get("configuration", {}).get("query", {}).get("defaultDataset", {})
@@ -194,6 +194,9 @@ class BigQueryServer:
                 message = ABORTED.format(dataset=name)
                 return self._job_failed(call, "invalidQuery", message)
             self._in_transaction.add(name)
+        if call.sql.rstrip("; \n").count(";") and call.body["configuration"]["query"].get(
+            "queryParameters"
+        ):
             body = _with_literals(call.body)
         try:
             with self._turn:
@@ -292,10 +295,17 @@ def _json(body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     return 200, {"content-type": "application/json"}, json.dumps(body).encode()
 
 
+def _statements(sql: str) -> list[Any]:
+    try:
+        return sqlglot.parse(sql, read="bigquery")
+    except sqlglot.errors.ParseError:  # the emulator says so, too
+        return [None]
+
+
 def _with_statement_type(call: Call, content: bytes) -> bytes:
     """The emulator does not say that `SELECT ... UNION ALL SELECT ...` is a SELECT."""
     job = json.loads(content)
-    if isinstance(sqlglot.parse(call.sql, read="bigquery")[0], sqlglot.exp.Query):
+    if isinstance(_statements(call.sql)[0], sqlglot.exp.Query):
         job["statistics"]["query"].setdefault("statementType", "SELECT")
     return json.dumps(job).encode()
 

@@ -1,7 +1,4 @@
 -- Within the transaction of a queue run: each of its request files is its own, or nothing happens.
--- Writing the job's row first lets one such transaction through at a time; BigQuery would let two
--- that only insert pass each other.
-UPDATE turns SET run_id = @run_id WHERE job = @job;
 SELECT CASE WHEN COUNT(*) > 0 THEN ERROR('another run has these request files') END
 FROM (${taken}) AS taken;
 -- A run that takes the files of held ones (--force) takes their place.

@@ -1,4 +1,5 @@
--- The row that a queue run's transaction writes first; see ledger.sql.
+-- The row that a job's transactions write first, so that one is let through at a time: BigQuery lets
+-- two pass each other that change no row of each other's, such as the first two runs of a month.
 CREATE TABLE IF NOT EXISTS turns (job STRING, run_id STRING);
 INSERT INTO turns (job, run_id)
 SELECT @job, @run_id FROM (SELECT 1) AS one_line

@@ -1,0 +1,209 @@
+# Every run ends with one line of JSON: jsonPayload.message where a worker writes it, textPayload
+# where the launcher does. What is looked for are pieces of that line.
+
+resource "google_logging_metric" "held" {
+  name        = "${var.name}/held"
+  description = "Runs that wait for approval"
+  filter      = <<-EOT
+    resource.type="dataflow_step"
+    (jsonPayload.message:"\"event\":\"beam_jobs_run\"" OR textPayload:"\"event\":\"beam_jobs_run\"")
+    (jsonPayload.message:"\"status\":\"HELD\"" OR textPayload:"\"status\":\"HELD\"")
+  EOT
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
+resource "google_logging_metric" "failed" {
+  name        = "${var.name}/failed"
+  description = "Runs and launches that failed"
+  filter      = <<-EOT
+    resource.type="dataflow_step"
+    (jsonPayload.message:"\"event\":\"beam_jobs_run\"" OR textPayload:"\"event\":\"beam_jobs_run\"")
+    (jsonPayload.message:"\"status\":\"FAILED\"" OR textPayload:"\"status\":\"FAILED\"")
+  EOT
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
+resource "google_logging_metric" "not_launched" {
+  name        = "${var.name}/not_launched"
+  description = "Launches on schedule that Dataflow refused"
+  filter      = <<-EOT
+    resource.type="cloud_scheduler_job"
+    resource.labels.job_id="${google_cloud_scheduler_job.monthly.name}"
+    severity="ERROR"
+  EOT
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
+resource "google_logging_metric" "not_missed" {
+  name        = "${var.name}/not_missed"
+  description = "Answers that the month before has a run"
+  filter      = <<-EOT
+    resource.type="cloud_scheduler_job"
+    resource.labels.job_id="${google_cloud_scheduler_job.watch.name}"
+    httpRequest.status="200"
+  EOT
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  display_name = "${var.name} alerts"
+  type         = "email"
+  labels       = { email_address = var.alert_email }
+}
+
+resource "google_monitoring_alert_policy" "held" {
+  display_name          = "${var.name}: a run is held"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = "a run waits for approval"
+    condition_threshold {
+      filter          = "resource.type = \"dataflow_job\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.held.name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "`beam-jobs runs` lists the run, `beam-jobs report RUN` shows why it is held, `beam-jobs approve RUN` publishes it."
+  }
+}
+
+resource "google_monitoring_alert_policy" "failed" {
+  display_name          = "${var.name}: a run failed"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = "a run or its launch failed"
+    condition_threshold {
+      filter          = "resource.type = \"dataflow_job\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.failed.name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  # A job that fails before its last step writes no line; Dataflow counts it.
+  conditions {
+    display_name = "Dataflow failed a job"
+    condition_threshold {
+      filter          = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/is_failed\" AND resource.labels.job_name = starts_with(\"${var.name}-\")"
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_MAX"
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  conditions {
+    display_name = "the schedule could not launch the month"
+    condition_threshold {
+      filter          = "resource.type = \"cloud_scheduler_job\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.not_launched.name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "Nothing was published. The job's log has a line with the event beam_jobs_run that says why; the same launch again finishes the month."
+  }
+}
+
+# Cloud Monitoring misses a metric for a day at most, so a month cannot be waited for with one. The
+# watch job asks every four hours and succeeds while nothing is missed: its successes are missed.
+resource "google_monitoring_alert_policy" "missed" {
+  display_name          = "${var.name}: a month did not run"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = "nobody confirms that the month before has a run"
+    condition_absent {
+      filter   = "resource.type = \"cloud_scheduler_job\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.not_missed.name}\""
+      duration = "32400s"
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  # The same where the metric goes on with zeros.
+  conditions {
+    display_name = "no confirmation in nine hours"
+    condition_threshold {
+      filter                  = "resource.type = \"cloud_scheduler_job\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.not_missed.name}\""
+      comparison              = "COMPARISON_LT"
+      threshold_value         = 1
+      duration                = "0s"
+      evaluation_missing_data = "EVALUATION_MISSING_DATA_INACTIVE"
+      aggregations {
+        alignment_period   = "32400s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "The month before has no published or held run, the warehouse does not answer, or the schedule is paused. `beam-jobs runs` shows what is there; docs/deploy.md how to launch by hand."
+  }
+}

@@ -1,0 +1,150 @@
+# Who may do what: the table in docs/deploy.md says the same, and a test holds the two together.
+
+locals {
+  # The account of the analysts' dashboards is an analyst, too.
+  analysts = toset(concat(var.analysts, [google_service_account.analyst.member]))
+}
+
+resource "google_service_account" "launcher" {
+  account_id   = "${var.name}-launcher"
+  display_name = "Launches jobs by hand, approves and rolls back"
+}
+
+resource "google_service_account" "worker" {
+  account_id   = "${var.name}-worker"
+  display_name = "Runs the jobs: the launcher's machine and the workers"
+}
+
+resource "google_service_account" "scheduler" {
+  account_id   = "${var.name}-scheduler"
+  display_name = "Launches jobs on schedule"
+}
+
+resource "google_service_account" "watcher" {
+  account_id   = "${var.name}-watcher"
+  display_name = "Asks every few hours whether the month is there"
+}
+
+resource "google_service_account" "analyst" {
+  account_id   = "${var.name}-analyst"
+  display_name = "Reads tables and reports"
+}
+
+# What a launch needs of Dataflow, and no more.
+resource "google_project_iam_custom_role" "launch" {
+  role_id     = "beamJobsLaunch"
+  title       = "Launch Dataflow jobs"
+  permissions = ["dataflow.jobs.create", "dataflow.jobs.get", "dataflow.jobs.list"]
+}
+
+resource "google_project_iam_member" "launch" {
+  for_each = {
+    launcher  = google_service_account.launcher.member
+    scheduler = google_service_account.scheduler.member
+    worker    = google_service_account.worker.member
+  }
+  project = var.project
+  role    = google_project_iam_custom_role.launch.id
+  member  = each.value
+}
+
+# A launch says that the job runs as the worker account. The worker launches as itself.
+resource "google_service_account_iam_member" "runs_as_worker" {
+  for_each = {
+    launcher  = google_service_account.launcher.member
+    scheduler = google_service_account.scheduler.member
+    worker    = google_service_account.worker.member
+  }
+  service_account_id = google_service_account.worker.name
+  role               = "roles/iam.serviceAccountUser"
+  member             = each.value
+}
+
+resource "google_service_account_iam_member" "operators" {
+  for_each           = toset(var.operators)
+  service_account_id = google_service_account.launcher.name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = each.value
+}
+
+resource "google_project_iam_member" "worker" {
+  project = var.project
+  role    = "roles/dataflow.worker"
+  member  = google_service_account.worker.member
+}
+
+resource "google_project_iam_member" "queries" {
+  for_each = merge(
+    {
+      launcher = google_service_account.launcher.member
+      watcher  = google_service_account.watcher.member
+      worker   = google_service_account.worker.member
+    },
+    { for who in local.analysts : who => who },
+  )
+  project = var.project
+  role    = "roles/bigquery.jobUser"
+  member  = each.value
+}
+
+resource "google_artifact_registry_repository_iam_member" "worker_pulls" {
+  location   = google_artifact_registry_repository.images.location
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.reader"
+  member     = google_service_account.worker.member
+}
+
+resource "google_storage_bucket_iam_member" "data_readers" {
+  for_each = {
+    launcher  = google_service_account.launcher.member
+    scheduler = google_service_account.scheduler.member
+    worker    = google_service_account.worker.member
+  }
+  bucket = google_storage_bucket.data.name
+  role   = "roles/storage.objectViewer"
+  member = each.value
+}
+
+# It reads requests and writes answers, and overwrites neither.
+resource "google_storage_bucket_iam_member" "exchange_reader" {
+  bucket = google_storage_bucket.exchange.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.worker.member
+}
+
+resource "google_storage_bucket_iam_member" "exchange_writer" {
+  bucket = google_storage_bucket.exchange.name
+  role   = "roles/storage.objectCreator"
+  member = google_service_account.worker.member
+}
+
+# Approving and rolling back lock a run folder, so the launcher writes there, too.
+resource "google_storage_bucket_iam_member" "runs_writers" {
+  for_each = {
+    launcher = google_service_account.launcher.member
+    worker   = google_service_account.worker.member
+  }
+  bucket = google_storage_bucket.runs.name
+  role   = "roles/storage.objectUser"
+  member = each.value
+}
+
+resource "google_storage_bucket_iam_member" "runs_readers" {
+  for_each = local.analysts
+  bucket   = google_storage_bucket.runs.name
+  role     = "roles/storage.objectViewer"
+  member   = each.value
+}
+
+# Beam asks for the bucket itself before it stages.
+resource "google_storage_bucket_iam_member" "staging_bucket" {
+  bucket = google_storage_bucket.staging.name
+  role   = "roles/storage.legacyBucketReader"
+  member = google_service_account.worker.member
+}
+
+resource "google_storage_bucket_iam_member" "staging_writer" {
+  bucket = google_storage_bucket.staging.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.worker.member
+}

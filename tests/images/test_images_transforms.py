@@ -1,0 +1,44 @@
+"""The stage in a pipeline: parts of a batch have numbers of their own, the same each time."""
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+from banners import banner, encode
+from stage_kit import batch_of, spec_of, write
+
+import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
+from beam_jobs.images import join
+from beam_jobs.images.transforms import AddImages
+from beam_jobs.pipelines.options import pipeline_options
+from beam_jobs.records import ROWS_PER_BATCH
+
+
+@pytest.mark.parametrize("argv", [[], ["--direct_runner_bundle_repeat=1"]])
+def test_parts_are_numbered_by_their_rows(tmp_path, monkeypatch, argv):
+    data = encode(banner())
+    write(tmp_path, {f"{n}.jpg": data for n in range(10)})
+    monkeypatch.setattr(join, "PART_BYTES", 2 * len(data))
+    names = [f"{n}.jpg" for n in range(10)]
+    elements = [
+        (file, span, number, batch_of(names[number:])) for file in (0, 1) for span in (0, 3)
+        for number in (0, 1)
+    ]  # fmt: skip
+    expected = [
+        (file, span, number * ROWS_PER_BATCH + row, min(2, 10 - number - row))
+        for file, span, number, _ in elements
+        for row in range(0, 10 - number, 2)
+    ]
+    with beam.Pipeline(options=pipeline_options(argv)) as pipeline:
+        found = (
+            pipeline
+            | beam.Create(elements)
+            | AddImages(spec_of(tmp_path, keeps_bytes=True))
+            | beam.Map(lambda element: (*element[:3], element[3].num_rows))
+        )
+        assert_that(found, equal_to(expected))
+
+
+def test_without_images_nothing_is_added():
+    pipeline = beam.Pipeline(options=pipeline_options([]))
+    rows = pipeline | beam.Create([1])
+    assert (rows | AddImages(None)) is rows
