@@ -30,8 +30,10 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
     inputs = match_inputs(config.data, "--data")
     storage.check_writable(config.out, "--out")
     _check_names(inputs, config)
-    schema_uri = storage.join(config.out, SCHEMA_FILE)
-    statistics_uri = storage.join(storage.absolute(config.out), STATISTICS_FILE)
+    out = storage.absolute(config.out)
+    schema_uri, statistics_uri = (
+        storage.join(out, name) for name in (SCHEMA_FILE, STATISTICS_FILE)
+    )
     is_new = not storage.exists(schema_uri)
     if is_new:
         infer_schema_file(config, schema_uri, beam_args)
