@@ -1,6 +1,6 @@
 """The verb `baseline`: training data in, schema and statistics out."""
 
-import tempfile
+import uuid
 from collections.abc import Sequence
 
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -30,8 +30,10 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
     inputs = match_inputs(config.data, "--data")
     storage.check_writable(config.out, "--out")
     _check_names(inputs, config)
-    schema_uri = storage.join(config.out, SCHEMA_FILE)
-    statistics_uri = storage.join(config.out, STATISTICS_FILE)
+    out = storage.absolute(config.out)
+    schema_uri, statistics_uri = (
+        storage.join(out, name) for name in (SCHEMA_FILE, STATISTICS_FILE)
+    )
     is_new = not storage.exists(schema_uri)
     if is_new:
         infer_schema_file(config, schema_uri, beam_args)
@@ -67,7 +69,9 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
     from beam_jobs.check.inference import infer_schema, schema_text
     from beam_jobs.pipelines import baseline
 
-    with tempfile.TemporaryDirectory(prefix="beam-jobs-") as scratch:
+    # Workers write here what this process reads: they may be elsewhere.
+    scratch = storage.join(storage.absolute(config.out), f".inferring-{uuid.uuid4().hex}")
+    try:
         census = storage.join(scratch, "census.json")
         run_pipeline(lambda p: baseline.build_census(p, inputs, census), beam_args, size)
         features = baseline.read_census(census)
@@ -80,6 +84,8 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
             lambda p: baseline.build_statistics(p, inputs, features, found), beam_args, size
         )
         statistics = load_statistics(found, "--data")
+    finally:
+        storage.remove(scratch)
     schema = infer_schema(
         statistics, config.label, config.key, None if images is None else images.column
     )

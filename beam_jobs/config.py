@@ -211,6 +211,13 @@ class JobConfig(DataConfig, LookConfig):
     plan: bool = switch(
         "Print what would be read and compared, and the run id; change nothing", in_template=False
     )
+    prices: str | None = flag(
+        "Prices of Google Cloud, with which --plan estimates what the run costs (docs/costs.md)",
+        metavar="FILE",
+        example="prices.toml",
+        is_path=True,
+        in_template=False,
+    )
     force: bool = switch(
         "Compute and publish again even where the same run is published already; of the queue:"
         " take the request files of held runs again, never answered ones"

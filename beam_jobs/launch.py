@@ -14,6 +14,8 @@ from beam_jobs.errors import AuditError, RunError, unwrap
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.failure import failed, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
+from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
+from beam_jobs.plan.prices import Prices, load_prices
 from beam_jobs.publish import publishing
 from beam_jobs.publish.ledger import TAKEN
 from beam_jobs.publish.run_folder import RunFolder
@@ -45,7 +47,7 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
     plan = plan_monthly(config)
     planned_in = time.monotonic() - started
     if config.plan:
-        return print_plan(plan, as_json=config.json)
+        return print_plan(plan, load_prices(config.prices), as_json=config.json)
     try:
         summary = execute(plan, beam_args, force=config.force, planned_in=planned_in)
     except RunError:
@@ -55,12 +57,13 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
     return print_result(summary, as_json=config.json)
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> int:
-    """What `--plan` shows; returns the exit code."""
+def print_plan(plan: Plan, prices: Prices | None, *, as_json: bool) -> int:
+    """What `--plan` shows, an estimate included; returns the exit code."""
+    found = estimate(plan)
     if as_json:
-        terminal.print_json(plan.to_json())
+        terminal.print_json(plan.to_json() | {"estimate": estimate_json(found, prices)})
     else:
-        terminal.print_pairs(describe(plan), plan.notes)
+        terminal.print_pairs({**describe(plan), **describe_estimate(found, prices)}, plan.notes)
     return 0
 
 

@@ -14,6 +14,7 @@ from beam_jobs.errors import BusyError, RunError
 from beam_jobs.launch import UNCHANGED, compute, exit_code, print_plan, print_result
 from beam_jobs.pipelines.failure import failed
 from beam_jobs.plan import Plan, plan_requests
+from beam_jobs.plan.prices import load_prices
 from beam_jobs.publish.ledger import TAKEN, consumed
 from beam_jobs.publish.parts import PartTable
 from beam_jobs.publish.run_folder import RunFolder
@@ -31,7 +32,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 def run_requests(config: RequestsConfig, beam_args: Sequence[str]) -> int:
     """The verb `requests`; returns the exit code."""
     if config.plan:
-        return print_plan(plan_requests(config), as_json=config.json)
+        return print_plan(plan_requests(config), load_prices(config.prices), as_json=config.json)
     if config.watch is not None:
         return _watch(config, beam_args, config.watch)
     return _round(config, beam_args)

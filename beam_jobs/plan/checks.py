@@ -104,4 +104,4 @@ def reference(uri: str | None, flag: str, run_id: str = "") -> Reference | None:
     if uri is None:
         return None
     load_statistics(uri, flag)
-    return Reference(uri, fingerprint(storage.read_bytes(uri)), run_id)
+    return Reference(storage.absolute(uri), fingerprint(storage.read_bytes(uri)), run_id)

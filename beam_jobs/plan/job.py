@@ -18,7 +18,7 @@ from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow
-from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+from beam_jobs.publish.warehouse import Warehouse, absolute_url, open_warehouse
 from beam_jobs.tables import scores_schema
 
 Previous = tuple[Reference | None, RunRow | None, list[str]]
@@ -90,7 +90,8 @@ def plan_job(
         period=period,
         run_id=run_id,
         run_folder=RunFolder.of(config.runs, job.value, period, run_id).path,
-        warehouse=config.warehouse,
+        # Workers may have another current folder.
+        warehouse=absolute_url(config.warehouse),
         inputs=inputs,
         model=model,
         input_plan=input_plan,

@@ -4,6 +4,7 @@ Light on purpose: verbs that only look answer in under a second.
 """
 
 import datetime
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,6 +93,12 @@ class Warehouse:
         order = {"HOLD": 0, "WARN": 1, "INFO": 2}
         found.sort(key=lambda a: (order[a["severity"]], a["slice"], a["feature"], a["code"]))
         return run, found
+
+
+def absolute_url(url: str) -> str:
+    """The URL, a relative path in it against the current folder."""
+    scheme, _, place = url.partition(":")
+    return f"duckdb:{os.path.abspath(place)}" if scheme == "duckdb" and place else url
 
 
 def open_warehouse(url: str) -> Warehouse:

@@ -136,9 +136,12 @@ def match_flag(pattern: str, flag: str) -> list[FileInfo]:
         raise UsageError(f"{flag} {pattern}: {error.strerror}") from error
 
 
-def list_files(folder: str) -> list[FileInfo]:
-    """All files in a folder and in those within it, sorted by URI; none where it does not exist."""
-    return _of(folder).list_files(folder)
+def list_files(folder: str, limit: int | None = None) -> list[FileInfo]:
+    """Files in a folder and in those within it, sorted by URI; none where it does not exist.
+
+    All of them, or so many: whichever are found first.
+    """
+    return _of(folder).list_files(folder, limit)
 
 
 def children(folder: str) -> list[str]:

@@ -57,9 +57,9 @@ class CloudStorage:
         start = len(f"gs://{bucket}/")
         return sorted(file for file in listed if wanted.names.fullmatch(file.uri, start))
 
-    def list_files(self, folder: str) -> list[FileInfo]:
+    def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
         bucket, name = split_uri(self.absolute(folder))
-        return sorted(self._list(bucket, f"{name}/" if name else ""))
+        return sorted(self._list(bucket, f"{name}/" if name else "", limit=limit))
 
     def children(self, folder: str) -> list[str]:
         bucket, name = split_uri(self.absolute(folder))

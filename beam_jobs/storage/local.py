@@ -5,6 +5,7 @@ import errno
 import fcntl
 import glob
 import hashlib
+import itertools
 import os
 import shutil
 import uuid
@@ -29,13 +30,14 @@ class LocalStorage:
         paths = glob.glob(os.path.abspath(pattern), recursive=True)
         return [self.info(path) for path in sorted(paths) if os.path.isfile(path)]
 
-    def list_files(self, folder: str) -> list[FileInfo]:
-        found = [
+    def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
+        found = (
             os.path.join(where, name)
             for where, _, names in os.walk(os.path.abspath(folder), followlinks=True)
             for name in names
-        ]
-        return [self.info(path) for path in sorted(found) if os.path.isfile(path)]
+        )
+        files = (path for path in found if os.path.isfile(path))
+        return [self.info(path) for path in sorted(itertools.islice(files, limit))]
 
     def children(self, folder: str) -> list[str]:
         with os.scandir(folder) as entries:

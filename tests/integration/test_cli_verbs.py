@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from beam_jobs.publish.duckdb_engine import DuckDbEngine
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]
+COSTS = Path(__file__).parents[2] / "docs/costs.md"
 
 SHAPE = {
     "run_id": str, "job": str, "period": str, "status": str, "rows": dict, "anomalies": int,
@@ -289,3 +291,22 @@ def test_the_gate_may_publish_what_would_be_held_and_hold_what_would_not(
     assert (held.code, held.json["status"]) == (3, "HELD")
     assert held.json["run_id"] != passed.json["run_id"]
     assert ask("SELECT count(*) AS n FROM current_scores")[0]["n"] == passed.json["rows"]["scored"]
+
+
+def test_the_plan_estimates_what_the_run_then_takes(monthly: Run, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    (text,) = re.findall(r"```toml\n(.*?)```", COSTS.read_text(), re.S)
+    prices.write_text(text)
+    estimate = monthly("--plan", "--json", f"--prices={prices}", month="2026-08").json["estimate"]
+    done = monthly("--json", month="2026-08").json
+    parts = Path(done["run_folder"], "scores").glob("*.parquet")
+    assert estimate["rows"] == pytest.approx(done["rows"]["read"], rel=0.02)
+    # Parquet's fixed costs weigh with few rows.
+    assert estimate["loaded_bytes"] == pytest.approx(sum(p.stat().st_size for p in parts), rel=0.5)
+    assert estimate["money"]["total"] > 0
+    assert estimate["currency"] == "USD"
+    said = monthly("--plan", f"--prices={prices}", month="2026-08").out
+    assert re.search(r"^estimate +about [\d,]+ rows; reads ", said, re.M)
+    assert re.search(r"^costs +about [\d.]+ USD on Google Cloud", said, re.M)
+    wrong = monthly("--plan", "--prices=/none.toml")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)

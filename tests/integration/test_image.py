@@ -200,6 +200,7 @@ def test_the_launcher_runs_the_job_in_the_image(
     flags = {
         "month": "2026-09",
         "ads": "/demo/ads/{month}/*",
+        "images": "/demo/banners",
         "model": "/demo/models/ads",
         "schema": "/demo/baseline/schema.pbtxt",
         "baseline": "/demo/baseline/statistics.binpb",

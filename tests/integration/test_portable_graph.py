@@ -10,10 +10,11 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
+from queue_kit import good, make_setup, put
 
-from beam_jobs.config import MonthlyConfig
-from beam_jobs.pipelines import baseline, monthly
-from beam_jobs.plan import Plan, plan_monthly
+from beam_jobs.config import MonthlyConfig, RequestsConfig
+from beam_jobs.pipelines import baseline, monthly, requests
+from beam_jobs.plan import Plan, plan_monthly, plan_requests
 
 pytestmark = pytest.mark.integration
 
@@ -46,6 +47,23 @@ STANDARD_CODERS = {
 }
 PYTHON_CODERS = {python_urns.PICKLED_CODER, "beam:coder:tuple:v1"}
 """Bytes to the runner; only our workers read them."""
+
+
+@pytest.fixture(scope="module")
+def queue_plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    folder = tmp_path_factory.mktemp("queue")
+    make_setup(folder)
+    put(folder, "a.jsonl", good("a", 3))
+    return plan_requests(
+        RequestsConfig(
+            queue=(f"{folder}/queue/*",),
+            model=f"{folder}/model",
+            schema=f"{folder}/schema.pbtxt",
+            runs=str(folder / "runs"),
+            warehouse=f"duckdb:{folder / 'ads.duckdb'}",
+            responses=str(folder / "responses"),
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +111,16 @@ def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
 def test_the_graph_is_portable(build: Callable[[beam.Pipeline, Plan], None], plan: Plan) -> None:
     pipeline = beam.Pipeline(options=PipelineOptions())
     build(pipeline, plan)
+    assert_portable(pipeline)
+
+
+def test_the_graph_of_the_queue_job_is_portable(queue_plan: Plan) -> None:
+    pipeline = beam.Pipeline(options=PipelineOptions())
+    requests.build(pipeline, queue_plan)
+    assert_portable(pipeline)
+
+
+def assert_portable(pipeline: beam.Pipeline) -> None:
     proto = pipeline.to_runner_api()
     parts = proto.components
     leaves = [t for t in parts.transforms.values() if not _is_composite(t)]

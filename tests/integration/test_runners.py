@@ -123,9 +123,17 @@ def assert_nothing_published(folder: Path) -> None:
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("runner", RUNNERS, indirect=True)
 def test_a_worker_is_killed_and_the_same_command_finishes_the_run(
-    inputs: Inputs, local: dict[str, Path], tmp_path: Path, runner: Runner, job: str
+    inputs: Inputs,
+    local: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    runner: Runner,
+    job: str,
 ) -> None:
-    command = inputs.command(job, tmp_path, *runner.flags)
+    # Relative paths are those of the user's folder, wherever workers are.
+    monkeypatch.chdir(tmp_path)
+    relative = ("--runs=runs", "--warehouse=duckdb:ads.duckdb")
+    command = inputs.command(job, tmp_path, *relative, *runner.flags)
     with killed_when_keys_are_read(tmp_path, runner.workers):
         killed = run_command(*command)
     assert_one_line(killed, "a worker process died", "run the command again")

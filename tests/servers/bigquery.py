@@ -11,7 +11,6 @@ import http.client
 import itertools
 import json
 import os
-import re
 import socket
 import subprocess
 import threading
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlglot
+from servers.bigquery_literals import with_literals
 
 ROOT = Path(__file__).parents[2]
 EMULATOR = ROOT / ".venv-bq/bin/bqemulator"
@@ -197,7 +197,7 @@ class BigQueryServer:
         if call.sql.rstrip("; \n").count(";") and call.body["configuration"]["query"].get(
             "queryParameters"
         ):
-            body = _with_literals(call.body)
+            body = with_literals(call.body)
         try:
             with self._turn:
                 result = self._forward(method, path, headers, body, call, upload is not None)
@@ -308,30 +308,6 @@ def _with_statement_type(call: Call, content: bytes) -> bytes:
     if isinstance(_statements(call.sql)[0], sqlglot.exp.Query):
         job["statistics"]["query"].setdefault("statementType", "SELECT")
     return json.dumps(job).encode()
-
-
-def _with_literals(job: dict[str, Any]) -> bytes:
-    """A script whose parameters stand in it as literals: the emulator binds none in scripts."""
-    query = job["configuration"]["query"]
-    values = {p["name"]: _literal(p) for p in query.get("queryParameters", [])}
-    text = re.sub(r"@(\w+)", lambda found: values[found[1]], query["query"])
-    changed = {**query, "query": text, "queryParameters": []}
-    return json.dumps({**job, "configuration": {**job["configuration"], "query": changed}}).encode()
-
-
-def _literal(parameter: dict[str, Any]) -> str:
-    type_, value = parameter["parameterType"], parameter["parameterValue"]
-    if type_["type"] == "ARRAY":
-        inner = type_["arrayType"]
-        items = [
-            _literal({"parameterType": inner, "parameterValue": item})
-            for item in value.get("arrayValues", [])
-        ]
-        return f"CAST([{', '.join(items)}] AS ARRAY<{inner['type']}>)"
-    if value.get("value") is None:
-        return f"CAST(NULL AS {type_['type']})"
-    text = value["value"].replace("\\", "\\\\").replace("'", "\\'")
-    return f"CAST('{text}' AS {type_['type']})"
 
 
 def _handler(server: BigQueryServer) -> type[BaseHTTPRequestHandler]:
