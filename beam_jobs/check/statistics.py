@@ -104,7 +104,11 @@ class ComputeStatistics(beam.PTransform):
         score_feature = score_feature_name(schema or schema_pb2.Schema())
         return (
             batches
-            | "To TFDV" >> beam.Map(lambda element: to_tfdv(element[3], score_feature))
+            # Without its type Beam would pickle each batch that it samples, to know its size.
+            | "To TFDV"
+            >> beam.Map(lambda element: to_tfdv(element[3], score_feature)).with_output_types(
+                pa.RecordBatch
+            )
             | "Statistics" >> tfdv.GenerateStatistics(stats_options(schema, self.slice_by))
             | "Name data sets" >> beam.Map(_named)
         )
