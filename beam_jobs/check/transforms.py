@@ -15,7 +15,8 @@ from beam_jobs import storage
 from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates, key_table, mark_keys
 from beam_jobs.check.rows import RowChecks, check_rows, compile_checks
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
-from beam_jobs.read.spans import ReadSpec, Span, read_span
+from beam_jobs.read.span import ReadSpec, Span
+from beam_jobs.read.spans import read_span
 from beam_jobs.records import Located
 
 

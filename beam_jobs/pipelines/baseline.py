@@ -19,7 +19,7 @@ from beam_jobs.images.spec import ImageSpec
 from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
-from beam_jobs.read.spans import ReadSpec, format_of
+from beam_jobs.read.span import ReadSpec, format_of
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
 from beam_jobs.records import DEFAULT_ACTIONS, Located, readable
 from beam_jobs.score.fit import InputPlan

@@ -16,7 +16,7 @@ from beam_jobs.pipelines.conclude import KEYS_FOLDER, Conclude
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
-from beam_jobs.read.spans import ReadSpec
+from beam_jobs.read.span import ReadSpec
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
 from beam_jobs.score.handler import Score
 

@@ -16,7 +16,7 @@ from beam_jobs import storage
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import batches, columns
-from beam_jobs.read.spans import ReadSpec, Span
+from beam_jobs.read.span import ReadSpec, Span
 from beam_jobs.records import Findings, Reason
 
 

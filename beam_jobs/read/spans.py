@@ -8,22 +8,20 @@ the right place (Ge et al., Speculative Distributed CSV Data Parsing, SIGMOD 201
 
 import contextlib
 import dataclasses
-import enum
 import gzip
 import io
 import itertools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from beam_jobs import storage
-from beam_jobs.errors import AuditError, InputError, UsageError
-from beam_jobs.features import Feature
+from beam_jobs.errors import AuditError, InputError
 from beam_jobs.read import csv
 from beam_jobs.read.lines import MAX_RECORD_BYTES, Splitter, split, too_long
+from beam_jobs.read.span import Format, ReadSpec, Span, SpanScan, format_of
 from beam_jobs.records import ROWS_PER_BATCH
 
 SPAN_BYTES = 32 << 20
@@ -34,86 +32,6 @@ _LEAST_SPAN_BYTES = 4 << 20
 """Files of a few spans are split finer, so that all cores get an equal share."""
 
 _BOM = b"\xef\xbb\xbf"
-
-
-class Format(str, enum.Enum):
-    """Formats, by suffix."""
-
-    CSV = ".csv"
-    CSV_GZ = ".csv.gz"
-    JSONL = ".jsonl"
-    JSONL_GZ = ".jsonl.gz"
-    PARQUET = ".parquet"
-
-    @property
-    def is_compressed(self) -> bool:
-        return self.value.endswith(".gz")
-
-    @property
-    def is_csv(self) -> bool:
-        return self in (Format.CSV, Format.CSV_GZ)
-
-
-def format_of(uri: str) -> Format:
-    """Raises UsageError where the suffix is of no known format."""
-    found = [kind for kind in Format if uri.endswith(kind.value)]
-    if not found:
-        known = ", ".join(kind.value for kind in Format)
-        raise UsageError(f"{uri}: not a known format; the suffix must be one of {known}")
-    return found[0]
-
-
-@dataclass(frozen=True)
-class Span:
-    """A range of one file, read by one worker.
-
-    Attributes:
-        file: with the generation that must be read.
-        file_index: the file's place in the plan.
-        number: the span's place in the file.
-        start, end: bytes (row groups of Parquet). It owns the records that start in between.
-        first_row: source_row of its first record, from 1.
-        is_last: whether no record of the file stands behind it.
-    """
-
-    file: storage.FileInfo
-    file_index: int
-    number: int
-    start: int
-    end: int
-    first_row: int = 1
-    is_last: bool = True
-
-
-@dataclass(frozen=True)
-class SpanScan:
-    """What scanning a span found.
-
-    Attributes:
-        first: byte of its first record, None where it owns none.
-        next_start: byte where the next span's first record starts.
-        rows: records that it owns.
-    """
-
-    span: Span
-    first: int | None
-    next_start: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class ReadSpec:
-    """What to make of the records.
-
-    Attributes:
-        features: the schema's.
-        key: column that identifies a row.
-        key_only: whether only the key is wanted; which rows there are does not depend on it.
-    """
-
-    features: tuple[Feature, ...]
-    key: str | None = None
-    key_only: bool = False
 
 
 def candidate_spans(

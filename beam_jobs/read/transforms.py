@@ -7,16 +7,8 @@ from typing import Any
 import apache_beam as beam
 
 from beam_jobs.read.coverage import SpanRows
-from beam_jobs.read.spans import (
-    ReadSpec,
-    Span,
-    SpanScan,
-    candidate_spans,
-    needs_scan,
-    read_span,
-    resolve_spans,
-    scan_span,
-)
+from beam_jobs.read.span import ReadSpec, Span, SpanScan
+from beam_jobs.read.spans import candidate_spans, needs_scan, read_span, resolve_spans, scan_span
 from beam_jobs.storage import FileInfo
 
 BATCHES = "batches"

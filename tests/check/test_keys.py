@@ -19,7 +19,7 @@ from beam_jobs import records, storage
 from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates, key_table, mark_keys
 from beam_jobs.check.transforms import FindDuplicateKeys, MarkKeys
 from beam_jobs.pipelines.options import pipeline_options
-from beam_jobs.read.spans import ReadSpec
+from beam_jobs.read.span import ReadSpec
 from beam_jobs.read.transforms import BATCHES, ReadSpans, SplitFiles
 from beam_jobs.records import Findings, Reason
 
