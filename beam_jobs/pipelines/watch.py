@@ -37,8 +37,12 @@ _PRISM_JOB = re.compile(r"job-\d+")
 
 _LOG_LINE = re.compile(r"(DEBUG|INFO|WARNING):|.*Warning: |  warnings.warn")
 
-_DISCONNECTED = ("SDK worker disconnected", "Channel closed prematurely")
-"""Prism's words for it, and the local runner's where it reads from the worker at that moment."""
+_DISCONNECTED = (
+    "SDK worker disconnected",
+    "send on closed channel",  # where it writes to the worker at that moment
+    "Channel closed prematurely",  # the local runner's, where it reads from the worker
+)
+"""Prism's words for it, but for the last."""
 
 
 def worker_died(how: str) -> RunError:

@@ -83,3 +83,22 @@ def test_a_job_service_that_goes_away_is_one_clear_line() -> None:
 def test_a_worker_on_another_machine_tells_no_rows(tmp_path: Path) -> None:
     RowCounter(str(tmp_path / "elsewhere")).add(Stage.SCORE, 5)
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Pipeline job-003 failed in state FAILED: SDK worker disconnected: environment_1",
+        "Pipeline job-003 failed in state FAILED: panic in stage.Execute bundle processing"
+        " goroutine: send on closed channel, stage: stage-021\ngoroutine 244 [running]:",
+        "Channel closed prematurely.",
+    ],
+)
+def test_what_runners_say_of_a_worker_that_died(words: str) -> None:
+    told = watch.explained(RuntimeError(words))
+    assert told is not None
+    assert str(told).startswith("a worker process died (the runner lost its connection)")
+
+
+def test_another_error_is_not_explained_away() -> None:
+    assert watch.explained(RuntimeError("ValueError: the channel is 7")) is None
