@@ -101,6 +101,15 @@ Finding = tuple[Reason, int, str]
 """(reason, row, detail): one finding, where rows are looked at one by one."""
 
 
+_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A value as a detail shows it, cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
 def gathered(found: Sequence[Finding]) -> list[Findings]:
     """Single findings as `Findings`, one a reason."""
     return [

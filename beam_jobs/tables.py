@@ -80,7 +80,11 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("threshold", pa.float64(), "the limit that it passed"),
         Column("short_description", pa.string(), "a few words"),
         Column("description", pa.string(), "a sentence with the figures"),
-        Column("reference", pa.string(), "what it was compared with: schema, baseline or a run"),
+        Column(
+            "reference",
+            pa.string(),
+            "what it was compared with: schema, baseline or previous (runs.previous_run_id)",
+        ),
     ),
     "feature_statistics": (
         *RUN_COLUMNS,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs import records
-from beam_jobs.records import Findings, Reason
+from beam_jobs.records import Findings, Reason, shown
 
 _MEMORY = "256MB"
 
@@ -103,7 +103,7 @@ def mark_keys(
         source_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))[rows]
         later = (first_files != file_index) | (first_rows != source_rows)
         details = [
-            f"{name}: {key!r} was first seen in {files[file]} row {row}"
+            f"{name}: {shown(key)} was first seen in {files[file]} row {row}"
             for key, file, row in zip(
                 first.column("key").filter(pa.array(later)).to_pylist(),
                 first_files[later],

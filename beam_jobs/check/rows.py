@@ -17,7 +17,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import records
 from beam_jobs.features import SERVING, Feature, FeatureType, features_of, in_environment
-from beam_jobs.records import Findings, Reason
+from beam_jobs.records import Findings, Reason, shown
 
 _SHOWN_VALUES = 8
 
@@ -115,7 +115,7 @@ def _check_column(
             if pt.is_list(column.type):
                 parents = np.asarray(pc.list_parent_indices(column), dtype=np.int64)
                 rows = parents[rows]
-            details = [f"{name}: {value!r} {expected}" for value in bad]
+            details = [f"{name}: {shown(value)} {expected}" for value in bad]
             found.append(Findings(reason, rows, details))
     return found
 

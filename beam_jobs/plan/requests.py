@@ -33,8 +33,8 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
     """
     started_at = now or datetime.datetime.now(datetime.UTC)
     period = day_in(config.timezone, started_at)
-    if config.watch is not None and not (math.isfinite(config.watch) and config.watch >= 0):
-        raise UsageError(f"--watch {config.watch:g}: is not a number of seconds")
+    if config.watch is not None and not (math.isfinite(config.watch) and config.watch > 0):
+        raise UsageError(f"--watch {config.watch:g}: expected seconds, more than 0")
     if config.drift_rows < 1:
         raise UsageError(f"--drift-rows {config.drift_rows}: must be at least 1")
     _check_folders(config)

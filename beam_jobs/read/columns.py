@@ -12,17 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from beam_jobs.features import Feature, FeatureType
-from beam_jobs.records import Findings, Reason
+from beam_jobs.records import Findings, Reason, shown
 
 _INT = r"^-?[0-9]+$"
 _FLOAT = r"^(?i:-?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|-?(nan|inf|infinity))$"
-_SHOWN = 80
-
-
-def shown(value: object) -> str:
-    """A value as a detail shows it, cut to 80 characters."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def decode(cells: pa.Array, name: str) -> tuple[pa.Array, list[Findings]]:

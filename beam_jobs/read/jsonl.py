@@ -19,10 +19,9 @@ import pyarrow.types as pt
 
 from beam_jobs import records
 from beam_jobs.features import Feature, FeatureType
-from beam_jobs.read.columns import shown
 from beam_jobs.read.lines import Block
 from beam_jobs.read.strict_json import MAX_DEPTH, is_unicode, parse_object
-from beam_jobs.records import Finding, Findings, Reason
+from beam_jobs.records import Finding, Findings, Reason, shown
 
 _NUMBER_WORDS = (b"NaN", b"Inf")
 """Arrow reads such words as numbers, JSON has none; each also begins the longer ones."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from beam_jobs import records
 from beam_jobs.check.keys import KEY_SCHEMA
-from beam_jobs.records import Findings, Reason
+from beam_jobs.records import Findings, Reason, shown
 from beam_jobs.requests.shapes import ID
 
 
@@ -59,7 +59,7 @@ def mark_duplicates(
     own_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))[rows]
     later = (first_files != own_files) | (first_rows != own_rows)
     details = [
-        f"{ID}: {key!r} was first seen in {files[file]} row {row}"
+        f"{ID}: {shown(key)} was first seen in {files[file]} row {row}"
         for key, file, row in zip(
             first.column("key").filter(pa.array(later)).to_pylist(),
             first_files[later],

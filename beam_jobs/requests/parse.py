@@ -4,6 +4,7 @@ Lines that are plain flat objects go through Arrow as they are. All others are u
 one and written anew as plain flat objects, so that there is one way from text to columns.
 """
 
+import dataclasses
 import functools
 import json
 import re
@@ -21,10 +22,11 @@ from beam_jobs.features import Feature, FeatureType
 from beam_jobs.flags import nearest
 from beam_jobs.read import jsonl
 from beam_jobs.read.batches import raw_records
-from beam_jobs.read.columns import all_null, empty_to_null, shown
+from beam_jobs.read.columns import all_null, empty_to_null
+from beam_jobs.read.columns import parse as parse_cells
 from beam_jobs.read.lines import MAX_RECORD_BYTES, Block
 from beam_jobs.read.strict_json import is_unicode
-from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH, Finding, Findings, Reason
+from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH, Finding, Findings, Reason, shown
 from beam_jobs.requests.shapes import ID, envelopes_of, ids_in, requests_of
 
 _ONE_BY_ONE = 128
@@ -84,8 +86,22 @@ class Parsed:
 def parse(block: Block, spec: RequestSpec) -> Iterator[Parsed]:
     """The requests of a block, at least one a line, in order.
 
-    In several parts where lines hold so many that they would fill memory.
+    In several parts where lines hold so many that they would fill memory. A feature `id` has the
+    request's id as its value: a text, which it also is where the request writes an integer.
     """
+    own = next((feature for feature in spec.features if feature.name == ID), None)
+    if own is None:
+        yield from _parse(block, spec)
+        return
+    others = tuple(feature for feature in spec.features if feature is not own)
+    for parsed in _parse(block, dataclasses.replace(spec, features=others)):
+        column, found = parse_cells(parsed.keys, own)
+        yield dataclasses.replace(
+            parsed, columns={**parsed.columns, ID: column}, found=[*parsed.found, *found]
+        )
+
+
+def _parse(block: Block, spec: RequestSpec) -> Iterator[Parsed]:
     # Tried first: what Arrow takes has neither nested objects nor members that mark a shape.
     usual = None if block.broken else _at_once(block, spec)
     unusual = np.zeros(0, bool) if usual else _unusual_lines(block, spec.features)

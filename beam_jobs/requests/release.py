@@ -27,18 +27,22 @@ _SLACK = datetime.timedelta(hours=1)
 """How far the clocks of machines may be apart."""
 
 
-def release_answers(folder: RunFolder) -> None:
+def release_answers(folder: RunFolder) -> int | None:
     """Puts the answers of a published run where their readers wait, and notes that this is done.
+
+    Returns:
+        The number of answer files; None where they were put before, or the run had no --responses.
 
     Raises:
         RunError: a file cannot be written; the next run tries again.
     """
     if is_released(folder):
-        return
+        return None
     answers = read_answers(folder)
     put = [] if answers is None else _put_all(folder, answers)
     document = {"responses": answers and answers.responses, "answers": put}
     folder.write(_marker(folder), orjson.dumps(document))
+    return None if answers is None else len(put)
 
 
 def is_released(folder: RunFolder) -> bool:
@@ -90,9 +94,9 @@ def release_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
             tell(f"run {run.run_id}: its folder {folder.path} is gone, and so are its answers")
             continue
         with folder.lock(tell):
-            if not is_released(folder):
-                release_answers(folder)
-                tell(f"run {run.run_id}: released the answers that an interrupted job had left")
+            released = release_answers(folder)
+        if released is not None:
+            tell(f"run {run.run_id}: released the answers of {released} request files")
 
 
 def _put_all(folder: RunFolder, answers: Answers) -> list[tuple[str, str, str]]:

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beam_jobs.features import Feature
-from beam_jobs.read.columns import shown
-from beam_jobs.records import Reason
+from beam_jobs.records import Reason, shown
 
 ID = "id"
 """The member that identifies a request."""

@@ -9,7 +9,7 @@ import pyarrow.types as pt
 
 from beam_jobs import records
 from beam_jobs.features import FeatureType
-from beam_jobs.records import Findings, Reason
+from beam_jobs.records import Findings, Reason, shown
 from beam_jobs.score.defaults import Default
 from beam_jobs.score.fit import Feed, InputPlan, Source
 from beam_jobs.score.signature import DType, SignatureKind
@@ -181,7 +181,9 @@ def _unfit_values(column: pa.Array, feed: Feed) -> list[Findings]:
     if pt.is_list(column.type):
         rows = np.asarray(pc.list_parent_indices(column), dtype=np.int64)[places]
     wrong = "is no boolean" if feed.dtype is DType.BOOL else f"is beyond {feed.dtype.value}"
-    details = [f"{feed.feature.name}: {value!r} {wrong}, which the model takes" for value in bad]
+    details = [
+        f"{feed.feature.name}: {shown(value)} {wrong}, which the model takes" for value in bad
+    ]
     return [Findings(reason, rows, details)]
 
 

@@ -128,3 +128,15 @@ def test_a_row_is_judged_as_tfdv_judges_it(row: dict) -> None:
             else:
                 assert row[name] is None, kind
     assert ours == theirs
+
+
+def test_a_long_value_is_cut_in_the_detail():
+    schema = text_format.Parse(
+        'feature { name: "device" type: BYTES domain: "devices" }'
+        ' string_domain { name: "devices" value: "mobile" }',
+        schema_pb2.Schema(),
+    )
+    batch = pa.RecordBatch.from_arrays([pa.array(["x" * 3_000_000])], names=["device"])
+    (finding,) = check_rows(batch, compile_checks(schema)).to_pylist()[0][records.FINDINGS]
+    assert finding["reason"] == "OUT_OF_DOMAIN"
+    assert len(finding["detail"]) < 200

@@ -304,6 +304,7 @@ def test_a_file_that_ends_too_early_fails_the_run_by_name(requests: Run, tmp_pat
         (["--responses={tmp}/queue"], "--responses {tmp}/queue: --queue"),
         (["--queue={tmp}/**/*.jsonl"], "--responses {tmp}/responses: --queue"),
         (["--watch=-1"], "--watch -1"),
+        (["--watch=0"], "--watch 0: expected seconds, more than 0"),
         (["--watch=nan"], "--watch nan"),
         (["--drift-rows=0"], "--drift-rows 0"),
         (["--timezone=Mars"], "--timezone Mars"),

@@ -352,3 +352,23 @@ def test_ids_of_cut_lines_are_whole_or_absent(line: bytes, ids: list[bytes]) -> 
     for size in range(len(line)):
         assert set(ids_in(line[:size])) <= set(ids)
     assert ids_in(line[:-1]) == ids
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "value", "reasons"),
+    [
+        (FeatureType.BYTES, b'{"id": 7, "bid": 1}', "7", set()),
+        (FeatureType.BYTES, b'{"instance": {"bid": 1}, "key": 4}', "4", set()),
+        (FeatureType.BYTES, b'{"id": "a", "bid": 1}', "a", set()),
+        (FeatureType.INT, b'{"id": "7", "bid": 1}', 7, set()),
+        (FeatureType.INT, b'{"id": "a", "bid": 1}', None, {Reason.INVALID_TYPE}),
+    ],
+)
+def test_a_feature_called_id_has_the_request_s_id_as_its_value(
+    tmp_path: Path, kind: FeatureType, line: bytes, value: Any, reasons: set[Reason]
+) -> None:
+    spec = RequestSpec((Feature("bid", FeatureType.FLOAT), Feature("id", kind)))
+    (row,) = read_lines(tmp_path, [line], spec)
+    assert row.values == {"bid": 1.0, "id": value}
+    assert row.reasons == reasons
+    assert row.key is not None
