@@ -29,7 +29,7 @@ COUNTS = Place("WriteParts/Write/ParDo(_WriteParts)", "counts")
 MEASURED_BATCHES = Place("ComputeStatistics/To TFDV")
 STATISTICS = Place("ComputeStatistics/Name data sets")
 GROUPS = Place("Spread groups again/RemoveRandomKeys")
-IDS = Place("FindDuplicateIds/Read ids")
+LOOKS = Place("LookAtIds/Look at ids")
 ANSWERS = Place("WriteAnswers/Write answers")
 END = Place("Conclude/Plan/Map(decode)")
 
@@ -115,7 +115,8 @@ def test_answers_that_are_lost_or_doubled_are_never_given(
         (Fault(ANSWERS, LOSES), f"{file.uri}: the answers do not follow each other"),
         (Fault(ANSWERS, DOUBLES), f"{file.uri}: the answers do not follow each other"),
         (Fault(GROUPS, LOSES), f"{file.uri}: was read to row 0, which is not its end"),
-        (Fault(IDS, LOSES), f"{file.uri}: was read to row 0, which is not its end"),
+        (Fault(LOOKS, LOSES), "of 1 groups of request files the ids of [] arrived"),
+        (Fault(LOOKS, DOUBLES), "of 1 groups of request files the ids of [0, 0] arrived"),
     ):
         monkeypatch.setattr(lossy_kit.state, "fault", fault)
         done = run_command(*command)
