@@ -95,21 +95,42 @@ def mark_keys(
             Findings(Reason.MISSING_KEY, rows, [f"{name}: the key is missing"] * len(rows))
         )
     if duplicates.num_rows:
-        place = pc.index_in(keys, value_set=duplicates.column("key"))
-        rows = np.flatnonzero(np.asarray(place.is_valid()))
-        first = duplicates.take(place.take(pa.array(rows)))
-        first_files = np.asarray(first.column("file_index"))
-        first_rows = np.asarray(first.column("source_row"))
-        source_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))[rows]
-        later = (first_files != file_index) | (first_rows != source_rows)
-        details = [
-            f"{name}: {shown(key)} was first seen in {files[file]} row {row}"
-            for key, file, row in zip(
-                first.column("key").filter(pa.array(later)).to_pylist(),
-                first_files[later],
-                first_rows[later],
-                strict=True,
-            )
-        ]
-        found.append(Findings(Reason.DUPLICATE_KEY, rows[later], details))
+        own_files = np.full(batch.num_rows, file_index)
+        found.append(later_records(batch, name, own_files, duplicates, files))
     return records.with_findings(batch, found)
+
+
+def later_records(
+    batch: pa.RecordBatch,
+    name: str,
+    own_files: np.ndarray,
+    duplicates: pa.Table,
+    files: Sequence[str],
+) -> Findings:
+    """DUPLICATE_KEY for every record but the first with its key.
+
+    Args:
+        batch: with KEY and SOURCE_ROW.
+        name: of the key, for the details.
+        own_files: int[num_rows] the place of each record's file in the plan.
+        duplicates: from `find_duplicates`.
+        files: the plan's input files, for the details.
+    """
+    keys = records.column_or_none(batch, records.KEY)
+    place = pc.index_in(keys, value_set=duplicates.column("key"))
+    rows = np.flatnonzero(np.asarray(place.is_valid()))
+    first = duplicates.take(place.take(pa.array(rows)))
+    first_files = np.asarray(first.column("file_index"))
+    first_rows = np.asarray(first.column("source_row"))
+    own_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))[rows]
+    later = (first_files != own_files[rows]) | (first_rows != own_rows)
+    details = [
+        f"{name}: {shown(key)} was first seen in {files[file]} row {row}"
+        for key, file, row in zip(
+            first.column("key").filter(pa.array(later)).to_pylist(),
+            first_files[later],
+            first_rows[later],
+            strict=True,
+        )
+    ]
+    return Findings(Reason.DUPLICATE_KEY, rows[later], details)

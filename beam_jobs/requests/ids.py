@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs import records
-from beam_jobs.check.keys import KEY_SCHEMA
-from beam_jobs.records import Findings, Reason, shown
+from beam_jobs.check.keys import KEY_SCHEMA, later_records
 from beam_jobs.requests.shapes import ID
 
 
@@ -48,26 +47,8 @@ def mark_duplicates(
     """
     if not duplicates.num_rows:
         return batch
-    keys = records.column_or_none(batch, records.KEY)
-    place = pc.index_in(keys, value_set=duplicates.column("key"))
-    rows = np.flatnonzero(np.asarray(place.is_valid()))
-    at = pa.array(rows)
-    first = duplicates.take(place.take(at))
-    first_files = np.asarray(first.column("file_index"))
-    first_rows = np.asarray(first.column("source_row"))
-    own_files = np.asarray(_file_indices(batch, files))[rows]
-    own_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))[rows]
-    later = (first_files != own_files) | (first_rows != own_rows)
-    details = [
-        f"{ID}: {shown(key)} was first seen in {files[file]} row {row}"
-        for key, file, row in zip(
-            first.column("key").filter(pa.array(later)).to_pylist(),
-            first_files[later],
-            first_rows[later],
-            strict=True,
-        )
-    ]
-    return records.with_findings(batch, [Findings(Reason.DUPLICATE_KEY, rows[later], details)])
+    own_files = np.asarray(_file_indices(batch, files))
+    return records.with_findings(batch, [later_records(batch, ID, own_files, duplicates, files)])
 
 
 def _file_indices(batch: pa.RecordBatch, files: Sequence[str]) -> pa.Array:
