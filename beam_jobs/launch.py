@@ -16,7 +16,7 @@ from beam_jobs.pipelines.failure import failed, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
 from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
 from beam_jobs.plan.prices import Prices, load_prices
-from beam_jobs.publish import publishing
+from beam_jobs.publish.decisions import publish_again
 from beam_jobs.publish.ledger import TAKEN
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
@@ -107,7 +107,8 @@ def execute(
         standing = standing_of(open_warehouse(plan.warehouse), plan.run_id)
         # Without a summary it was killed right behind publishing, or its folder was cleared away.
         is_whole = storage.exists(folder.summary)
-        if standing and standing.status is not RunStatus.FAILED and is_whole and not force:
+        is_over = standing is None or standing.status in (RunStatus.FAILED, RunStatus.REJECTED)
+        if standing is not None and not is_over and is_whole and not force:
             return _reuse(plan, standing, folder)
         return compute(plan, folder, beam_args, planned_in)
 
@@ -203,8 +204,7 @@ def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
     """The same run again: nothing is computed; one that was superseded is put back."""
     status = UNCHANGED
     if standing.status is RunStatus.SUPERSEDED:
-        warehouse = open_warehouse(plan.warehouse)
-        publishing.rollback(warehouse, standing.job, standing.period, standing.run_id)
+        publish_again(open_warehouse(plan.warehouse), standing)
         status = RunStatus.PUBLISHED.value
     held = standing.status is RunStatus.HELD
     summary = json.loads(storage.read_bytes(folder.summary)) | {

@@ -17,7 +17,13 @@ import pandas  # noqa: F401 (Arrow imports it on first use; here it is imported 
 import publish_kit
 import requests
 
-from beam_jobs.publish import bigquery_engine, bigquery_stage, publishing, statements  # noqa: F401
+from beam_jobs.publish import (
+    bigquery_engine,  # noqa: F401
+    bigquery_stage,  # noqa: F401
+    decisions,
+    publishing,
+    statements,
+)
 from beam_jobs.publish.duckdb_engine import DuckDbSession
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
@@ -54,11 +60,11 @@ def hold(warehouse: Warehouse, runs: str) -> None:
 
 
 def approve(warehouse: Warehouse, runs: str) -> None:
-    publishing.approve(warehouse, "held")
+    decisions.approve(warehouse, "held")
 
 
 def rollback(warehouse: Warehouse, runs: str) -> None:
-    publishing.rollback(warehouse, "monthly", publish_kit.OCTOBER, to="older")
+    decisions.rollback(warehouse, "monthly", publish_kit.OCTOBER, to="older")
 
 
 Action = Callable[[Warehouse, str], None]

@@ -17,8 +17,9 @@ from beam_jobs.cli import main
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish import bigquery_engine, bigquery_jobs, bigquery_stage
 from beam_jobs.publish.bigquery_stage import batches
+from beam_jobs.publish.decisions import approve
 from beam_jobs.publish.parts import PartTable
-from beam_jobs.publish.publishing import approve, publish_run
+from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import open_warehouse

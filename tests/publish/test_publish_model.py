@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from publish_kit import WHOLE_MONTH, write_run
 
 from beam_jobs.errors import UsageError
-from beam_jobs.publish.publishing import approve, fail_run, publish_run, rollback
+from beam_jobs.publish.decisions import approve, rollback
+from beam_jobs.publish.publishing import fail_run, publish_run
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import open_warehouse
 
