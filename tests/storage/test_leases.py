@@ -1,5 +1,6 @@
 """A lock in Cloud Storage: one holder, and none that was killed."""
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -7,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from servers.gcs import GcsServer
+from waiting import PATIENCE, until
 
 from beam_jobs import storage
 from beam_jobs.storage import leases
+
+SIGN = r"POST .*/upload.*ifGenerationMatch=[1-9]"
+"""The request by which a holder shows that it lives."""
 
 
 @pytest.fixture
@@ -51,21 +56,28 @@ def test_two_never_hold_it_at_once(gcs: GcsServer) -> None:
 def test_a_lock_without_a_sign_of_life_is_taken_over(
     gcs: GcsServer, lock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=1.5, beat=0.2, poll=0.05))
+    ticks = itertools.count(step=20.0)
+    terms = leases.Terms(lease=50, beat=0.2, poll=0.01, clock=lambda: next(ticks))
+    monkeypatch.setattr(leases, "terms", terms)
     gcs.put(lock, json.dumps({"holder": "process 7 on elsewhere"}).encode())
     told: list[str] = []
     with storage.lock(gcs.uri("runs/r1"), told.append):
         assert json.loads(gcs.get(lock))["holder"] != "process 7 on elsewhere"
     assert told == [
         f"{gcs.uri('runs/r1')}: process 7 on elsewhere works on this run; waiting for it to end,"
-        " or to give no sign of life for 1.5 s"
+        " or to give no sign of life for 50 s"
     ]
 
 
 def test_signs_of_life_keep_it_for_longer_than_a_lease(
     gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=3.0, beat=0.2, poll=0.05))
+    """The waiter's clock goes on by a tenth of a lease with every sign that the holder tries."""
+
+    def clock() -> float:
+        return 5.0 * len(gcs.requests(SIGN))
+
+    monkeypatch.setattr(leases, "terms", leases.Terms(50, beat=0.02, poll=0.01, clock=clock))
     order: list[str] = []
     told = threading.Event()
 
@@ -76,18 +88,20 @@ def test_signs_of_life_keep_it_for_longer_than_a_lease(
     with storage.lock(gcs.uri("runs/r1"), print):
         waiter = threading.Thread(target=second)
         waiter.start()
-        assert told.wait(10)
+        assert told.wait(PATIENCE)
         gcs.fault("POST .*/upload", "status", times=3, value=503)
-        threading.Event().wait(1.5 * leases.terms.lease)
+        began = clock()
+        until(lambda: clock() > began + 1.5 * leases.terms.lease)
         order.append("first")
-    waiter.join(10)
+    waiter.join(PATIENCE)
     assert order == ["first", "second"]
 
 
 def test_a_holder_that_lost_its_lock_leaves_the_new_holders(gcs: GcsServer, lock: str) -> None:
     with storage.lock(gcs.uri("runs/r1"), print):
         gcs.put(lock, b'{"holder": "another"}')
-        threading.Event().wait(3 * leases.terms.beat)
+        tried = len(gcs.requests(SIGN))
+        until(lambda: len(gcs.requests(SIGN)) > tried)
     assert gcs.get(lock) == b'{"holder": "another"}'
 
 
