@@ -30,6 +30,8 @@ class UsageError(BeamJobsError):
 class BusyError(UsageError):
     """Somebody else uses what the command needs; it may be free in a moment."""
 
+    exit_code = 1
+
 
 class RunError(BeamJobsError):
     """The run failed; nothing was published."""
