@@ -96,7 +96,7 @@ def execute(
         The summary (summary.json), with the status as it is now.
 
     Raises:
-        RunError: the run failed and nothing was published.
+        RunError: the run failed; the message says what stands in the warehouse.
     """
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
@@ -114,7 +114,6 @@ def compute(
     plan: Plan, folder: RunFolder, beam_args: Sequence[str], planned_in: float
 ) -> dict[str, Any]:
     """Runs the plan's pipeline; the caller holds the folder's lock. See `execute`."""
-    folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
     # The imports' seconds are not the run's.
     build = importlib.import_module(f"beam_jobs.pipelines.{plan.job.value}").build
     from beam_jobs.pipelines.options import is_remote, label_flags, pipeline_options
@@ -122,6 +121,7 @@ def compute(
     remote = is_remote(pipeline_options(beam_args))
     started = time.monotonic()
     with failure_recorded(plan):
+        folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
         with shown_progress() as counter:
             job_id = run_pipeline(
                 lambda pipeline: build(pipeline, plan, None if remote else counter),
@@ -131,8 +131,8 @@ def compute(
         if job_id is not None:
             return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
         summary = _summary_of(plan, folder)
-    summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
-    folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+        summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
+        folder.write(folder.summary, json.dumps(summary, indent=2).encode())
     if not remote and summary["status"] != TAKEN:  # there the graph itself does
         announce(Outcome.of_summary(summary), plan.notify)
     return summary
@@ -144,8 +144,7 @@ def _summary_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
         if summary["started_at"] == plan.started_at.isoformat():
             return summary
     raise AuditError(
-        f"run {plan.run_id}: the runner says that it is done, but it never came to its end; nothing"
-        " was published"
+        f"run {plan.run_id}: the runner says that it is done, but it never came to its end"
     )
 
 
@@ -166,15 +165,23 @@ def run_pipeline(
 
     pipeline = beam.Pipeline(options=pipeline_options(beam_args, input_bytes))
     build(pipeline)
+    result: Any = None
     try:
         with without_traces():
-            result: Any = pipeline.run()
+            result = pipeline.run()
             no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
             if no_wait and is_remote(pipeline.options):
                 submitted.append(result.job_id() if result.has_job else "")
                 return submitted[-1]
             wait_for_end(result)
             return None
+    except KeyboardInterrupt:
+        if result is not None and is_remote(pipeline.options):
+            raise KeyboardInterrupt(
+                f"the Dataflow job {result.job_id()} goes on without this process, and publishes or"
+                " holds the run by itself; its page in the Cloud console can cancel it"
+            ) from None
+        raise
     except Exception as error:
         ours = unwrap(error) or explained(error)
         if ours is None:

@@ -83,7 +83,7 @@ class BigQueryEngine:
     @contextlib.contextmanager
     def writing(self, files: Sequence[str] = ()) -> Iterator["BigQuerySession"]:
         dataset = self._located(CALL_SECONDS)
-        with explained(self.url, "publishing failed, the warehouse is as it was"):
+        with explained(self.url, "publishing failed"):
             yield BigQuerySession(dataset, self.url)
 
     def _connect(self, patience: float) -> Dataset:

@@ -77,7 +77,8 @@ def change_to(warehouse: Warehouse, run: RunRow) -> Change:
         replaced = warehouse.latest_published(run.job, run.period)
     if replaced is not None and replaced.run_id == run.run_id:
         replaced = None
-    return Change(run, replaced, _mean_score(run), replaced and _mean_score(replaced))
+    before = None if replaced is None else _mean_score(replaced)
+    return Change(run, replaced, _mean_score(run), before)
 
 
 def _mean_score(run: RunRow) -> float | None:

@@ -126,7 +126,7 @@ class DuckDbEngine:
             yield
         except duckdb.Error as error:
             raise RunError(
-                f"{self.url}: publishing failed ({_one_line(error)}); the warehouse is as it was;"
+                f"{self.url}: publishing failed ({_one_line(error)});"
                 " put this right, then run the command again"
             ) from error
 

@@ -84,9 +84,14 @@ class RunRow:
     run_folder: str
     hold_reasons: tuple[str, ...] = ()
 
+    @property
+    def quarantined_share(self) -> float | None:
+        """Of the rows that were read; None where none was."""
+        return self.rows_quarantined / self.rows_read if self.rows_read else None
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "RunRow":
-        """From a row of the warehouse, or from `to_json`; columns that came later may be missing."""
+        """From a row of the warehouse, or from `to_json`; later columns may be missing."""
         values = {
             field.name: record[field.name]
             for field in dataclasses.fields(cls)

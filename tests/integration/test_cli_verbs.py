@@ -33,7 +33,7 @@ def the_object(done: Result) -> dict[str, Any]:
     """Standard output is this one object and nothing else."""
     (line,) = done.out.splitlines()
     result = json.loads(line)
-    assert list(result) == list(SHAPE)
+    assert list(result) == [*SHAPE, *(["error"] if result["status"] == "FAILED" else [])]
     for name, kind in SHAPE.items():
         assert isinstance(result[name], kind), name
     assert list(result["rows"]) == ["read", "scored", "quarantined"]
@@ -86,6 +86,13 @@ def test_json_says_what_came_of_the_run(demo: Path, monthly: Run, ask: Ask, tmp_
     assert failed["run_folder"] == str(next(tmp_path.glob(f"runs/*/*/{failed['run_id']}")))
     (error,) = done.err.strip().splitlines()[-1:]
     assert str(cut) in error
+    assert error == f"beam-jobs: error: {failed['error']}"
+    assert error.endswith("; nothing was published")
+    (cause,) = ask(f"SELECT error FROM runs WHERE run_id = '{failed['run_id']}'")
+    assert f"{cause['error']}; nothing was published" == failed["error"]
+    folder = Path(failed["run_folder"])
+    assert json.loads((folder / "failure.json").read_text())["error"] == cause["error"]
+    assert "Traceback" in (folder / "failure.txt").read_text()
     assert "Traceback" not in done.err
     assert {run["run_id"]: run["status"] for run in ask("SELECT run_id, status FROM runs")} == {
         published["run_id"]: "PUBLISHED", held["run_id"]: "HELD", failed["run_id"]: "FAILED",
@@ -119,6 +126,12 @@ def test_a_person_decides_by_the_command_line(monthly: Run, ask: Ask, tmp_path: 
     assert decide(*back) == (0, first["run_id"], "PUBLISHED")
     assert is_current(first)
     assert decide(*back, f"--to={second['run_id']}") == (0, second["run_id"], "PUBLISHED")
+    assert is_current(second)
+    # Champion 1, 2, 1 again: the same run, whose lock the job holds, is put back.
+    again = monthly("--json", f"--policy={lenient}", month="2026-10").json
+    assert (again["run_id"], again["status"]) == (first["run_id"], "PUBLISHED")
+    assert is_current(first)
+    assert decide(*back) == (0, second["run_id"], "PUBLISHED")
     assert is_current(second)
     statuses = ask("SELECT run_id, status FROM runs ORDER BY status")
     assert statuses == [
@@ -244,9 +257,12 @@ def test_a_mistake_is_one_line_before_any_work(
     before = sorted(tmp_path.rglob("*"))
     for plan in ([], ["--plan"]):
         done = monthly("--json", flag.format(**names), *plan)
-        assert (done.code, done.out) == (2, ""), done.err
+        assert done.code == 2, done.err
         (line,) = done.err.splitlines()
         assert message.format(**names) in line
+        failed = done.json
+        assert (failed["status"], failed["run_id"]) == ("FAILED", None)
+        assert line == f"beam-jobs: error: {' '.join(failed['error'].split())}"
         assert sorted(tmp_path.rglob("*")) == before
 
 

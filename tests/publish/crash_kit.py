@@ -63,6 +63,10 @@ def approve(warehouse: Warehouse, runs: str) -> None:
     decisions.approve(warehouse, "held")
 
 
+def reject(warehouse: Warehouse, runs: str) -> None:
+    decisions.reject(warehouse, "held", "wrong")
+
+
 def rollback(warehouse: Warehouse, runs: str) -> None:
     decisions.rollback(warehouse, "monthly", publish_kit.OCTOBER, to="older")
 

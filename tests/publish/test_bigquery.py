@@ -241,7 +241,7 @@ def test_a_transaction_that_is_always_aborted_is_an_error(
     bigquery.faults.append(
         Fault(lambda c: c.is_transaction, 200, "invalidQuery", ABORTED, times=99)
     )
-    with pytest.raises(RunError, match=r"the warehouse is as it was .*aborted due to concurrent"):
+    with pytest.raises(RunError, match=r"publishing failed .*aborted due to concurrent"):
         publish("r1")
     assert month_state(warehouse) == before
 
