@@ -96,6 +96,12 @@ def _anomalies(config: LookConfig, run_id: str | None, _: list[str]) -> int:
     return look.anomalies(config, run_id)
 
 
+def _show(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.show(config, run_id or "")
+
+
 def _query(config: LookConfig, sql: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
@@ -151,6 +157,12 @@ VERBS = {
         "list the anomalies of a run",
         _anomalies,
         argument=("RUN", "run id (default: the latest run)", False),
+    ),
+    "show": Verb(
+        LookConfig,
+        "show all of one run, also of a held, superseded or failed one",
+        _show,
+        argument=("RUN", "run id", True),
     ),
     "query": Verb(
         LookConfig,

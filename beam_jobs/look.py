@@ -73,6 +73,18 @@ def _print(
     terminal.print_table(columns, values, as_json, optional=optional)
 
 
+def show(config: LookConfig, run_id: str) -> int:
+    """All of one run, also of one that is held, superseded, rejected or failed."""
+    from beam_jobs.publish.details import details
+
+    found = details(open_warehouse(config.warehouse), run_id)
+    if config.json:
+        terminal.print_json(found)
+    else:
+        terminal.print_details(found)
+    return 0
+
+
 def approve(config: ApproveConfig, run_id: str) -> int:
     """Publishes a held run; one of the queue is answered, too."""
     warehouse = open_warehouse(config.warehouse)

@@ -49,7 +49,7 @@ def statement(
     values["recorded"] = string.Template(_text("recorded")).substitute(values)
     if job.replaces_period:
         values["earlier"] = string.Template(_text("earlier")).substitute(values)
-    else:
+    elif "inputs" in staged:
         values["taken"] = string.Template(_text("taken")).substitute(values)
         values["ledger"] = string.Template(_text("ledger")).substitute(values)
     return string.Template(_text(name)).substitute(values)
