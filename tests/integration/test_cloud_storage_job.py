@@ -71,7 +71,10 @@ def comparable(rows: pd.DataFrame) -> pd.DataFrame:
     """Sorted, without the run's id, files by name: what must not depend on where they lie."""
     rows = rows.drop(columns="run_id").assign(source_file=rows.source_file.map(file_name))
     if "details" in rows:
-        rows["details"] = [[file_name(text) for text in details] for details in rows.details]
+        rows["details"] = [
+            [finding | {"detail": file_name(finding["detail"])} for finding in details]
+            for details in rows.details
+        ]
     return rows.sort_values(["source_file", "source_row"], ignore_index=True)
 
 
