@@ -85,7 +85,15 @@ def _sample(row: Mapping[str, Any]) -> str:
     raw = plain(row["raw"])
     shown = raw if len(raw) <= _RAW_CHARACTERS else f"{raw[: _RAW_CHARACTERS - 3]}..."
     where = f"{row['source_file']}, row {row['source_row']}"
-    return f"{where}: {'; '.join(row['details'])}" + (f" | {shown}" if shown else "")
+    details = "; ".join(map(_finding, row["details"]))
+    return f"{where}: {details}" + (f" | {shown}" if shown else "")
+
+
+def _finding(finding: Mapping[str, Any] | str) -> str:
+    """Earlier versions wrote texts."""
+    from beam_jobs.records import finding_text
+
+    return finding if isinstance(finding, str) else finding_text(**finding)
 
 
 def _publication(row: Mapping[str, Any]) -> str:
