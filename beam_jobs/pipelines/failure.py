@@ -47,12 +47,12 @@ def failure_recorded(plan: Plan) -> Iterator[None]:
         folder = RunFolder(plan.run_folder)
         cause = _cause(error, folder)
         _fail(plan, cause)
-        standing = _standing(plan)
-        text = standing.after_failure(cause)
+        text = _standing(plan).after_failure(cause)
         # What is caught by its kind further up stays of that kind.
         problem = type(error)(text) if isinstance(error, BeamJobsError) else RunError(text)
         if _is_first(plan, folder, cause):
-            summary = failed(plan, time.monotonic() - started, standing)
+            # A failure is told as one, whatever stands: alerts look for the word.
+            summary = failed(plan, time.monotonic() - started)
             announce(Outcome.of_summary(summary, str(problem)), plan.notify)
         problem.announced = True
         raise problem from error
