@@ -20,6 +20,7 @@ from beam_jobs.config import (
     JobConfig,
     LookConfig,
     MonthlyConfig,
+    QueryConfig,
     RejectConfig,
     RequestsConfig,
     RollbackConfig,
@@ -102,7 +103,7 @@ def _show(config: LookConfig, run_id: str | None, _: list[str]) -> int:
     return look.show(config, run_id or "")
 
 
-def _query(config: LookConfig, sql: str | None, _: list[str]) -> int:
+def _query(config: QueryConfig, sql: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
     return look.query(config, sql or "")
@@ -165,8 +166,8 @@ VERBS = {
         argument=("RUN", "run id", True),
     ),
     "query": Verb(
-        LookConfig,
-        "ask the warehouse in SQL",
+        QueryConfig,
+        "ask the warehouse in SQL, or one run's rows",
         _query,
         argument=("SQL", "a query, such as 'SELECT * FROM run_history'", True),
     ),

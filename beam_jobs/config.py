@@ -40,6 +40,19 @@ class LookConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueryConfig(LookConfig):
+    """Asks the warehouse, or one run's folder, in SQL."""
+
+    run: str | None = flag(
+        "Ask this run's own rows instead, in DuckDB's SQL: tables scores, quarantine, anomalies,"
+        " feature_statistics and inputs of its folder, also where it is not published",
+        metavar="RUN",
+        example="3f2c9a1b5d7e8f60",
+        in_file=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RejectConfig(LookConfig):
     """Ends a held run."""
 

@@ -7,6 +7,7 @@ from beam_jobs import terminal
 from beam_jobs.config import (
     ApproveConfig,
     LookConfig,
+    QueryConfig,
     RejectConfig,
     RollbackConfig,
     parse_month,
@@ -50,15 +51,26 @@ def _shortly(text: str | None) -> str | None:
 
 def anomalies(config: LookConfig, run_id: str | None) -> int:
     """The anomalies of a run, the worst first."""
-    _, rows = open_warehouse(config.warehouse).anomalies(run_id)
+    run, rows = open_warehouse(config.warehouse).anomalies(run_id)
+    if run is not None and run.status not in (RunStatus.PUBLISHED, RunStatus.HELD):
+        # The warehouse has those of runs that are published or held; the folder keeps all.
+        from beam_jobs.publish.details import anomalies_of
+
+        rows = anomalies_of(run)
     columns = [column.name for column in TABLES["anomalies"]] if config.json else ANOMALY_VIEW
     _print(rows, columns, config.json, ANOMALY_OPTIONAL)
     return 0
 
 
-def query(config: LookConfig, sql: str) -> int:
+def query(config: QueryConfig, sql: str) -> int:
     """The result of a query."""
-    found = open_warehouse(config.warehouse).query(sql)
+    warehouse = open_warehouse(config.warehouse)
+    if config.run is None:
+        found = warehouse.query(sql)
+    else:
+        from beam_jobs.publish.folder_query import query_run
+
+        found = query_run(warehouse.find_run(config.run), sql)
     terminal.print_table(found.columns, found.rows, config.json)
     return 0
 

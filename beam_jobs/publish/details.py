@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs import storage
-from beam_jobs.errors import BeamJobsError
+from beam_jobs.errors import BeamJobsError, UsageError
 from beam_jobs.publish.parts import PartTable
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow
@@ -63,6 +63,20 @@ def details(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
         "run_folder": run.run_folder,
         "missing": files.missing,
     }
+
+
+def anomalies_of(run: RunRow) -> list[dict[str, Any]]:
+    """The anomalies in a run's folder, as rows of the table, the worst first.
+
+    Raises:
+        UsageError: the folder is gone, or the run did not come so far.
+    """
+    files = _Files(RunFolder(run.run_folder))
+    rows = files.table("anomalies", is_wanted=True)
+    if files.missing:
+        raise UsageError(f"run {run.run_id}: is {run.status.value}; {files.missing[0]}")
+    shared = {"run_id": run.run_id, "job": run.job, "period": run.period}
+    return [shared | row for row in rows]
 
 
 def _of_warehouse(warehouse: Warehouse, run: RunRow) -> dict[str, list[dict[str, Any]]]:
@@ -129,10 +143,17 @@ class _Files:
         """Where the last failure's traceback lies."""
         return self._folder.traceback if storage.exists(self._folder.traceback) else None
 
-    def table(self, name: str) -> list[dict[str, Any]]:
-        """Rows of one of the small tables, without the run's own columns."""
+    def table(self, name: str, *, is_wanted: bool | None = None) -> list[dict[str, Any]]:
+        """Rows of one of the small tables, without the run's own columns.
+
+        Args:
+            name: of the table.
+            is_wanted: whether it is noted where it is missing; by itself, in a complete folder.
+        """
         uri = self._folder.table(name)
-        with self._reading(uri, is_wanted=storage.exists(self._folder.manifest)):
+        if is_wanted is None:
+            is_wanted = storage.exists(self._folder.manifest)
+        with self._reading(uri, is_wanted=is_wanted):
             with storage.open_pinned(storage.info(uri)) as stream:
                 rows = [_plain(row) for row in pq.read_table(stream).to_pylist()]
             return sorted(rows, key=_urgency) if name == "anomalies" else rows

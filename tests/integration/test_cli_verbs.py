@@ -16,7 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROWS, Result, Run, run_command
 
+from beam_jobs.errors import RunError
+from beam_jobs.pipelines import watch
+from beam_jobs.pipelines.watch import wait_for_end
 from beam_jobs.publish import duckdb_engine
+from beam_jobs.publish.run_folder import RunFolder
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]
@@ -33,7 +37,7 @@ def the_object(done: Result) -> dict[str, Any]:
     """Standard output is this one object and nothing else."""
     (line,) = done.out.splitlines()
     result = json.loads(line)
-    assert list(result) == [*SHAPE, *(["error"] if result["status"] == "FAILED" else [])]
+    assert list(result) == [*SHAPE, *(["error"] if done.code in (1, 130) else [])]
     for name, kind in SHAPE.items():
         assert isinstance(result[name], kind), name
     assert list(result["rows"]) == ["read", "scored", "quarantined"]
@@ -148,6 +152,42 @@ def test_a_person_decides_by_the_command_line(monthly: Run, ask: Ask, tmp_path: 
         done = run_command(*wrong, warehouse)
         assert (done.code, len(done.err.splitlines()), done.out) == (2, 1, ""), wrong
         assert is_current(second)
+
+
+def test_what_fails_behind_publication_is_told_with_what_stands(
+    monthly: Run, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = RunFolder.write
+
+    def fail(folder: RunFolder, uri: str, data: bytes) -> None:
+        if uri == folder.summary:
+            raise RunError(f"{uri}: cannot be written (No space left on device)")
+        write(folder, uri, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", fail)
+        done = monthly("--json")
+    failed = the_object(done)
+    assert (done.code, failed["status"], failed["rows"]["read"]) == (1, "PUBLISHED", ROWS)
+    what = f"run {failed['run_id']} is PUBLISHED; what failed after it: "
+    assert failed["error"].startswith(what)
+    assert "summary.json: cannot be written" in failed["error"]
+    assert ask("SELECT run_id, status FROM runs") == [
+        {"run_id": failed["run_id"], "status": "PUBLISHED"}
+    ]
+
+    def interrupted(result: Any) -> None:
+        wait_for_end(result)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "wait_for_end", interrupted)
+        done = monthly("--json")
+    assert (done.code, the_object(done)["status"]) == (130, "PUBLISHED")
+    assert f"interrupted; run {failed['run_id']} is PUBLISHED; " in done.err
+    # Whatever was left undone, the same command does.
+    done = monthly("--json")
+    assert (done.code, the_object(done)["status"]) == (0, "UNCHANGED")
 
 
 def _nothing(folder: Path, demo: Path) -> None:

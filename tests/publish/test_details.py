@@ -147,3 +147,17 @@ def test_the_verb_shows_it_to_people_and_programs(warehouse, make, capsys):
     assert shown["quarantine"]["samples"][0]["raw"] == "row 1"
     assert cli.main(["show", "nope", "--warehouse", warehouse.url]) == 2
     assert "there is no such run" in capsys.readouterr().err
+
+
+def test_anomalies_of_a_run_that_is_no_longer_in_the_warehouse_come_from_its_folder(
+    warehouse, make, capsys
+):
+    first = make("r1")
+    make("r2", order=1)
+    ask = ("anomalies", "r1", "--warehouse", warehouse.url, "--json")
+    assert cli.main([*ask]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["run_id"], row["code"], row["period"]) == ("r1", "r1", OCTOBER.isoformat())
+    shutil.rmtree(first.run_folder)
+    assert cli.main([*ask]) == 2
+    assert "run r1: is SUPERSEDED; " in capsys.readouterr().err
