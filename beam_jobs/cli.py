@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,19 +14,19 @@ from typing import Any, NoReturn
 
 from beam_jobs import __version__, flags
 from beam_jobs.config import (
+    ApproveConfig,
     BaselineConfig,
     DemoConfig,
     JobConfig,
     LookConfig,
     MonthlyConfig,
+    QueryConfig,
+    RejectConfig,
     RequestsConfig,
     RollbackConfig,
     TemplateConfig,
 )
-from beam_jobs.errors import BeamJobsError, UsageError
-
-HELD = 3
-INTERRUPTED = 130
+from beam_jobs.errors import BeamJobsError, Interrupted, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,16 +97,28 @@ def _anomalies(config: LookConfig, run_id: str | None, _: list[str]) -> int:
     return look.anomalies(config, run_id)
 
 
-def _query(config: LookConfig, sql: str | None, _: list[str]) -> int:
+def _show(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.show(config, run_id or "")
+
+
+def _query(config: QueryConfig, sql: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
     return look.query(config, sql or "")
 
 
-def _approve(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+def _approve(config: ApproveConfig, run_id: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
     return look.approve(config, run_id or "")
+
+
+def _reject(config: RejectConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.reject(config, run_id or "")
 
 
 def _rollback(config: RollbackConfig, _: str | None, __: list[str]) -> int:
@@ -146,16 +159,35 @@ VERBS = {
         _anomalies,
         argument=("RUN", "run id (default: the latest run)", False),
     ),
-    "query": Verb(
+    "show": Verb(
         LookConfig,
-        "ask the warehouse in SQL",
+        "show all of one run, also of a held, superseded or failed one",
+        _show,
+        argument=("RUN", "run id", True),
+    ),
+    "query": Verb(
+        QueryConfig,
+        "ask the warehouse in SQL, or one run's rows",
         _query,
         argument=("SQL", "a query, such as 'SELECT * FROM run_history'", True),
     ),
     "approve": Verb(
-        LookConfig, "publish a held run", _approve, argument=("RUN", "run id of the held run", True)
+        ApproveConfig,
+        "publish a held run, and show what that changes",
+        _approve,
+        argument=("RUN", "run id of the held run", True),
     ),
-    "rollback": Verb(RollbackConfig, "put an earlier run of a month back", _rollback),
+    "reject": Verb(
+        RejectConfig,
+        "end a held run: it is not published, its request files are free",
+        _reject,
+        argument=("RUN", "run id of the held run", True),
+    ),
+    "rollback": Verb(
+        RollbackConfig,
+        "put back what was published before, in the order of publications",
+        _rollback,
+    ),
     "template": Verb(
         TemplateConfig,
         "print the Flex Template metadata of a job, made from its flags",
@@ -176,7 +208,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Paths are local or gs://BUCKET/NAME. Every flag of a verb may also stand in"
         " beam-jobs.toml (docs in README.md)."
         " Exit codes: 0 published or nothing to do, 3 held by the gate, 2 wrong set-up,"
-        " 1 failed.",
+        " 1 failed, or what is needed is busy.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"beam-jobs {__version__}")
@@ -230,16 +262,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print_error("interrupted; nothing was published by this run")
-        return INTERRUPTED
+        print_error("interrupted")
+        return Interrupted.exit_code
 
 
 def run(argv: list[str]) -> int:
     """Runs a verb; gives its exit code.
 
     Raises:
-        BeamJobsError: what `main` reports in one line.
+        BeamJobsError: what `main` reports in one line. A job that was to print JSON has printed it.
     """
+    started = time.monotonic()
+    wants_json = "--json" in argv
+    try:
+        verb, config, argument, extra = _parse(argv)
+        wants_json = getattr(config, "json", False)
+        return verb.run(config, argument, extra)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if wants_json and argv[0] in JOBS:
+            _print_failure(error, argv[0], time.monotonic() - started)
+        raise
+
+
+def _parse(argv: list[str]) -> tuple[Verb, Any, str | None, list[str]]:
+    """(the verb, its configuration, its argument, Beam's own flags)."""
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
     values = {
@@ -259,7 +307,15 @@ def run(argv: list[str]) -> int:
         from beam_jobs.notify import log_to_standard_error
 
         log_to_standard_error()
-    return verb.run(config, getattr(given, "argument", None), extra)
+    return verb, config, getattr(given, "argument", None), extra
+
+
+def _print_failure(error: Exception, job: str, seconds: float) -> None:
+    from beam_jobs.pipelines.failure import result_of
+    from beam_jobs.publish.runs import Job
+    from beam_jobs.terminal import print_json
+
+    print_json(result_of(error, Job(job), seconds))
 
 
 def _quiet_libraries() -> None:

@@ -5,6 +5,7 @@ Everything else that is raised is a defect of this program.
 
 import errno
 import re
+from typing import Any
 
 
 class BeamJobsError(Exception):
@@ -12,10 +13,18 @@ class BeamJobsError(Exception):
 
     Attributes:
         announced: whether an alert has told of it.
+        result: what `--json` prints of the run that failed; None where there was none yet.
     """
 
     exit_code = 1
     announced = False
+    result: dict[str, Any] | None = None
+
+
+class Interrupted(BeamJobsError):
+    """Somebody interrupted a run; the message says what stands."""
+
+    exit_code = 130  # as a shell has it: 128 + SIGINT
 
 
 class UsageError(BeamJobsError):
@@ -27,9 +36,11 @@ class UsageError(BeamJobsError):
 class BusyError(UsageError):
     """Somebody else uses what the command needs; it may be free in a moment."""
 
+    exit_code = 1
+
 
 class RunError(BeamJobsError):
-    """The run failed; nothing was published."""
+    """The run failed."""
 
 
 class StorageError(RunError, OSError):
@@ -58,7 +69,7 @@ class InputError(RunError):
 
 
 class AuditError(RunError):
-    """The staged results do not add up (read != scored + quarantined); nothing was published."""
+    """The results do not add up (read != scored + quarantined)."""
 
 
 _KINDS: dict[str, type[BeamJobsError]] = {

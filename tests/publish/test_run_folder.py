@@ -3,6 +3,7 @@
 import datetime
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from publish_kit import OCTOBER, write_run
+from waiting import PATIENCE
 
 from beam_jobs.errors import RunError
+from beam_jobs.process import user_name
 from beam_jobs.publish.run_folder import Manifest, RunFolder
 from beam_jobs.tables import arrow_schema
 
@@ -101,7 +104,11 @@ def test_a_second_process_waits_and_says_for_whom(tmp_path):
     with folder.lock(waiting):
         pass
     holder.join()
-    assert told == [f"{folder.path}: process {holder.pid} works on this run; waiting for it to end"]
+    (line,) = told
+    assert (
+        f"{folder.path}: process {holder.pid} of {user_name()} on {socket.gethostname()} (" in line
+    )
+    assert line.endswith("; waiting for it to end, for at most 600 s")
 
 
 def test_the_lock_is_free_again_after_an_error(tmp_path):
@@ -115,5 +122,5 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
         waiter.start()
         while not told:
             assert waiter.is_alive()
-    waiter.join(10)
+    waiter.join(PATIENCE)
     assert not waiter.is_alive()
