@@ -20,6 +20,7 @@ from beam_jobs.check.distances import (
     missing_share,
 )
 from beam_jobs.check.feature_table import feature_statistics
+from beam_jobs.check.file_anomalies import find_file_anomalies
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, missing_values, reference_of, shared_images
 from beam_jobs.check.report import Anomaly, AnomalyReport
@@ -99,6 +100,7 @@ def find_anomalies(
             if pair.feature == context.image_hash:
                 rows += shared_images(pair, kind, policy)
     rows += volume(counts, policy) + quarantine(counts, policy)
+    rows += find_file_anomalies(counts.files)
     final = [
         dataclasses.replace(
             row, severity=policy.severity(row.severity, row.kind, row.code, row.feature)

@@ -100,12 +100,16 @@ OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
     Kind.SKEW: ("L_INFTY_SKEW_HIGH", "JENSEN_SHANNON_SKEW_HIGH"),
     Kind.DRIFT: ("L_INFTY_DRIFT_HIGH", "JENSEN_SHANNON_DRIFT_HIGH"),
     Kind.PREDICTION: ("SCORE_SKEW_HIGH", "SCORE_DRIFT_HIGH"),
-    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH"),
+    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH", "FILE_EMPTY"),
     Kind.QUALITY: (
         "QUARANTINED_SHARE_HIGH",
         "MISSING_SHARE_SKEW",
         "MISSING_SHARE_DRIFT",
         "SHARED_IMAGE",
+        "FILE_FOREIGN",
+        "FILE_WITHOUT_COLUMNS",
+        "FILE_CUT",
+        "FILE_WITHOUT_LAST_NEWLINE",
     ),
 }
 """Codes of anomalies that TFDV does not have."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.report import Anomaly
 from beam_jobs.records import Reason
@@ -23,6 +24,7 @@ class RunCounts:
         reasons: quarantined rows a reason.
         previous_read: rows that the previous run read, None where they are not to be compared.
         is_queue: whether runs of few rows, or of none, are nothing odd.
+        files: what was read of each input, where one that is odd is an anomaly.
     """
 
     read: int
@@ -31,6 +33,7 @@ class RunCounts:
     reasons: Mapping[Reason, int]
     previous_read: int | None = None
     is_queue: bool = False
+    files: tuple[FileRead, ...] = ()
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:

@@ -19,6 +19,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs import records, storage
 from beam_jobs.check.anomalies import Context, find_anomalies
+from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.report import AnomalyReport
@@ -39,7 +40,7 @@ from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
-from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.read.coverage import SpanRows, only, rows_of_files, signs_of_files
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
 
@@ -137,7 +138,7 @@ def conclude(
     total = sum(counts, FileCounts(-1))
     rows = rows_of_files(reads, [file.uri for file in plan.inputs])
     check_measured(statistics, total.readable)
-    report = _find_anomalies(plan, total, sum(rows), statistics)
+    report = _find_anomalies(plan, total, _files_read(plan, reads, rows), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
@@ -183,10 +184,16 @@ def conclude(
     return summary
 
 
+def _files_read(plan: Plan, reads: Sequence[SpanRows], rows: Sequence[int]) -> tuple[FileRead, ...]:
+    uris = [file.uri for file in plan.inputs]
+    signs = signs_of_files(reads, uris)
+    return tuple(FileRead(*file) for file in zip(uris, rows, signs, strict=True))
+
+
 def _find_anomalies(
     plan: Plan,
     total: FileCounts,
-    read: int,
+    files: tuple[FileRead, ...],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
 ) -> AnomalyReport:
     return find_anomalies(
@@ -196,12 +203,14 @@ def _find_anomalies(
         _previous(plan.previous),
         plan.policy,
         RunCounts(
-            read=read,
+            read=sum(file.rows for file in files),
             scored=total.scored,
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
             is_queue=plan.job is Job.REQUESTS,
+            # A request file is answered, whatever it holds.
+            files=files if plan.job is Job.MONTHLY else (),
         ),
         Context(
             plan.data.label,
