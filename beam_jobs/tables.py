@@ -83,7 +83,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column(
             "reference",
             pa.string(),
-            "what it was compared with: schema, baseline or previous (runs.previous_run_id)",
+            "what it was compared with: schema, baseline, previous (runs.previous_run_id) or replaced"
+            " (the run of the period that was published before)",
         ),
     ),
     "feature_statistics": (
@@ -105,8 +106,16 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
             pa.list_(pa.struct([("value", pa.string()), ("count", pa.float64())])),
             "most frequent values, at most 20 (categorical)",
         ),
-        Column("skew", pa.float64(), "distance to the baseline; null without a baseline"),
-        Column("drift", pa.float64(), "distance to the previous run; null without one"),
+        Column("skew", pa.float64(), "distance to the baseline; null where none was measured"),
+        Column(
+            "skew_measure",
+            pa.string(),
+            "which distance that is: infinity_norm, jensen_shannon_divergence or"
+            " normalized_abs_difference of categories, quantile_jensen_shannon_divergence of"
+            " numbers (TFDV's own jensen_shannon_divergence, in anomalies, has bins of equal width)",
+        ),
+        Column("drift", pa.float64(), "distance to the previous run; null where none was measured"),
+        Column("drift_measure", pa.string(), "which distance that is, as skew_measure"),
     ),
     "inputs": (
         *RUN_COLUMNS,

@@ -64,6 +64,11 @@ def _plausible(statistics: Statistics) -> Statistics | None:
     return statistics if any(dataset.features for dataset in statistics.datasets) else None
 
 
+def feature_name(stats: statistics_pb2.FeatureNameStatistics) -> str:
+    """Name of a top-level feature, as path or as name."""
+    return ".".join(stats.path.step) if stats.path.step else stats.name
+
+
 def dataset_of(
     statistics: Statistics | None, name: str
 ) -> statistics_pb2.DatasetFeatureStatistics | None:

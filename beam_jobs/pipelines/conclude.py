@@ -18,7 +18,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.anomalies import Context, find_anomalies
+from beam_jobs.check.anomalies import find_anomalies
+from beam_jobs.check.comparisons import Context
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.report import AnomalyReport

@@ -11,7 +11,8 @@ from statistics_kit import reference
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from beam_jobs import records
-from beam_jobs.check.anomalies import Context, find_anomalies
+from beam_jobs.check.anomalies import find_anomalies
+from beam_jobs.check.comparisons import Context
 from beam_jobs.check.gate import ALWAYS, decide
 from beam_jobs.check.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
 from beam_jobs.check.report import Anomaly
