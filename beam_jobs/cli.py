@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from beam_jobs.config import (
 )
 from beam_jobs.errors import BeamJobsError, UsageError
 
-HELD = 3
 INTERRUPTED = 130
 
 
@@ -238,8 +238,24 @@ def run(argv: list[str]) -> int:
     """Runs a verb; gives its exit code.
 
     Raises:
-        BeamJobsError: what `main` reports in one line.
+        BeamJobsError: what `main` reports in one line. A job that was to print JSON has printed it.
     """
+    started = time.monotonic()
+    wants_json = "--json" in argv
+    try:
+        verb, config, argument, extra = _parse(argv)
+        wants_json = getattr(config, "json", False)
+        return verb.run(config, argument, extra)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if wants_json and argv[0] in JOBS:
+            _print_failure(error, argv[0], time.monotonic() - started)
+        raise
+
+
+def _parse(argv: list[str]) -> tuple[Verb, Any, str | None, list[str]]:
+    """(the verb, its configuration, its argument, Beam's own flags)."""
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
     values = {
@@ -259,7 +275,15 @@ def run(argv: list[str]) -> int:
         from beam_jobs.notify import log_to_standard_error
 
         log_to_standard_error()
-    return verb.run(config, getattr(given, "argument", None), extra)
+    return verb, config, getattr(given, "argument", None), extra
+
+
+def _print_failure(error: Exception, job: str, seconds: float) -> None:
+    from beam_jobs.pipelines.failure import result_of
+    from beam_jobs.publish.runs import Job
+    from beam_jobs.terminal import print_json
+
+    print_json(result_of(error, Job(job), seconds))
 
 
 def _quiet_libraries() -> None:

@@ -1,5 +1,6 @@
 """The plan of the queue job."""
 
+import dataclasses
 import datetime
 import fnmatch
 import math
@@ -40,17 +41,18 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
     _check_folders(config)
     queue = list_queue(config.queue)
     known = consumed(open_warehouse(config.warehouse), queue.files, takes_held=config.force)
-    return plan_job(
+    plan = plan_job(
         config,
         Job.REQUESTS,
         period,
         unconsumed(queue.files, known),
         started_at=started_at,
-        check_inputs=lambda _: _notes(queue),
+        check_inputs=lambda _: (),
         find_previous=lambda warehouse: _previous(config, warehouse),
         responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
+    return dataclasses.replace(plan, left_alone=_left_alone(queue))
 
 
 def request_spec(plan: Plan) -> RequestSpec:
@@ -90,7 +92,8 @@ def _check_folders(config: RequestsConfig) -> None:
             )
 
 
-def _notes(queue: Queue) -> list[str]:
+def _left_alone(queue: Queue) -> tuple[str, ...]:
+    """What nobody reads, in sentences."""
     notes = []
     for uris, what in (
         (queue.unfinished, "still being written (.tmp)"),
@@ -99,7 +102,7 @@ def _notes(queue: Queue) -> list[str]:
         if uris:
             more = f" and {len(uris) - _SHOWN} more" if len(uris) > _SHOWN else ""
             notes.append(f"left alone, {what}: {', '.join(uris[:_SHOWN])}{more}")
-    return notes
+    return tuple(notes)
 
 
 def _previous(

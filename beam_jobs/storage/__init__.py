@@ -25,6 +25,7 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from beam_jobs.errors import InputError, StorageTimeout, UsageError
+from beam_jobs.storage import locks
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell
 from beam_jobs.storage.local import LocalStorage
 
@@ -299,13 +300,16 @@ def lock(folder: str, waiting: Tell) -> AbstractContextManager[None]:
     """Keeps other processes from working in a folder; waits for one that does.
 
     A process that ends, however it ends, holds no lock: of a local folder at once, of one in
-    Cloud Storage when its lease has run out.
+    Cloud Storage when its lease has run out. A thread that holds the lock may take it again.
 
     Args:
         folder: made where it does not exist.
-        waiting: told once that and for whom this process waits.
+        waiting: told at once that this process waits, for whom and since when that one works.
+
+    Raises:
+        BusyError: it was not free within `locks.patience`.
     """
-    return _of(folder).lock(folder, waiting)
+    return locks.once(absolute(folder), lambda: _of(folder).lock(folder, waiting))
 
 
 @contextlib.contextmanager

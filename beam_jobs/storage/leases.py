@@ -11,22 +11,22 @@ folder tidy.
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
-import os
-import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from google.api_core import exceptions as google_errors
 from google.cloud.storage import Blob
 
 from beam_jobs.errors import StorageError
-from beam_jobs.storage import calls
+from beam_jobs.process import Holder
+from beam_jobs.storage import calls, locks
 from beam_jobs.storage.interface import Tell
 from beam_jobs.storage.streams import blob_of, upload
 
@@ -35,17 +35,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Terms:
-    """Seconds.
+    """Seconds, and the clock of whoever waits.
 
     Attributes:
         lease: without a sign of life of its holder a lock is free.
         beat: between two signs; Cloud Storage lets an object change once a second.
         poll: between two looks of whoever waits.
+        clock: seconds from any moment on.
     """
 
     lease: float = 45.0
     beat: float = 10.0
     poll: float = 2.0
+    clock: Callable[[], float] = time.monotonic
 
 
 terms = Terms()
@@ -73,11 +75,14 @@ class _Lease:
 
     def __init__(self, uri: str) -> None:
         self._uri, self._token, self._beats = uri, uuid.uuid4().hex, 0
+        self._holder = dataclasses.asdict(Holder.this())
         self._generation: int | None = None
 
     def take(self, folder: str, waiting: Tell) -> None:
         """Returns once the lock is held."""
-        seen, since, told = 0, 0.0, False
+        wait = locks.Wait(folder, waiting)
+        hint = f", or to give no sign of life for {terms.lease:g} s"
+        seen, since = 0, 0.0
         while True:
             self._generation = self._write(0)
             if self._generation is not None:
@@ -86,18 +91,12 @@ class _Lease:
             if current == 0:
                 continue
             if current != seen:
-                seen, since = current, time.monotonic()
-            elif time.monotonic() - since > terms.lease:
+                seen, since = current, terms.clock()
+            elif terms.clock() - since > terms.lease:
                 self._generation = self._write(current)
                 if self._generation is not None:
                     return
-            if not told:
-                waiting(
-                    f"{folder}: {holder} works on this run; waiting for it to end, or to give no"
-                    f" sign of life for {terms.lease:g} s"
-                )
-                told = True
-            time.sleep(terms.poll)
+            wait.more(holder, terms.poll, hint)
 
     def keep(self, ended: threading.Event) -> None:
         """Gives signs of life until the work has ended, or the lock is another's."""
@@ -129,11 +128,7 @@ class _Lease:
     def _write(self, expected: int) -> int | None:
         """The new generation; None where another one than expected is there."""
         self._beats += 1
-        sign = {
-            "holder": f"process {os.getpid()} on {socket.gethostname()}",
-            "token": self._token,
-            "beats": self._beats,
-        }
+        sign = {**self._holder, "token": self._token, "beats": self._beats}
         data = json.dumps(sign).encode()
         try:
             return upload(self._uri, io.BytesIO(data), expected, deadline=terms.lease)
@@ -150,15 +145,13 @@ class _Lease:
         return int(blob.generation) if found == data else None
 
     def _current(self) -> tuple[int, str]:
-        """(generation, holder) of what is there; 0 where nothing is."""
+        """(generation, content) of what is there; 0 where nothing is."""
         blob = blob_of(self._uri)
         try:
             data = calls.call(lambda: _content(blob), self._uri)
-            return int(blob.generation), str(json.loads(data)["holder"])
+            return int(blob.generation), data.decode(errors="replace")
         except FileNotFoundError:
             return 0, ""
-        except (ValueError, KeyError, TypeError):
-            return int(blob.generation), "another process"
 
 
 def _content(blob: Blob) -> bytes:

@@ -10,9 +10,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from beam_jobs.errors import InputError, UsageError
+from beam_jobs.process import Holder
+from beam_jobs.storage import locks
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell
 
 
@@ -130,17 +132,23 @@ class LocalStorage:
     def lock(self, folder: str, waiting: Tell) -> Iterator[None]:
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, ".lock"), "a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            wait = locks.Wait(folder, waiting)
+            while not _is_free(stream):
                 stream.seek(0)
-                holder = stream.read().strip() or "unknown"
-                waiting(f"{folder}: process {holder} works on this run; waiting for it to end")
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                wait.more(stream.read(), locks.patience.pause)
             stream.truncate(0)
-            stream.write(str(os.getpid()))
+            stream.write(Holder.this().to_json())
             stream.flush()
             yield
+
+
+def _is_free(stream: TextIO) -> bool:
+    """Takes the lock of an open file, if it is free."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

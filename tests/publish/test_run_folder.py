@@ -3,6 +3,7 @@
 import datetime
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from publish_kit import OCTOBER, write_run
 
 from beam_jobs.errors import RunError
+from beam_jobs.process import user_name
 from beam_jobs.publish.run_folder import Manifest, RunFolder
 from beam_jobs.tables import arrow_schema
 
@@ -101,7 +103,11 @@ def test_a_second_process_waits_and_says_for_whom(tmp_path):
     with folder.lock(waiting):
         pass
     holder.join()
-    assert told == [f"{folder.path}: process {holder.pid} works on this run; waiting for it to end"]
+    (line,) = told
+    assert (
+        f"{folder.path}: process {holder.pid} of {user_name()} on {socket.gethostname()} (" in line
+    )
+    assert line.endswith("; waiting for it to end, for at most 600 s")
 
 
 def test_the_lock_is_free_again_after_an_error(tmp_path):
