@@ -27,8 +27,12 @@ from beam_jobs.check.quality import Pair, missing_values, shared_images
 from beam_jobs.check.report import Anomaly, AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts, quarantine, volume
 from beam_jobs.check.slices import ALL
-from beam_jobs.check.statistics import score_feature_name
-from beam_jobs.check.statistics_files import Statistics, dataset_of, feature_name
+from beam_jobs.check.statistics_files import (
+    Statistics,
+    dataset_of,
+    feature_name,
+    score_feature_name,
+)
 from beam_jobs.check.tfdv_anomalies import References, tfdv_anomalies
 
 _SEVERITIES = (Severity.HOLD, Severity.WARN, Severity.INFO)

@@ -75,7 +75,7 @@ def why_not_comparable(current: FeatureStats, reference: FeatureStats) -> str | 
         return f"it is {type_name(current)}, there it was {type_name(reference)}"
     if is_categorical(current):
         return None
-    return _why_too_coarse(current, "its") or _why_too_coarse(reference, "there its")
+    return _why_too_coarse(current, "this run's") or _why_too_coarse(reference, "the reference's")
 
 
 def _family(stats: FeatureStats) -> str:
@@ -90,8 +90,8 @@ def _why_too_coarse(stats: FeatureStats, whose: str) -> str | None:
     if knots.resolution <= COARSEST or _present(stats) < 1 / COARSEST:
         return None
     return (
-        f"{knots.resolution:.0%} of the values lie in one bucket of {whose} histogram; make the"
-        " statistics with at least 10 quantiles"
+        f"{knots.resolution:.0%} of the values lie in one bucket of {whose} histogram; it needs"
+        " at least 10 quantiles"
     )
 
 
@@ -178,10 +178,9 @@ def category_divergence(current: FeatureStats, reference: FeatureStats) -> Dista
 def _shares(ours: Values, theirs: Values) -> tuple[list[str], np.ndarray, np.ndarray]:
     """(values, share of each on this side, on the other), as near as both histograms allow."""
     values = sorted(ours.counts.keys() | theirs.counts.keys())
-    p = np.array([ours.between(v) for v in values]) / ours.total
-    q = np.array([theirs.between(v) for v in values]) / theirs.total
+    p, q = ours.shares(values), theirs.shares(values)
     # One of the two knows the value, so at most one of them is a range.
-    return values, np.clip(q[:, 0], p[:, 0], p[:, 1]), np.clip(p[:, 0], q[:, 0], q[:, 1])
+    return values, np.clip(q[0], *p), np.clip(p[0], *q)
 
 
 def _bonferroni(values: int) -> float:

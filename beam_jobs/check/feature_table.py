@@ -9,6 +9,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs.check.comparisons import Measured
 from beam_jobs.check.histograms import FeatureStats, common_stats, is_categorical, quantiles
+from beam_jobs.check.moments import read_moments
 from beam_jobs.check.report import own_schema
 from beam_jobs.check.statistics_files import Statistics, feature_name
 
@@ -64,6 +65,8 @@ def _figures(stats: FeatureStats) -> dict[str, Any]:
             "std_dev": numbers.std_dev,
             "min": numbers.min,
             "max": numbers.max,
+            # Of the rows that were scored, where the statistics know them.
+            **read_moments(stats),
             "quantiles": None if deciles is None else deciles.tolist(),
         }
     return figures

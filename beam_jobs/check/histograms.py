@@ -6,12 +6,11 @@ They may have any number of buckets: TFDV's default is 10 quantiles, ours 100.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-FeatureStats: TypeAlias = statistics_pb2.FeatureNameStatistics
+from beam_jobs.check.statistics_files import FeatureStats
 
 FINE = 0.021
 """Less of the values in one bucket than this, and F is linear within it (50 quantiles)."""
@@ -100,11 +99,12 @@ class Values:
         """Occurrences of values that the histogram leaves out."""
         return self.total - sum(self.counts.values())
 
-    def between(self, value: str) -> tuple[float, float]:
-        """(least, most) occurrences that the value may have."""
-        if value in self.counts:
-            return self.counts[value], self.counts[value]
-        return 0.0, min(self.rest, min(self.counts.values(), default=math.inf))
+    def shares(self, values: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(least, most) share that each value may have: one left out is not more than the last."""
+        unknown = min(self.rest, min(self.counts.values(), default=math.inf))
+        least = np.array([self.counts.get(value, 0.0) for value in values])
+        most = np.array([self.counts.get(value, unknown) for value in values])
+        return least / self.total, most / self.total
 
 
 @dataclass(frozen=True)
@@ -217,14 +217,15 @@ class Knots:
         upto = np.append(upto[:-1], 1.0)
         inner = float(values[min(1, len(values) - 1)]), float(values[max(len(values) - 2, 0)])
         knots = cls(values, before, upto, inner)
-        if widths is None or knots.resolution <= FINE:
+        if widths is None:
             return knots
         return knots._with(widths, stats.type == statistics_pb2.FeatureNameStatistics.INT)
 
     def _with(self, other: Cdf, are_whole: bool) -> "Knots":
         """With the borders of another histogram of the same values that lie between these.
 
-        Between whole numbers there are no values: a border stands for the number below it.
+        Between whole numbers there are no values: a border stands for the number below it. Other
+        borders beside an atom are left out: the histogram spreads it over what is beside it.
         """
         borders = other.values
         if are_whole:
@@ -235,6 +236,9 @@ class Knots:
             heights = other.at(borders)
         is_new = (borders > self.values[0]) & (borders < self.values[-1])
         is_new &= ~np.isin(borders, self.values)
+        if not are_whole:
+            above = np.clip(np.searchsorted(self.values, borders), 1, len(self.values) - 1)
+            is_new &= np.maximum(self.jumps[above], self.jumps[above - 1]) < 1e-9
         new, first = np.unique(borders[is_new], return_index=True)
         right = np.searchsorted(self.values, new)
         heights = np.clip(heights[is_new][first], self.upto[right - 1], self.before[right])

@@ -52,6 +52,7 @@ def _merge_feature(found: Sequence[FeatureStats]) -> FeatureStats:
     ]
     merged = statistics_pb2.FeatureNameStatistics()
     merged.CopyFrom(alike[0])
+    del merged.custom_stats[:]
     if len(alike) == 1 or kind not in ("num_stats", "string_stats"):
         return merged
     _merge_common(common_stats(merged), [common_stats(stats) for stats in alike])

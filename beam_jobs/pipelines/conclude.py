@@ -22,9 +22,16 @@ from beam_jobs.check.anomalies import find_anomalies
 from beam_jobs.check.comparisons import Context
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
+from beam_jobs.check.moments import check_scored
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import Statistics, check_measured, parse_statistics
+from beam_jobs.check.statistics_files import (
+    ScoredBy,
+    Statistics,
+    check_measured,
+    parse_statistics,
+    score_feature_name,
+)
 from beam_jobs.errors import InputError, RunError
 from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
@@ -138,8 +145,9 @@ def conclude(
     total = sum(counts, FileCounts(-1))
     rows = rows_of_files(reads, [file.uri for file in plan.inputs])
     check_measured(statistics, total.readable)
+    check_scored(statistics, score_feature_name(plan.schema_proto), total.scored)
     report = _find_anomalies(plan, total, sum(rows), statistics)
-    folder.write(folder.statistics, statistics.SerializeToString())
+    folder.write(folder.statistics, _marked(plan, statistics).SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
@@ -172,12 +180,21 @@ def conclude(
             raise RunError(f"run {run.run_id} is published, but not answered: {error}") from error
     summary = _summary(run, total, report, parts)
     summary["started_at"] = plan.started_at.isoformat()
+    summary["notes"] = list(plan.notes)
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
         "publish": round(time.monotonic() - checked, 3),
     }
     folder.write(folder.summary, json.dumps(summary, indent=2).encode())
     return summary
+
+
+def _marked(plan: Plan, statistics: Statistics) -> Statistics:
+    """A copy that says which model scored; Beam's own elements must not change."""
+    marked = Statistics.FromString(statistics.SerializeToString())
+    model = ScoredBy(plan.model.version, plan.model.fingerprint)
+    model.mark(marked, score_feature_name(plan.schema_proto))
+    return marked
 
 
 def _find_anomalies(
@@ -198,6 +215,8 @@ def _find_anomalies(
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
+            replaced_read=plan.replaces.rows_read if plan.replaces else None,
+            replaced_run=plan.replaces.run_id if plan.replaces else "",
             is_queue=plan.job is Job.REQUESTS,
         ),
         Context(

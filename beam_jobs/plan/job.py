@@ -10,19 +10,35 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from beam_jobs import storage
 from beam_jobs.check.policy import load_policy
 from beam_jobs.check.slices import check_slices
+from beam_jobs.check.statistics_files import Statistics
 from beam_jobs.config import DataConfig, JobConfig
 from beam_jobs.features import features_of, load_schema
 from beam_jobs.notify import webhook_of
-from beam_jobs.plan.checks import check_model, find_images, reference
+from beam_jobs.plan.checks import check_model, checks_off, find_images, reference
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow
 from beam_jobs.publish.warehouse import Warehouse, absolute_url, open_warehouse
+from beam_jobs.score.location import ModelLocation
 from beam_jobs.tables import scores_schema
 
-Previous = tuple[Reference | None, RunRow | None, list[str]]
-"""(statistics to measure drift against, the run that made them, notes)."""
+
+@dataclasses.dataclass(frozen=True)
+class Previous:
+    """What a run is compared with for drift.
+
+    Attributes:
+        reference: the statistics; None measures no drift.
+        statistics: their content, where it is one file.
+        run: the run whose rows are compared; None compares none.
+        notes: what the user should know.
+    """
+
+    reference: Reference | None = None
+    statistics: Statistics | None = None
+    run: RunRow | None = None
+    notes: Sequence[str] = ()
 
 
 def plan_job(
@@ -63,12 +79,15 @@ def plan_job(
     if images is not None:
         images = images.for_model(input_plan.takes_encoded, input_plan.pixels)
         data = dataclasses.replace(data, images=images.prefix)
-    baseline = reference(config.baseline, "--baseline")
+    baseline, more = _baseline(config, schema, model)
     notify = webhook_of(config.notify)
     warehouse = open_warehouse(config.warehouse)
     warehouse.check()
     check_warehouse_columns(warehouse, scores_schema(features_of(schema)))
-    previous, previous_run, more = find_previous(warehouse)
+    previous = find_previous(warehouse)
+    more += previous.notes
+    if previous.statistics is not None:
+        more += checks_off(previous.statistics, "the previous run", schema, data.slice, model)
     schema_bytes = schema.SerializeToString(deterministic=True)
     decided_by = {
         "job": job.value,
@@ -77,7 +96,8 @@ def plan_job(
         "model": model.fingerprint,
         "schema": fingerprint(schema_bytes),
         "baseline": baseline and baseline.fingerprint,
-        "previous": previous and (previous.run_id, previous.fingerprint),
+        "previous": previous.reference
+        and (previous.reference.run_id, previous.reference.fingerprint),
         "policy": policy.fingerprint,
         "gate": config.gate.value,
         "settings": dataclasses.asdict(data),
@@ -99,8 +119,9 @@ def plan_job(
         schema_uri=config.schema,
         schema_fingerprint=fingerprint(schema_bytes),
         baseline=baseline,
-        previous=previous,
-        previous_run=previous_run,
+        previous=previous.reference,
+        previous_run=previous.run,
+        replaces=_replaces(warehouse, job, period, run_id),
         standing=standing_of(warehouse, run_id),
         policy=policy,
         gate=config.gate,
@@ -112,6 +133,24 @@ def plan_job(
         notify=notify,
         images=images,
     )
+
+
+def _baseline(
+    config: JobConfig, schema: schema_pb2.Schema, model: ModelLocation
+) -> tuple[Reference | None, list[str]]:
+    """(the statistics of the training data, what is not measured against them)."""
+    if config.baseline is None:
+        return None, ["no --baseline: skew is not measured"]
+    baseline, statistics = reference(config.baseline, "--baseline")
+    return baseline, checks_off(statistics, "the baseline", schema, config.slice, model)
+
+
+def _replaces(warehouse: Warehouse, job: Job, period: datetime.date, run_id: str) -> RunRow | None:
+    """The published run that another run of its period takes the place of."""
+    if not job.replaces_period:
+        return None
+    published = warehouse.latest_published(job.value, period)
+    return None if published is None or published.run_id == run_id else published
 
 
 def data_of(config: JobConfig) -> DataConfig:

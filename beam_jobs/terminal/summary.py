@@ -39,6 +39,7 @@ def print_summary(
         _reasons(summary, screen)
         _anomalies(summary, screen)
         _hold_reasons(summary, screen)
+        _notes(summary, screen)
         _results(summary, screen)
         _next(next_commands(summary, options), screen)
     for line in captured.get().splitlines():
@@ -194,6 +195,18 @@ def _hold_reasons(summary: Mapping[str, Any], screen: "Console") -> None:
             screen.print(title, style="bold")
         for reason in reasons:
             screen.print(Padding(Text(printable(reason)), (0, 0, 0, 2)))
+
+
+def _notes(summary: Mapping[str, Any], screen: "Console") -> None:
+    """What was not checked, and what else a reader of the figures should know."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if summary.get("notes"):
+        screen.print()
+        screen.print("notes", style="bold")
+    for note in summary.get("notes", []):
+        screen.print(Padding(Text(printable(note)), (0, 0, 0, 2)))
 
 
 def _results(summary: Mapping[str, Any], screen: "Console") -> None:
