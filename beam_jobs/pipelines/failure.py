@@ -100,6 +100,7 @@ def failed(plan: Plan, seconds: float) -> dict[str, Any]:
         "run_id": plan.run_id,
         "period": plan.period.isoformat(),
         "run_folder": plan.run_folder,
+        "notes": list(plan.notes),
     }
 
 
@@ -115,4 +116,5 @@ def _nothing(job: Job, seconds: float) -> dict[str, Any]:
         "report": None,
         "run_folder": None,
         "seconds": round(seconds, 3),
+        "notes": [],
     }

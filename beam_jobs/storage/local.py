@@ -1,6 +1,7 @@
 """Files on a local disk."""
 
 import contextlib
+import datetime
 import errno
 import fcntl
 import glob
@@ -47,6 +48,11 @@ class LocalStorage:
 
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
+
+    def since(self, uri: str) -> datetime.datetime:
+        # st_ctime: a copy may keep the time of the content (cp -p), and a move the whole file.
+        changed = max(os.stat(path).st_ctime for path in (uri, os.path.dirname(uri)))
+        return datetime.datetime.fromtimestamp(changed, datetime.UTC)
 
     def open_pinned(self, file: FileInfo) -> BinaryIO:
         try:
