@@ -90,7 +90,7 @@ def quoted(heading: str) -> list[str]:
         ": cannot be loaded: ",
         "; as a model of TensorFlow 1: ",
         ", so no column",
-        ": is missing, and the schema has no default_value for it",
+        "is missing, and the schema has no default_value for it",
         " values, the model takes ",
         "is beyond ",
         "is no boolean",
