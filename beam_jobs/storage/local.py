@@ -59,7 +59,11 @@ class LocalStorage:
             stream = open(file.uri, "rb")  # noqa: SIM115 (the caller closes it)
         except OSError as error:
             raise InputError(f"{file.uri}: cannot be read ({error.strerror})") from error
-        self.check_unchanged(file)
+        try:
+            self.check_unchanged(file)
+        except BaseException:
+            stream.close()
+            raise
         return stream
 
     def check_unchanged(self, file: FileInfo) -> None:
