@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from beam_jobs.features import Feature
+from beam_jobs.records import FINDINGS_TYPE
 
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
@@ -34,12 +35,13 @@ RUN_COLUMNS = (
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "runs": (
         *RUN_COLUMNS,
-        Column("status", pa.string(), "PUBLISHED, HELD, SUPERSEDED or FAILED"),
+        Column("status", pa.string(), "PUBLISHED, HELD, SUPERSEDED, REJECTED or FAILED"),
         Column("started_at", TIMESTAMP, "when the plan was made"),
         Column("finished_at", TIMESTAMP, "when the status was decided"),
         Column("rows_read", pa.int64(), "records in the inputs"),
         Column("rows_scored", pa.int64(), "rows in scores"),
         Column("rows_quarantined", pa.int64(), "rows in quarantine"),
+        Column("error", pa.string(), "why a FAILED run failed"),
         Column("model", pa.string(), "SavedModel folder"),
         Column("model_version", pa.string(), "version folder, else the model's fingerprint"),
         Column("schema_fingerprint", pa.string(), "hash of the schema"),
@@ -63,7 +65,12 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         *RUN_COLUMNS,
         Column("key", pa.string(), "the row's key, where it could be read"),
         Column("reasons", TEXTS, "all reason codes of the row, each once"),
-        Column("details", TEXTS, "REASON feature: value, what was expected"),
+        Column(
+            "details",
+            FINDINGS_TYPE,
+            "each finding: its reason code, the feature (null: the whole record), and its value"
+            " with what was expected",
+        ),
         Column("raw", pa.binary(), "the original record, at most 64 KiB"),
         Column("source_file", pa.string(), "input that held the row"),
         Column("source_row", pa.int64(), "row in that input, from 1, without the header"),
@@ -125,6 +132,18 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("generation", pa.string(), "content that was read"),
         Column("bytes", pa.int64(), "size"),
         Column("rows", pa.int64(), "records that it held"),
+    ),
+    "publications": (
+        *RUN_COLUMNS,
+        Column("at", TIMESTAMP, "when"),
+        Column("action", pa.string(), "PUBLISHED, APPROVED, REJECTED or ROLLED_BACK (put back)"),
+        Column(
+            "by",
+            pa.string(),
+            "who: the system's user, in BigQuery the account; null before there was this table",
+        ),
+        Column("reason", pa.string(), "why (--reason)"),
+        Column("replaced_run_id", pa.string(), "run that was published until then"),
     ),
 }
 

@@ -50,6 +50,9 @@ TABLE_MEANINGS = {
     " scored: what a check sent to quarantine does not move them. All else covers every row that"
     " could be read, because TFDV judges these.",
     "inputs": "One row a file that was read.",
+    "publications": "One row a decision: who published, approved, rejected or put back which run,"
+    " when and why. Nothing is ever removed. Of months that were published before there was this"
+    " table, it holds what `runs` tells.",
 }
 
 DERIVED = {

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from beam_jobs import storage
+from beam_jobs import records, storage
 from beam_jobs.check.anomalies import find_anomalies
 from beam_jobs.check.comparisons import Context
 from beam_jobs.check.gate import decide
@@ -48,8 +48,12 @@ from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
+
+MODEL_FAILS_ROWS = 64
+"""A model that fails on all of so many rows fails the run: few may all be poison."""
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
@@ -146,6 +150,7 @@ def conclude(
     rows = rows_of_files(reads, [file.uri for file in plan.inputs])
     check_measured(statistics, total.readable)
     check_scored(statistics, score_feature_name(plan.schema_proto), total.scored)
+    _check_model(plan, total, parts)
     report = _find_anomalies(plan, total, sum(rows), statistics)
     folder.write(folder.statistics, _marked(plan, statistics).SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
@@ -161,6 +166,10 @@ def conclude(
         quarantined=total.quarantined,
         hold_reasons=decision.hold_reasons,
     )
+    # Whatever can fail comes before publishing, or after it can be repeated.
+    summary = _summary(run, total, report, parts)
+    summary["started_at"] = plan.started_at.isoformat()
+    summary["notes"] = list(plan.notes)
     tables = {
         "anomalies": report.table,
         "feature_statistics": report.feature_statistics,
@@ -173,19 +182,19 @@ def conclude(
         taken = {"status": TAKEN, "why": str(error), "started_at": plan.started_at.isoformat()}
         folder.write(folder.summary, json.dumps(taken).encode())
         return taken
-    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
-        try:
-            release_answers(folder)
-        except RunError as error:
-            raise RunError(f"run {run.run_id} is published, but not answered: {error}") from error
-    summary = _summary(run, total, report, parts)
-    summary["started_at"] = plan.started_at.isoformat()
-    summary["notes"] = list(plan.notes)
+    summary |= _outcome(run)
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
         "publish": round(time.monotonic() - checked, 3),
     }
     folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
+        try:
+            release_answers(folder)
+        except RunError as error:
+            raise RunError(
+                f"{error}; the next `beam-jobs requests` delivers the answers"
+            ) from error
     return summary
 
 
@@ -195,6 +204,19 @@ def _marked(plan: Plan, statistics: Statistics) -> Statistics:
     model = ScoredBy(plan.model.version, plan.model.fingerprint)
     model.mark(marked, score_feature_name(plan.schema_proto))
     return marked
+
+
+def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
+    """Raises RunError where the model gave no row a score: it is broken, or another's."""
+    failed = dict(total.reasons).get(Reason.MODEL_ERROR, 0)
+    if total.scored or failed < MODEL_FAILS_ROWS:
+        return
+    example = _examples(parts).get(Reason.MODEL_ERROR.value, "")
+    why = example.removeprefix(f"{Reason.MODEL_ERROR.value} ")
+    raise RunError(
+        f"model {plan.model.path}: gave none of {failed:,} rows a score: {why}; nothing was"
+        " published"
+    )
 
 
 def _find_anomalies(
@@ -266,12 +288,11 @@ def _inputs(plan: Plan, rows: Sequence[int]) -> pa.Table:
 def _summary(
     run: RunRow, total: FileCounts, report: AnomalyReport, parts: Iterable[Part]
 ) -> dict[str, Any]:
-    held = run.status is RunStatus.HELD
     return {
         "run_id": run.run_id,
         "job": run.job,
         "period": run.period.isoformat(),
-        "status": run.status.value,
+        **_outcome(run),
         "rows": {
             "read": run.rows_read,
             "scored": run.rows_scored,
@@ -281,28 +302,38 @@ def _summary(
         "flags": {reason.value: count for reason, count in total.flags},
         "examples": _examples(parts),
         "anomalies": report.table.to_pylist(),
-        "hold_reasons": list(run.hold_reasons) if held else [],
-        "overruled": [] if held else list(run.hold_reasons),
         "score": report.score,
         "report": None,
-        "run_folder": run.run_folder,
         # Until a launcher that waited knows better.
         "seconds": round((run.finished_at - run.started_at).total_seconds(), 3),
     }
 
 
+def _outcome(run: RunRow) -> dict[str, Any]:
+    """What publishing has decided of the summary."""
+    held = run.status is RunStatus.HELD
+    return {
+        "status": run.status.value,
+        "hold_reasons": list(run.hold_reasons) if held else [],
+        "overruled": [] if held else list(run.hold_reasons),
+        "run_folder": run.run_folder,
+    }
+
+
 def _examples(parts: Iterable[Part]) -> dict[str, str]:
-    """{reason: a detail}, from the first rows of each quarantine part."""
+    """{reason: a finding as text}, from the first rows of each quarantine part."""
     examples: dict[str, str] = {}
     for part in sorted(parts):
         if part.table is not PartTable.QUARANTINE:
             continue
         with (
+            # The audit, which comes next, names a part that cannot be read.
+            contextlib.suppress(OSError, InputError, pa.ArrowInvalid),
             storage.open_pinned(storage.info(part.uri)) as stream,
             pq.ParquetFile(stream) as file,
         ):
             for batch in file.iter_batches(1_000, row_groups=[0], columns=["details"]):
-                for detail in batch.column(0).flatten().to_pylist():
-                    examples.setdefault(detail.split(" ", 1)[0], detail)
+                for finding in batch.column(0).flatten().to_pylist():
+                    examples.setdefault(finding["reason"], records.finding_text(**finding))
                 break
     return examples

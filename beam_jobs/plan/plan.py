@@ -17,7 +17,7 @@ from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.images.table import NAMES
 from beam_jobs.notify import Webhook
 from beam_jobs.publish.runs import Job, RunIdentity, RunRow, RunStatus, period_name
-from beam_jobs.score.fit import InputPlan
+from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
 
 
@@ -121,6 +121,7 @@ class Plan:
         scored: int = 0,
         quarantined: int = 0,
         hold_reasons: Sequence[str] = (),
+        error: str | None = None,
     ) -> RunRow:
         """This run's line in `runs`, decided now."""
         return RunRow(
@@ -133,6 +134,7 @@ class Plan:
             rows_read=read,
             rows_scored=scored,
             rows_quarantined=quarantined,
+            error=error,
             model=self.model.path,
             model_version=self.model.version,
             schema_fingerprint=self.schema_fingerprint,

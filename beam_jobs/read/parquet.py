@@ -1,6 +1,7 @@
 """Parquet row groups -> RecordBatches."""
 
 import contextlib
+import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,41 +10,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import batches, columns
+from beam_jobs.read.parquet_process import ParquetProcess, opened
 from beam_jobs.read.span import ReadSpec, Span
 from beam_jobs.records import Findings, Reason
 
 
 @contextlib.contextmanager
-def _opened(file: storage.FileInfo) -> Iterator[pq.ParquetFile]:
-    with storage.open_pinned(file) as stream:
-        with _named(file):
-            parquet = pq.ParquetFile(stream, pre_buffer=False)
-        yield parquet
-
-
-@contextlib.contextmanager
-def _named(file: storage.FileInfo) -> Iterator[None]:
-    """Around reading alone: a column that cannot be converted is no broken file."""
+def _opened(file: storage.FileInfo) -> Iterator[ParquetProcess]:
     try:
-        yield
+        with opened(file) as parquet:
+            yield parquet
     except StorageError:
         raise
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{file.uri}: the Parquet data cannot be read ({reason})") from error
+    except OSError as error:
+        raise InputError(f"{file.uri}: cannot be read ({error.strerror or error})") from error
 
 
 def column_names(file: storage.FileInfo) -> list[str]:
     """Raises InputError where the file is not Parquet."""
     with _opened(file) as parquet:
-        return list(parquet.schema_arrow.names)
+        return list(parquet.footer.names)
 
 
 def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span]:
@@ -53,39 +45,36 @@ def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span
         InputError: the file is not Parquet.
     """
     with _opened(file) as parquet:
-        found: list[Span] = []
-        start, row, size, rows = 0, 1, 0, 0
-        for group in range(parquet.num_row_groups):
-            metadata = parquet.metadata.row_group(group)
-            size, rows = size + metadata.total_byte_size, rows + metadata.num_rows
-            if size >= span_bytes or group == parquet.num_row_groups - 1:
-                is_last = group == parquet.num_row_groups - 1
-                found.append(Span(file, file_index, len(found), start, group + 1, row, is_last))
-                start, row, size, rows = group + 1, row + rows, 0, 0
-        return found or [Span(file, file_index, 0, 0, 0)]
+        groups = parquet.footer.groups
+    found: list[Span] = []
+    start, row, size, rows = 0, 1, 0, 0
+    for number, group in enumerate(groups):
+        size, rows = size + group.bytes, rows + group.rows
+        if size >= span_bytes or number == len(groups) - 1:
+            is_last = number == len(groups) - 1
+            found.append(Span(file, file_index, len(found), start, number + 1, row, is_last))
+            start, row, size, rows = number + 1, row + rows, 0, 0
+    return found or [Span(file, file_index, 0, 0, 0)]
 
 
 def read(span: Span, spec: ReadSpec, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a span's row groups."""
+    """The rows of a span's row groups.
+
+    Raises:
+        InputError: the file cannot be read, or contradicts itself; naming row group and column.
+    """
     row = span.first_row
     with _opened(span.file) as parquet:
-        present = parquet.schema_arrow.names
+        present = parquet.footer.names
         twice = next((name for name in present if present.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"{span.file.uri}: column {twice!r} stands twice")
         wanted = batches.wanted_columns(present, spec.features, spec.key, spec.key_only)
-        names = [name for name in present if name in wanted or name == spec.key]
-        groups = list(range(span.start, span.end))
-        for batch in _batches(span.file, parquet, groups, rows_per_batch, names):
+        # Without one that is wanted any tells how many rows there are.
+        names = [name for name in present if name in wanted or name == spec.key] or present[:1]
+        for batch in parquet.batches(range(span.start, span.end), names, rows_per_batch):
             yield _typed(batch, span, spec, wanted, row)
             row += batch.num_rows
-
-
-def _batches(
-    file: storage.FileInfo, parquet: pq.ParquetFile, groups: list[int], rows: int, names: list[str]
-) -> Iterator[pa.RecordBatch]:
-    with _named(file):
-        yield from parquet.iter_batches(rows, groups, columns=names)
 
 
 def _typed(
@@ -250,13 +239,13 @@ def to_feature(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findi
         rows = np.flatnonzero(wrong)
         if len(rows):
             counts = lengths.take(pa.array(rows)).to_pylist()
-            details = [f"{feature.name}: {count} values where one belongs" for count in counts]
-            found.append(Findings(Reason.INVALID_VALUE_COUNT, rows, details))
+            details = [f"{count} values where one belongs" for count in counts]
+            found.append(Findings(Reason.INVALID_VALUE_COUNT, rows, details, feature.name))
             plain = pc.if_else(pa.array(wrong), pa.scalar(None, plain.type), plain)
     parents = np.asarray(pc.list_parent_indices(plain), dtype=np.int64)
     scalar = Feature(feature.name, feature.type)
     values, more = _values(_plain(plain.flatten()), scalar)
-    found += [Findings(f.reason, parents[f.rows], f.details) for f in more]
+    found += [dataclasses.replace(f, rows=parents[f.rows]) for f in more]
     if not feature.is_list:
         places = np.full(len(plain), -1)
         places[parents] = np.arange(len(parents))
@@ -265,8 +254,8 @@ def to_feature(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findi
     bad = np.unique(parents[~np.asarray(values.is_valid())])
     hidden = bad[~np.isin(bad, [row for f in found for row in f.rows])]
     if len(hidden):
-        details = [f"{feature.name}: null inside a list"] * len(hidden)
-        found.append(Findings(Reason.INVALID_TYPE, hidden, details))
+        details = ["null inside a list"] * len(hidden)
+        found.append(Findings(Reason.INVALID_TYPE, hidden, details, feature.name))
     missing = ~np.asarray(plain.is_valid())
     missing[bad] = True
     keep = ~missing[parents]
@@ -308,13 +297,14 @@ def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findin
     kept = pc.if_else(fits, column, pa.scalar(None, column.type)).cast(pa.int64())
     rows = np.flatnonzero(~np.asarray(fits.fill_null(True)))
     bad = column.take(pa.array(rows)).to_pylist()
-    details = [f"{feature.name}: {value} is not an INT" for value in bad]
-    return kept, [Findings(Reason.INVALID_TYPE, rows, details)]
+    details = [f"{value} is not an INT" for value in bad]
+    return kept, [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
 
 
 def _refuse(column: pa.Array, feature: Feature, why: str) -> tuple[pa.Array, list[Findings]]:
     """A column whose type cannot be the feature's: every present value is wrong."""
     rows = np.flatnonzero(np.asarray(column.is_valid()))
     shown = [columns.shown(_jsonable(value)) for value in _python(column, rows)]
-    details = [f"{feature.name}: {value} {why}" for value in shown]
-    return columns.all_null(feature, len(column)), [Findings(Reason.INVALID_TYPE, rows, details)]
+    details = [f"{value} {why}" for value in shown]
+    found = [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
+    return columns.all_null(feature, len(column)), found

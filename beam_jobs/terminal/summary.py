@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 SEVERITIES = ("HOLD", "WARN", "INFO")
 ANOMALIES_SHOWN = 25
+NOTES_SHOWN = 10
 
 MEANINGS = {
     "PUBLISHED": "in the warehouse",
     "HELD": "complete, but not published until it is approved",
     "UNCHANGED": "this very run was done already; nothing was done twice",
-    "FAILED": "nothing was published",
     "SUPERSEDED": "a later run of the period is published",
 }
 
@@ -198,15 +198,18 @@ def _hold_reasons(summary: Mapping[str, Any], screen: "Console") -> None:
 
 
 def _notes(summary: Mapping[str, Any], screen: "Console") -> None:
-    """What was not checked, and what else a reader of the figures should know."""
     from rich.padding import Padding
     from rich.text import Text
 
-    if summary.get("notes"):
-        screen.print()
-        screen.print("notes", style="bold")
-    for note in summary.get("notes", []):
+    notes = summary.get("notes", [])
+    if not notes:
+        return
+    screen.print()
+    screen.print("notes", style="bold")
+    for note in notes[:NOTES_SHOWN]:
         screen.print(Padding(Text(printable(note)), (0, 0, 0, 2)))
+    if len(notes) > NOTES_SHOWN:
+        screen.print(f"  and {len(notes) - NOTES_SHOWN:,} more", style="dim")
 
 
 def _results(summary: Mapping[str, Any], screen: "Console") -> None:

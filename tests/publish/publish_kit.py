@@ -50,9 +50,9 @@ def scored_batch(
     return records.with_findings(
         batch,
         [
-            Findings(Reason.OUT_OF_RANGE, at, ["price: -1, at least 0"] * len(at)),
-            Findings(Reason.INVALID_TYPE, at, ["rows: 'x', an INT"] * len(at)),
-            Findings(Reason.OUT_OF_DOMAIN, np.array([0]), ["device: 'tv', one of 2"]),
+            Findings(Reason.OUT_OF_RANGE, at, ["-1, at least 0"] * len(at), "price"),
+            Findings(Reason.INVALID_TYPE, at, ["'x', an INT"] * len(at), "rows"),
+            Findings(Reason.OUT_OF_DOMAIN, np.array([0]), ["'tv', one of 2"], "device"),
         ],
     )
 
@@ -171,6 +171,8 @@ WHOLE_MONTH = " UNION ALL ".join(
 
 _STATE = f"""
 {WHOLE_MONTH}
+UNION ALL SELECT concat(action, ' for ', coalesce(replaced_run_id, 'none')), run_id, count(*)
+FROM publications GROUP BY action, replaced_run_id, run_id
 UNION ALL SELECT status, run_id, 1 FROM runs
 UNION ALL SELECT 'sum', run_id, CAST(round(sum(score * 1000)) AS INT64) FROM scores GROUP BY run_id
 """
