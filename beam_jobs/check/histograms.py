@@ -217,7 +217,7 @@ class Knots:
         upto = np.append(upto[:-1], 1.0)
         inner = float(values[min(1, len(values) - 1)]), float(values[max(len(values) - 2, 0)])
         knots = cls(values, before, upto, inner)
-        if widths is None:
+        if widths is None or not np.isfinite(widths.values).all():
             return knots
         return knots._with(widths, stats.type == statistics_pb2.FeatureNameStatistics.INT)
 

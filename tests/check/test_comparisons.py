@@ -252,7 +252,7 @@ def test_every_line_that_only_informs_says_why() -> None:
         find(pa.array(outlier), pa.array(PLACE), FLOAT),
         find(pa.array(PLACE[:20]), pa.array(PLACE[5:25]), FLOAT),
         find(device(0.8), device(0.5), TEXT % "", policy=silent),
-        find(pa.array(WORD), pa.array(WHOLE), BYTES, used=False, before_feature=INT),
+        find(WORD, WHOLE, BYTES, used=False, before_feature=INT),
         find(pa.array(PLACE), None, FLOAT),
         find(pa.array(PLACE, mask=PLACE < 0.001), pa.array(PLACE),
              'feature { name: "x" type: FLOAT presence { min_fraction: 1 } }'),
