@@ -29,11 +29,11 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
         inputs,
         started_at=started_at,
         check_inputs=lambda schema: check_columns(inputs, schema, data_of(config)),
-        find_previous=lambda warehouse: _previous(config, warehouse, period),
+        find_previous=lambda warehouse: find_previous(config, warehouse, period),
     )
 
 
-def _previous(config: MonthlyConfig, warehouse: Warehouse, period: datetime.date) -> Previous:
+def find_previous(config: MonthlyConfig, warehouse: Warehouse, period: datetime.date) -> Previous:
     """The statistics to measure drift against: given, a given run's, or the month before's."""
     before = month_before(period)
     if config.previous_run is not None:
