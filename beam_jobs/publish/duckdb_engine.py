@@ -19,6 +19,7 @@ import duckdb
 
 from beam_jobs import storage
 from beam_jobs.errors import BusyError, RunError, UsageError
+from beam_jobs.process import user_name
 from beam_jobs.publish.engine import QueryResult
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class DuckDbEngine:
             yield
         except duckdb.Error as error:
             raise RunError(
-                f"{self.url}: publishing failed ({_one_line(error)}); the warehouse is as it was;"
+                f"{self.url}: publishing failed ({_one_line(error)});"
                 " put this right, then run the command again"
             ) from error
 
@@ -211,6 +212,9 @@ class DuckDbSession:
         for table, column, type_ in rows:
             found.setdefault(table, {})[column] = _google_type(type_)
         return found
+
+    def account(self) -> str:
+        return user_name()
 
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         cursor = self._run(sql, parameters)
