@@ -18,6 +18,7 @@ from beam_jobs.config import (
     JobConfig,
     LookConfig,
     MonthlyConfig,
+    QueryConfig,
     RequestsConfig,
     RollbackConfig,
     TemplateConfig,
@@ -96,10 +97,10 @@ def _anomalies(config: LookConfig, run_id: str | None, _: list[str]) -> int:
     return look.anomalies(config, run_id)
 
 
-def _query(config: LookConfig, sql: str | None, _: list[str]) -> int:
+def _query(config: QueryConfig, sql: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
-    return look.query(config, sql or "")
+    return look.query(config, sql)
 
 
 def _approve(config: LookConfig, run_id: str | None, _: list[str]) -> int:
@@ -147,10 +148,14 @@ VERBS = {
         argument=("RUN", "run id (default: the latest run)", False),
     ),
     "query": Verb(
-        LookConfig,
+        QueryConfig,
         "ask the warehouse in SQL",
         _query,
-        argument=("SQL", "a query, such as 'SELECT * FROM run_history'", True),
+        argument=(
+            "SQL",
+            "one SELECT, such as 'SELECT * FROM run_history'; - reads it from standard input",
+            False,
+        ),
     ),
     "approve": Verb(
         LookConfig, "publish a held run", _approve, argument=("RUN", "run id of the held run", True)
@@ -219,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal or a pipe that cannot show a value (LC_ALL=C) gets its escape, not an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = run(list(sys.argv[1:] if argv is None else argv))
+        code = run(list(sys.argv[1:] if argv is None else argv), reads_current_folder=True)
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except BeamJobsError as error:
@@ -234,8 +239,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
     """Runs a verb; gives its exit code.
+
+    Args:
+        argv: the words behind `beam-jobs`.
+        reads_current_folder: whether `beam-jobs.toml` there counts where --config names no file:
+            in what a user types, not in what a program starts.
 
     Raises:
         BeamJobsError: what `main` reports in one line.
@@ -254,7 +264,13 @@ def run(argv: list[str]) -> int:
 
         check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
-    config = flags.resolve(verb.config, given.verb, values, flags.load_file(given.config), known)
+    file: tuple[dict[str, Any], str] = ({}, "")
+    path = given.config
+    if path is None and reads_current_folder and os.path.exists(flags.DEFAULT_CONFIG_FILE):
+        path = flags.DEFAULT_CONFIG_FILE
+    if path is not None:
+        file = flags.load_file(path)
+    config = flags.resolve(verb.config, given.verb, values, file, known)
     if given.verb in JOBS:
         from beam_jobs.notify import log_to_standard_error
 

@@ -31,11 +31,28 @@ class LookConfig:
         example="duckdb:ads.duckdb",
         required=True,
         is_path=True,
+        path_scheme="duckdb:",
         environment="BEAM_JOBS_WAREHOUSE",
         template_example="bigquery:my-project.ads",
     )
     json: bool = switch(
         "Print JSON for programs; a job prints one object as its last line", in_template=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryConfig(LookConfig):
+    """Asks the warehouse in SQL."""
+
+    file: str | None = flag(
+        "File that holds the query, in place of SQL",
+        metavar="FILE",
+        example="drift.sql",
+        is_path=True,
+        in_file=False,
+    )
+    csv: bool = switch(
+        "Print CSV (RFC 4180) for programs: a null is an empty cell, an empty text is quoted"
     )
 
 
@@ -129,6 +146,7 @@ class BaselineConfig(DataConfig):
         example="'training/*.csv'",
         required=True,
         is_path=True,
+        is_pattern=True,
     )
     out: str = flag(
         "Folder for schema.pbtxt (an existing one is kept) and statistics.binpb",
@@ -245,6 +263,7 @@ class MonthlyConfig(JobConfig):
         example="'ads/{month}/*.csv'",
         required=True,
         is_path=True,
+        is_pattern=True,
         parameter=Parameter.GCS_READ_FILE,
     )
     timezone: str = flag(
@@ -263,6 +282,7 @@ class RequestsConfig(JobConfig):
         example="'queue/*.jsonl'",
         required=True,
         is_path=True,
+        is_pattern=True,
         parameter=Parameter.GCS_READ_FILE,
     )
     responses: str | None = flag(
