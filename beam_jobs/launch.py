@@ -13,7 +13,7 @@ from beam_jobs.config import MonthlyConfig
 from beam_jobs.errors import AuditError, RunError, unwrap
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.failure import failed, failure_recorded
-from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
+from beam_jobs.plan import Plan, describe, plan_monthly
 from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
 from beam_jobs.plan.prices import Prices, load_prices
 from beam_jobs.publish import publishing
@@ -104,7 +104,7 @@ def execute(
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
         # Asked under the lock: another process may just have finished this very run.
-        standing = standing_of(open_warehouse(plan.warehouse), plan.run_id)
+        standing = open_warehouse(plan.warehouse).run_of(plan.job, plan.period, plan.run_id)
         # Without a summary it was killed right behind publishing, or its folder was cleared away.
         is_whole = storage.exists(folder.summary)
         if standing and standing.status is not RunStatus.FAILED and is_whole and not force:

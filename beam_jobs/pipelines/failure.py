@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from beam_jobs import storage
-from beam_jobs.errors import BeamJobsError, RunError
+from beam_jobs.errors import BeamJobsError, BusyError, RunError
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.plan import Plan
 from beam_jobs.publish import publishing
@@ -37,10 +37,8 @@ def failure_recorded(plan: Plan) -> Iterator[None]:
         yield
     except Exception as error:
         folder = RunFolder(plan.run_folder)
-        try:
-            publishing.fail_run(open_warehouse(plan.warehouse), plan.run_row(RunStatus.FAILED))
-        except BeamJobsError as second:
-            _log.error("the failure could not be written to `runs`: %s", second)
+        if not isinstance(error, BusyError):  # nobody waits for the same warehouse twice
+            _record(plan)
         problem: BeamJobsError
         if isinstance(error, BeamJobsError):
             problem = error
@@ -56,6 +54,13 @@ def failure_recorded(plan: Plan) -> Iterator[None]:
         if problem is error:
             raise
         raise problem from error
+
+
+def _record(plan: Plan) -> None:
+    try:
+        publishing.fail_run(open_warehouse(plan.warehouse), plan.run_row(RunStatus.FAILED))
+    except BeamJobsError as second:
+        _log.error("the failure could not be written to `runs`: %s", second)
 
 
 def _is_first(plan: Plan, folder: RunFolder) -> bool:

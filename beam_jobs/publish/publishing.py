@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs import storage
-from beam_jobs.errors import AuditError, RunError, UsageError
+from beam_jobs.errors import AuditError, BusyError, RunError, UsageError
 from beam_jobs.publish import statements
 from beam_jobs.publish.audit import audit
 from beam_jobs.publish.engine import Session
@@ -127,11 +127,7 @@ def rollback(
     """
     what = f"{job} {period_name(job, period)}"
     current = warehouse.latest_published(job, period)
-    others = [
-        run
-        for run in warehouse.runs()
-        if (run.job, run.period, run.status) == (job, period, RunStatus.SUPERSEDED)
-    ]
+    others = warehouse.runs(job=Job(job), period=period, status=RunStatus.SUPERSEDED)
     if to is not None:
         target = warehouse.find_run(to)
         if (target.job, target.period) != (job, period):
@@ -203,7 +199,7 @@ def _publish(
             parameters = run.parameters() | {"now": now, "takes_held": takes_held}
             session.run(statements.statement(name, staged, scores, job), parameters)
     except RunError as error:
-        if job.replaces_period or isinstance(error, TakenError | AuditError):
+        if job.replaces_period or isinstance(error, TakenError | AuditError | BusyError):
             raise
         # Where writers do not exclude each other, the transaction itself finds another's files.
         with warehouse.engine.writing(uris) as session:

@@ -83,8 +83,12 @@ class RunRow:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "RunRow":
-        """From a row of the warehouse, or from `to_json`."""
-        values = {field.name: record[field.name] for field in dataclasses.fields(cls)}
+        """From a row of the warehouse, or from `to_json`.
+
+        A column that earlier code did not write has its default.
+        """
+        fields = dataclasses.fields(cls)
+        values = {field.name: record[field.name] for field in fields if field.name in record}
         for name in ("started_at", "finished_at"):
             if isinstance(values[name], str):
                 values[name] = datetime.datetime.fromisoformat(values[name])
@@ -92,7 +96,7 @@ class RunRow:
         if isinstance(values["period"], str):
             values["period"] = datetime.date.fromisoformat(values["period"])
         values["status"] = RunStatus(values["status"])
-        values["hold_reasons"] = tuple(values["hold_reasons"] or ())
+        values["hold_reasons"] = tuple(values.get("hold_reasons") or ())
         return cls(**values)
 
     def parameters(self) -> dict[str, Any]:

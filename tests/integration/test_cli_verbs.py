@@ -269,11 +269,13 @@ def test_a_locked_warehouse_is_one_line_before_any_work(
     locked: Path, tmp_path: Path, monthly: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Patience of the constructor's defaults: a reader's and a writer's, in seconds.
-    monkeypatch.setattr(DuckDbEngine.__init__, "__defaults__", (0.2, 0.2))
+    defaults = DuckDbEngine.__init__.__defaults__
+    monkeypatch.setattr(DuckDbEngine.__init__, "__defaults__", (0.2, 0.2, *defaults[2:]))
     for plan in ([], ["--plan"]):
         done = monthly(*plan)
         assert done.code == 1
-        (line,) = done.err.splitlines()
+        note, line = done.err.splitlines()
+        assert "waiting up to 0.2 s for process" in note
         assert f"--warehouse duckdb:{locked}: locked by process" in line
         assert list(tmp_path.iterdir()) == [locked]
 
