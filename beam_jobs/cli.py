@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from beam_jobs.config import (
 )
 from beam_jobs.errors import BeamJobsError, UsageError
 
-HELD = 3
 INTERRUPTED = 130
 
 
@@ -248,8 +248,24 @@ def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
             in what a user types, not in what a program starts.
 
     Raises:
-        BeamJobsError: what `main` reports in one line.
+        BeamJobsError: what `main` reports in one line. A job that was to print JSON has printed it.
     """
+    started = time.monotonic()
+    wants_json = "--json" in argv
+    try:
+        verb, config, argument, extra = _parse(argv, reads_current_folder)
+        wants_json = getattr(config, "json", False)
+        return verb.run(config, argument, extra)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if wants_json and argv[0] in JOBS:
+            _print_failure(error, argv[0], time.monotonic() - started)
+        raise
+
+
+def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str | None, list[str]]:
+    """(the verb, its configuration, its argument, Beam's own flags)."""
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
     values = {
@@ -264,18 +280,24 @@ def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
 
         check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
-    file: tuple[dict[str, Any], str] = ({}, "")
-    path = given.config
-    if path is None and reads_current_folder and os.path.exists(flags.DEFAULT_CONFIG_FILE):
-        path = flags.DEFAULT_CONFIG_FILE
-    if path is not None:
-        file = flags.load_file(path)
+    here = flags.DEFAULT_CONFIG_FILE
+    default = here if reads_current_folder and os.path.exists(here) else None
+    path = given.config or default
+    file = flags.load_file(path) if path else ({}, "")
     config = flags.resolve(verb.config, given.verb, values, file, known)
     if given.verb in JOBS:
         from beam_jobs.notify import log_to_standard_error
 
         log_to_standard_error()
-    return verb.run(config, getattr(given, "argument", None), extra)
+    return verb, config, getattr(given, "argument", None), extra
+
+
+def _print_failure(error: Exception, job: str, seconds: float) -> None:
+    from beam_jobs.pipelines.failure import result_of
+    from beam_jobs.publish.runs import Job
+    from beam_jobs.terminal import print_json
+
+    print_json(result_of(error, Job(job), seconds))
 
 
 def _quiet_libraries() -> None:

@@ -5,6 +5,7 @@ Everything else that is raised is a defect of this program.
 
 import errno
 import re
+from typing import Any
 
 
 class BeamJobsError(Exception):
@@ -12,10 +13,12 @@ class BeamJobsError(Exception):
 
     Attributes:
         announced: whether an alert has told of it.
+        result: what `--json` prints of the run that failed; None where there was none yet.
     """
 
     exit_code = 1
     announced = False
+    result: dict[str, Any] | None = None
 
 
 class UsageError(BeamJobsError):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from beam_jobs import storage, terminal
 from beam_jobs.config import MonthlyConfig
-from beam_jobs.errors import AuditError, RunError, unwrap
+from beam_jobs.errors import AuditError, unwrap
 from beam_jobs.notify import Outcome, announce
-from beam_jobs.pipelines.failure import failed, failure_recorded
+from beam_jobs.pipelines.failure import failed, failure_of, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly
 from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
 from beam_jobs.plan.prices import Prices, load_prices
@@ -48,12 +48,8 @@ def run_monthly(config: MonthlyConfig, beam_args: Sequence[str]) -> int:
     planned_in = time.monotonic() - started
     if config.plan:
         return print_plan(plan, load_prices(config.prices), as_json=config.json)
-    try:
+    with failure_of(plan, started):
         summary = execute(plan, beam_args, force=config.force, planned_in=planned_in)
-    except RunError:
-        if config.json:
-            terminal.print_json(failed(plan, time.monotonic() - started))
-        raise
     return print_result(summary, as_json=config.json)
 
 
@@ -63,7 +59,8 @@ def print_plan(plan: Plan, prices: Prices | None, *, as_json: bool) -> int:
     if as_json:
         terminal.print_json(plan.to_json() | {"estimate": estimate_json(found, prices)})
     else:
-        terminal.print_pairs({**describe(plan), **describe_estimate(found, prices)}, plan.notes)
+        shown = {**describe(plan), **describe_estimate(found, prices)}
+        terminal.print_pairs(shown, (*plan.left_alone, *plan.notes))
     return 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from servers.bigquery import BigQueryServer, bigquery_server
 from servers.gcs import GcsServer
+from waiting import PATIENCE
 
 if TYPE_CHECKING:
     from beam_jobs.publish.warehouse import Warehouse
@@ -24,6 +25,15 @@ def _apart(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.chdir(tmp_path_factory.mktemp("current"))
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may keep a warehouse open for as long as the machine makes it."""
+    from beam_jobs.publish import duckdb_engine
+
+    patience = duckdb_engine.Patience(read=PATIENCE, write=PATIENCE)
+    monkeypatch.setattr(duckdb_engine, "patience", patience)
+
+
 @pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     """One Cloud Storage for the session; tests use `gcs`."""
@@ -36,16 +46,13 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
 def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     """Cloud Storage with a new, empty bucket, used by everything in this process and its children.
 
-    Retries are hasty: pauses of milliseconds, a deadline of some seconds.
+    The pauses between retries are short; patience is the product's own, whatever the machine does.
     """
     from beam_jobs.storage import calls, leases
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
-    hasty = calls.RetryPolicy(
-        first_pause=0.01, longest_pause=0.1, deadline=10.0, connect_timeout=5.0, read_timeout=5.0
-    )
-    monkeypatch.setattr(calls, "policy", hasty)
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=5.0, beat=0.2, poll=0.05))
+    monkeypatch.setattr(calls, "policy", calls.RetryPolicy(first_pause=0.01, longest_pause=0.1))
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=PATIENCE, beat=0.2, poll=0.05))
     calls.client.cache_clear()
     gcs_server.clear()
     gcs_server.new_bucket()
@@ -67,13 +74,12 @@ def bigquery_servers(
 def bigquery(
     bigquery_servers: BigQueryServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BigQueryServer]:
-    """BigQuery for everything in this process and its children; retries are hasty."""
-    from beam_jobs.publish import bigquery_engine, bigquery_jobs
+    """BigQuery for everything in this process and its children; its pauses are short."""
+    from beam_jobs.publish import bigquery_jobs
 
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_servers.host)
     monkeypatch.setattr(bigquery_jobs, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(bigquery_engine, "READ_SECONDS", 5.0)
-    monkeypatch.setattr(bigquery_engine, "CALL_SECONDS", 5.0)
+    monkeypatch.setattr(bigquery_jobs, "LONGEST_PAUSE", 0.5)
     bigquery_servers.clear()
     yield bigquery_servers
     bigquery_servers.clear()

@@ -82,7 +82,7 @@ def mark_keys(
 
     Args:
         batch: its records stand in the file of `file_index`.
-        name: of the key's column, for the details.
+        name: of the key's column, for the findings.
         file_index: the file's place in the plan.
         duplicates: from `find_duplicates`.
         files: the plan's input files, for the details.
@@ -93,9 +93,7 @@ def mark_keys(
     if keys.null_count:
         unreadable = records.rows_with(batch, frozenset({Reason.MALFORMED_RECORD}))
         rows = np.flatnonzero(np.asarray(keys.is_null()) & ~unreadable)
-        found.append(
-            Findings(Reason.MISSING_KEY, rows, [f"{name}: the key is missing"] * len(rows))
-        )
+        found.append(Findings(Reason.MISSING_KEY, rows, ["the key is missing"] * len(rows), name))
     if duplicates.num_rows:
         own_files = np.full(batch.num_rows, file_index)
         found.append(later_records(batch, name, own_files, duplicates, files))
@@ -113,7 +111,7 @@ def later_records(
 
     Args:
         batch: with KEY and SOURCE_ROW.
-        name: of the key, for the details.
+        name: of the key, for the findings.
         own_files: int[num_rows] the place of each record's file in the plan.
         duplicates: from `find_duplicates`.
         files: the plan's input files, for the details.
@@ -127,7 +125,7 @@ def later_records(
     own_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))[rows]
     later = (first_files != own_files[rows]) | (first_rows != own_rows)
     details = [
-        f"{name}: {shown(key)} was first seen in {files[file]} row {row}"
+        f"{shown(key)} was first seen in {files[file]} row {row}"
         for key, file, row in zip(
             first.column("key").filter(pa.array(later)).to_pylist(),
             first_files[later],
@@ -135,4 +133,4 @@ def later_records(
             strict=True,
         )
     ]
-    return Findings(Reason.DUPLICATE_KEY, rows[later], details)
+    return Findings(Reason.DUPLICATE_KEY, rows[later], details, name)

@@ -19,7 +19,7 @@ from beam_jobs.notify import Outcome, announce
 from beam_jobs.plan import Plan
 from beam_jobs.publish import publishing
 from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunStatus
+from beam_jobs.publish.runs import Job, RunStatus
 from beam_jobs.publish.warehouse import open_warehouse
 
 _log = logging.getLogger(__name__)
@@ -77,17 +77,47 @@ def _is_first(plan: Plan, folder: RunFolder) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def failure_of(plan: Plan, started: float) -> Iterator[None]:
+    """Errors raised within know the run that failed: what `--json` prints of them.
+
+    Args:
+        plan: of the run.
+        started: the moment of `time.monotonic` at which planning began.
+    """
+    try:
+        yield
+    except BeamJobsError as error:
+        error.result = failed(plan, time.monotonic() - started)
+        raise
+
+
+def result_of(error: Exception, job: Job, seconds: float = 0.0) -> dict[str, Any]:
+    """What `--json` prints of a command that failed; it may have failed before it had a run."""
+    known = error.result if isinstance(error, BeamJobsError) else None
+    words = str(error) if isinstance(error, BeamJobsError) else f"{type(error).__name__}: {error}"
+    return (known or _nothing(job, seconds)) | {"error": words}
+
+
 def failed(plan: Plan, seconds: float) -> dict[str, Any]:
     """What `--json` prints of a run that failed; like its line in `runs`, it counts no rows."""
-    return {
+    return _nothing(plan.job, seconds) | {
         "run_id": plan.run_id,
-        "job": plan.job.value,
         "period": plan.period.isoformat(),
+        "run_folder": plan.run_folder,
+    }
+
+
+def _nothing(job: Job, seconds: float) -> dict[str, Any]:
+    return {
+        "run_id": None,
+        "job": job.value,
+        "period": None,
         "status": RunStatus.FAILED.value,
         "rows": {"read": 0, "scored": 0, "quarantined": 0},
         "anomalies": 0,
         "hold_reasons": [],
         "report": None,
-        "run_folder": plan.run_folder,
+        "run_folder": None,
         "seconds": round(seconds, 3),
     }

@@ -52,6 +52,7 @@ class Plan:
         takes_held: whether a queue run may take the request files of runs that are held.
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
+        left_alone: likewise, of files in the queue that are no request files.
         notify: told how the run ends; a secret, so it is in no JSON.
         images: where images lie and what is done with them, None where rows come without. Their
             generations are not planned: there are too many.
@@ -79,6 +80,7 @@ class Plan:
     responses: str | None = None
     takes_held: bool = False
     notes: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
     notify: Webhook | None = None
     images: ImageSpec | None = None
 
@@ -158,7 +160,7 @@ class Plan:
             "responses": self.responses,
             "images": self.images and dataclasses.asdict(self.images),
             "standing": self.standing.status.value if self.standing else None,
-            "notes": list(self.notes),
+            "notes": [*self.left_alone, *self.notes],
             "code_version": __version__,
         }
 

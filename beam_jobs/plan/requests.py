@@ -1,5 +1,6 @@
 """The plan of the queue job."""
 
+import dataclasses
 import datetime
 import fnmatch
 import math
@@ -41,18 +42,19 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
     queue = list_queue(config.queue)
     warehouse = open_warehouse(config.warehouse)
     known = consumed(warehouse, queue.files, takes_held=config.force)
-    return plan_job(
+    plan = plan_job(
         config,
         Job.REQUESTS,
         period,
         unconsumed(queue.files, known),
         started_at=started_at,
-        check_inputs=lambda _: _notes(queue),
+        check_inputs=lambda _: (),
         warehouse=warehouse,
         find_previous=lambda: _previous(config, warehouse, period),
         responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
+    return dataclasses.replace(plan, left_alone=_left_alone(queue))
 
 
 def request_spec(plan: Plan) -> RequestSpec:
@@ -92,7 +94,8 @@ def _check_folders(config: RequestsConfig) -> None:
             )
 
 
-def _notes(queue: Queue) -> list[str]:
+def _left_alone(queue: Queue) -> tuple[str, ...]:
+    """What nobody reads, in sentences."""
     notes = []
     for uris, what in (
         (queue.unfinished, "still being written (.tmp)"),
@@ -101,7 +104,7 @@ def _notes(queue: Queue) -> list[str]:
         if uris:
             more = f" and {len(uris) - _SHOWN} more" if len(uris) > _SHOWN else ""
             notes.append(f"left alone, {what}: {', '.join(uris[:_SHOWN])}{more}")
-    return notes
+    return tuple(notes)
 
 
 def _previous(

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,22 @@ from beam_jobs.publish.engine import NOT_A_SELECT, QueryResult, check_one_statem
 if TYPE_CHECKING:
     import pyarrow as pa
 
-READ_WAIT_SECONDS = 10.0
-"""How long a reader waits for a writer; publishing a million rows takes a few seconds."""
 
-WRITE_WAIT_SECONDS = 60.0
-"""How long a writer waits for others: a finished run is worth more patience."""
+@dataclass(frozen=True)
+class Patience:
+    """How long a locked file is waited for, in seconds.
+
+    Attributes:
+        read: by a reader; publishing a million rows takes a few seconds.
+        write: by a writer: a finished run is worth more patience.
+    """
+
+    read: float = 10.0
+    write: float = 60.0
+
+
+patience = Patience()
+"""Of this process; tests set another one."""
 
 _NEW_FILE: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.0.0"
@@ -58,22 +70,14 @@ _TURN = threading.RLock()
 class DuckDbEngine:
     """Engine of `duckdb:PATH`; see `engine.Engine`."""
 
-    def __init__(
-        self,
-        path: str,
-        read_wait: float = READ_WAIT_SECONDS,
-        write_wait: float = WRITE_WAIT_SECONDS,
-        tell: Callable[[str], None] = terminal.print_note,
-    ) -> None:
+    def __init__(self, path: str, tell: Callable[[str], None] = terminal.print_note) -> None:
         """Args:
         path: of the file, which need not exist yet.
-        read_wait: seconds that readers wait for a locked file.
-        write_wait: seconds that writers do.
         tell: told at once, in one sentence, for whom this process waits.
         """
         self.path = os.path.abspath(path)
         self.url = f"duckdb:{path}"
-        self._read_wait, self._write_wait, self._tell = read_wait, write_wait, tell
+        self._tell = tell
 
     def check(self) -> None:
         if odd := set(self.path) & _IMPOSSIBLE:
@@ -138,7 +142,7 @@ class DuckDbEngine:
     def writing(self, files: Sequence[str] = ()) -> Iterator["DuckDbSession"]:
         with storage.fetched(files) as local, _TURN:
             self._make()
-            connection = self._connect(False, _WRITER_SETTINGS, self._write_wait)
+            connection = self._connect(False, _WRITER_SETTINGS, patience.write)
             try:
                 with self._guard():
                     for macro in _MACROS:
@@ -153,7 +157,7 @@ class DuckDbEngine:
         self, settings: Mapping[str, Any] = MappingProxyType({})
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         with _TURN:
-            connection = self._connect(True, settings, self._read_wait)
+            connection = self._connect(True, settings, patience.read)
             with connection:
                 yield connection
 

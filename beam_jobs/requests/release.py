@@ -4,7 +4,7 @@ A file appears whole and is never replaced. A step repeated after a crash finds 
 and the next run, whatever it has to do itself, first finishes what a killed one left.
 """
 
-import contextlib
+import collections
 import datetime
 import gzip
 import tempfile
@@ -22,6 +22,9 @@ from beam_jobs.requests.staged import FOLDER, RELEASED, Answers, cannot_answer, 
 
 _IN_MEMORY = 16 << 20
 _CHUNK = 1 << 20
+
+OPEN_PARTS = 8
+"""Parts of answers that are open at a time: in Cloud Storage each has a buffer of 2 MiB."""
 
 _SLACK = datetime.timedelta(hours=1)
 """How far the clocks of machines may be apart."""
@@ -98,23 +101,44 @@ def release_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
 
 def _put_all(folder: RunFolder, answers: Answers) -> list[tuple[str, str, str]]:
     """(request file, generation, answer file) of each file that was put."""
-    parts = storage.join(folder.path, FOLDER)
     put = []
-    with contextlib.ExitStack() as opened:
-        streams: dict[str, BinaryIO] = {}
+    with _OpenParts(storage.join(folder.path, FOLDER)) as parts:
         for file, fragments in answers.files:
-            for part, _, _ in fragments:
-                if part not in streams:
-                    info = storage.info(storage.join(parts, part))
-                    streams[part] = opened.enter_context(storage.open_pinned(info))
-            places = [(streams[part], offset, length) for part, offset, length in fragments]
-            uri = _put(file, places, answers.responses)
+            uri = _put(file, fragments, parts, answers.responses)
             put.append((file.uri, file.generation, uri))
     return put
 
 
+class _OpenParts:
+    """The parts that were read last; a run may have more than a process may open."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._streams: collections.OrderedDict[str, BinaryIO] = collections.OrderedDict()
+
+    def __enter__(self) -> "_OpenParts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._streams:
+            self._streams.popitem()[1].close()
+
+    def get(self, name: str) -> BinaryIO:
+        """The part's stream, good until other parts have been asked for."""
+        if name not in self._streams:
+            if len(self._streams) >= OPEN_PARTS:
+                self._streams.popitem(last=False)[1].close()
+            info = storage.info(storage.join(self._folder, name))
+            self._streams[name] = storage.open_pinned(info)
+        self._streams.move_to_end(name)
+        return self._streams[name]
+
+
 def _put(
-    file: storage.FileInfo, fragments: Sequence[tuple[BinaryIO, int, int]], responses: str
+    file: storage.FileInfo,
+    fragments: Sequence[tuple[str, int, int]],
+    parts: _OpenParts,
+    responses: str,
 ) -> str:
     """Puts the answers of one request file; their URI.
 
@@ -125,9 +149,9 @@ def _put(
         content = cast(BinaryIO, spooled)
         if file.uri.endswith(".gz"):
             with gzip.GzipFile("", "wb", 6, content, mtime=0) as packed:
-                _join(fragments, cast(BinaryIO, packed))
+                _join(fragments, parts, cast(BinaryIO, packed))
         else:
-            _join(fragments, content)
+            _join(fragments, parts, content)
         for name in answer_names(file):
             uri = storage.join(responses, name)
             try:
@@ -138,8 +162,9 @@ def _put(
     raise AssertionError("the names have an end")
 
 
-def _join(fragments: Iterable[tuple[BinaryIO, int, int]], target: BinaryIO) -> None:
-    for stream, offset, length in fragments:
+def _join(fragments: Iterable[tuple[str, int, int]], parts: _OpenParts, target: BinaryIO) -> None:
+    for name, offset, length in fragments:
+        stream = parts.get(name)
         stream.seek(offset)
         for start in range(0, length, _CHUNK):
             target.write(stream.read(min(_CHUNK, length - start)))

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from google.api_core import exceptions as google_errors
@@ -35,17 +35,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Terms:
-    """Seconds.
+    """Seconds, and the clock of whoever waits.
 
     Attributes:
         lease: without a sign of life of its holder a lock is free.
         beat: between two signs; Cloud Storage lets an object change once a second.
         poll: between two looks of whoever waits.
+        clock: seconds from any moment on.
     """
 
     lease: float = 45.0
     beat: float = 10.0
     poll: float = 2.0
+    clock: Callable[[], float] = time.monotonic
 
 
 terms = Terms()
@@ -89,8 +91,8 @@ class _Lease:
             if current == 0:
                 continue
             if current != seen:
-                seen, since = current, time.monotonic()
-            elif time.monotonic() - since > terms.lease:
+                seen, since = current, terms.clock()
+            elif terms.clock() - since > terms.lease:
                 self._generation = self._write(current)
                 if self._generation is not None:
                     return

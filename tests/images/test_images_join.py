@@ -212,7 +212,6 @@ def test_an_empty_batch(tmp_path):
         assert set(NAMES) <= set(part.schema.names)
 
 
-@pytest.mark.timeout(180)
 def test_the_corpus_through_the_stage(tmp_path):
     """Two thousand broken files and a good one after each: the right reasons, good neighbours."""
     good = encode(banner())

@@ -197,7 +197,6 @@ def test_what_the_full_decode_refuses_is_corrupt(channels):
     assert ("refused by TensorFlow" in found.detail) == (channels == 3)
 
 
-@pytest.mark.timeout(180)
 def test_the_corpus_never_stops_a_model():
     small = ImageTensorSpec(8, 8, 3, "uint8", ImageTensorOptions())
     images = [

@@ -15,6 +15,7 @@ import pytest
 from publish_kit import OCTOBER, expected_rows, month_state, write_run
 
 from beam_jobs.errors import BusyError, UsageError
+from beam_jobs.publish import duckdb_engine
 from beam_jobs.publish.duckdb_engine import DuckDbEngine
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.warehouse import Warehouse, open_warehouse
@@ -29,7 +30,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def published(path, tmp_path):
-    warehouse = Warehouse(DuckDbEngine(str(path)))
+    warehouse = open_warehouse(f"duckdb:{path}")
     publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r1"))
     return warehouse
 
@@ -199,18 +200,19 @@ class _Holder:
 
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_file_that_others_use_is_refused_after_a_while_and_they_are_named(
-    published, path, tmp_path, read_only
+    published, path, tmp_path, monkeypatch, read_only
 ):
     """Also where they only read it, as a notebook does: then it can be read, not written."""
     holder = _Holder(path, read_only)
+    monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.2, write=0.2))
     told = []
     who = rf"process {holder.process.pid} \(.*python.*\)"
     try:
-        impatient = Warehouse(DuckDbEngine(str(path), 0.2, 0.2, told.append))
+        warehouse = Warehouse(DuckDbEngine(str(path), told.append))
         looks = [
-            impatient.check,
-            impatient.runs,
-            lambda: publish_run(impatient, *write_run(str(tmp_path / "runs"), "r2")),
+            warehouse.check,
+            warehouse.runs,
+            lambda: publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r2")),
         ]
         for look in looks[2:] if read_only else looks:
             told.clear()
@@ -226,11 +228,12 @@ def test_a_file_that_others_use_is_refused_after_a_while_and_they_are_named(
 
 @pytest.mark.parametrize("read_only", [False, True])
 def test_who_waits_says_so_at_once_and_goes_on_when_the_file_is_free(
-    published, path, tmp_path, read_only
+    published, path, tmp_path, monkeypatch, read_only
 ):
     """The holder lets go when it is said for whom the other waits, not some time later."""
     holders = [_Holder(path, read_only)]
-    patient = Warehouse(DuckDbEngine(str(path), 600, 600, lambda _: holders.pop().release()))
+    monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=600, write=600))
+    patient = Warehouse(DuckDbEngine(str(path), lambda _: holders.pop().release()))
     publish_run(patient, *write_run(str(tmp_path / "runs"), "r2", order=1))
     assert holders == []
     holders.append(_Holder(path))
@@ -238,14 +241,14 @@ def test_who_waits_says_so_at_once_and_goes_on_when_the_file_is_free(
     assert holders == []
 
 
-def test_a_file_that_this_process_has_open_elsewhere_is_busy(published, path):
+def test_a_file_that_this_process_has_open_elsewhere_is_busy(published, path, monkeypatch):
     """A notebook that uses these functions beside a connection of its own."""
+    monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.05))
     with duckdb.connect(str(path), read_only=True) as own:
-        impatient = Warehouse(DuckDbEngine(str(path), 0.05, 0.05))
         with pytest.raises(BusyError, match=rf"this process itself \({os.getpid()}\)"):
-            impatient.query("SELECT 1")
+            published.query("SELECT 1")
         own.execute("SET threads = 1")  # its settings are its own
-    assert impatient.query("SELECT 1 AS x").rows == [(1,)]
+    assert published.query("SELECT 1 AS x").rows == [(1,)]
 
 
 def test_every_duckdb_since_1_0_reads_the_file(published, path, tmp_path):
@@ -269,8 +272,9 @@ def test_a_reader_in_another_process_sees_only_whole_months(url, tmp_path):
     }
     process = crash_kit.process_of(crash_kit.publish_often, url, runs, ["a", "b"], 2)
     warehouse = open_warehouse(url)
-    seen, lines = set(), set()
-    while process.is_alive():
+    seen, lines, is_over = set(), set(), False
+    while not is_over:
+        is_over = not process.is_alive()  # one look more, at what it left
         if not warehouse.runs():
             continue
         state = month_state(warehouse)
@@ -291,7 +295,7 @@ def test_two_publishers_at_once_take_turns(url, tmp_path):
         for name in ("a", "b")
     ]
     for process in processes:
-        process.join(60)
+        process.join()
         assert process.exitcode == 0
     warehouse = open_warehouse(url)
     statuses = {run.run_id: run for run in warehouse.runs()}
@@ -325,7 +329,7 @@ sys.path.insert(0, {kit!r})
 from publish_kit import write_run
 from beam_jobs.errors import RunError
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 written = write_run({runs!r}, "r2", rows=30_000, order=1)
 limit = {limit}

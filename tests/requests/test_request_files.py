@@ -131,7 +131,14 @@ def test_the_first_request_with_an_id_keeps_it(tmp_path: Path) -> None:
         pq.write_table(id_table(batch, uris), paths[-1])
     duplicates = find_duplicates(paths, str(tmp_path))
     marked = [
-        (row[KEY], [f["detail"] for f in row[FINDINGS] if f["reason"] == "DUPLICATE_KEY"])
+        (
+            row[KEY],
+            [
+                f"{f['feature']}: {f['detail']}"
+                for f in row[FINDINGS]
+                if f["reason"] == "DUPLICATE_KEY"
+            ],
+        )
         for batch in batches
         for row in mark_duplicates(batch, duplicates, uris).to_pylist()
     ]

@@ -11,10 +11,8 @@ import http.client
 import itertools
 import json
 import os
-import socket
 import subprocess
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +22,8 @@ from typing import Any
 
 import sqlglot
 from servers.bigquery_literals import with_literals
+from servers.ports import free_port
+from waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 EMULATOR = ROOT / ".venv-bq/bin/bqemulator"
@@ -156,7 +156,7 @@ class BigQueryServer:
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         """What the emulator answers: (status, headers, body)."""
-        connection = http.client.HTTPConnection(*self.target, timeout=120)
+        connection = http.client.HTTPConnection(*self.target, timeout=PATIENCE)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -342,12 +342,6 @@ def _handler(server: BigQueryServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
 def bigquery_server(folder: Path, gcs_root: Path | None = None) -> Iterator[BigQueryServer]:
     """Starts both; they end with the block.
@@ -386,12 +380,13 @@ def bigquery_server(folder: Path, gcs_root: Path | None = None) -> Iterator[BigQ
 
 
 def _wait(port: int, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"the BigQuery emulator does not start: {log.read_text()[-2000:]}")
         with contextlib.suppress(OSError):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
-                return
-        time.sleep(0.1)
-    raise RuntimeError(f"the BigQuery emulator does not start: {log.read_text()[-2000:]}")
+            return connection.getresponse().status == 200
+        return False
+
+    until(answers, "the BigQuery emulator")

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE
+
 
 class GcsServer:
     """The server, and the bucket that the running test uses.
@@ -43,7 +45,7 @@ class GcsServer:
     def stop(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE)
 
     def new_bucket(self, name: str | None = None) -> str:
         """Makes a bucket, of a new name unless one is given, and uses it from now on."""
@@ -93,7 +95,7 @@ class GcsServer:
             match: searched in `METHOD /path?query`, percent signs decoded.
             kind: `status` (answered with code `value`), `reset` (the connection breaks at once),
                 `cut` (behind `value` bytes of the answer), `lost` (done, but the answer never
-                comes), `stall` (the answer comes `value` seconds later).
+                comes), `stall` (done when the client has given up; the answer never comes).
             times: so many requests.
             skip: so many that match go through before.
         """
@@ -120,12 +122,12 @@ class GcsServer:
 
     def _control(self, **change: Any) -> Any:
         data = json.dumps(change).encode()
-        with urllib.request.urlopen(f"{self.url}/_control", data, timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.url}/_control", data, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def _ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
         request = urllib.request.Request(f"{self._backend}{path}", data, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.read()
 
 

