@@ -118,6 +118,7 @@ class Plan:
         scored: int = 0,
         quarantined: int = 0,
         hold_reasons: Sequence[str] = (),
+        error: str | None = None,
     ) -> RunRow:
         """This run's line in `runs`, decided now."""
         return RunRow(
@@ -130,6 +131,7 @@ class Plan:
             rows_read=read,
             rows_scored=scored,
             rows_quarantined=quarantined,
+            error=error,
             model=self.model.path,
             model_version=self.model.version,
             schema_fingerprint=self.schema_fingerprint,

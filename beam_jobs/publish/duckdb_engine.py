@@ -20,6 +20,7 @@ import duckdb
 
 from beam_jobs import storage, terminal
 from beam_jobs.errors import BusyError, RunError, UsageError
+from beam_jobs.process import user_name
 from beam_jobs.publish.engine import NOT_A_SELECT, QueryResult, check_one_statement, tables_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class DuckDbEngine:
         text = re.sub(r"@(\w+)", r"$\1", text)
         with self._reading() as connection:
             try:
-                return _result(connection.execute(text, dict(parameters))).records()
+                return result_of(connection.execute(text, dict(parameters))).records()
             except duckdb.CatalogException:
                 if tables_of(sql) <= DuckDbSession(connection).columns().keys():
                     raise
@@ -130,7 +131,7 @@ class DuckDbEngine:
             )
         with self._reading(_QUERY_SETTINGS) as connection:
             try:
-                return _result(connection.execute(_the_select(connection, sql)))
+                return result_of(connection.execute(the_select(connection, sql)))
             except duckdb.PermissionException as error:
                 raise UsageError(
                     f"query: {_one_line(error)}; a query reads the warehouse's own tables only"
@@ -167,7 +168,7 @@ class DuckDbEngine:
             yield
         except duckdb.Error as error:
             raise RunError(
-                f"{self.url}: publishing failed ({_one_line(error)}); the warehouse is as it was;"
+                f"{self.url}: publishing failed ({_one_line(error)});"
                 " put this right, then run the command again"
             ) from error
 
@@ -253,8 +254,11 @@ class DuckDbSession:
             found.setdefault(table, {})[column] = _google_type(type_)
         return found
 
+    def account(self) -> str:
+        return user_name()
+
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return _result(self._run(sql, parameters)).records()
+        return result_of(self._run(sql, parameters)).records()
 
     def run(self, sql: str, parameters: Mapping[str, Any]) -> None:
         self._run(sql, parameters)
@@ -268,7 +272,7 @@ class DuckDbSession:
         name = f"staged_{table}_{run_id}"
         if uris:
             paths = [self._local.get(uri, uri) for uri in uris]
-            files = ", ".join(map(_literal, map(storage.escape, paths)))
+            files = ", ".join(map(literal, map(storage.escape, paths)))
             # Nor is a folder called `job=a` a column of the rows.
             rows = f"SELECT * FROM read_parquet([{files}], hive_partitioning = false)"
         else:
@@ -291,12 +295,12 @@ class DuckDbSession:
         return self._connection.execute(sql, parameters or {})
 
 
-def _result(cursor: duckdb.DuckDBPyConnection) -> QueryResult:
+def result_of(cursor: duckdb.DuckDBPyConnection) -> QueryResult:
     columns = tuple(column[0] for column in cursor.description or ())
     return QueryResult(columns, cursor.fetchall())
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -310,7 +314,7 @@ def _holder(error: duckdb.Error) -> str | None:
     return f"process {found[2]} ({found[1]})" if found else "another program"
 
 
-def _the_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+def the_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     """The one statement of a text, which only reads.
 
     Raises:

@@ -31,7 +31,7 @@ WHERE i.job = @job AND r.status IN UNNEST(@statuses) AND i.uri IN UNNEST(@uris)
 
 
 class TakenError(RunError):
-    """Another run has answered some of the request files, or holds them; nothing was published."""
+    """Another run has answered some of the request files, or holds them."""
 
 
 def consumed(
@@ -71,5 +71,5 @@ def check_ledger(
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise TakenError(
             f"run {run.run_id}: {first['uri']}{more} belongs to run {first['run_id']}, which is"
-            f" {first['status']}; nothing was published"
+            f" {first['status']}"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.engine import Engine, QueryResult
+from beam_jobs.publish.publications import Publication
 from beam_jobs.publish.runs import Job, RunRow, RunStatus, checked_run_id
 
 RECENT = datetime.timedelta(days=92)
@@ -81,6 +82,11 @@ class Warehouse:
         parameters = {"period": period, "job": job.value, "run_id": run_id}
         return next(iter(self._runs(bounds, parameters, "run_id", 1)), None)
 
+    def run_with_id(self, run_id: str) -> RunRow | None:
+        """The same where nobody says of which job and period."""
+        found = self._runs(("run_id = @run_id",), {"run_id": run_id}, "run_id", 1)
+        return next(iter(found), None)
+
     def find_run(self, run_id: str) -> RunRow:
         """The run of that id, or of the only id that begins so.
 
@@ -133,6 +139,14 @@ class Warehouse:
         failed = {"failed": RunStatus.FAILED.value}
         order = "started_at DESC, run_id DESC"
         return next(iter(self._runs(("status <> @failed",), failed, order, 1)), None)
+
+    def publications(self, job: str, period: datetime.date) -> list[Publication]:
+        """What was decided about a period's runs, in that order."""
+        found = self.engine.fetch(
+            "SELECT * FROM publications WHERE period = @period AND job = @job",
+            {"period": period, "job": job},
+        )
+        return sorted(map(Publication.from_record, found), key=lambda each: each.at)
 
     def anomalies(
         self, run_id: str | None = None

@@ -17,7 +17,6 @@ MEANINGS = {
     "PUBLISHED": "in the warehouse",
     "HELD": "complete, but not published until it is approved",
     "UNCHANGED": "this very run was done already; nothing was done twice",
-    "FAILED": "nothing was published",
     "SUPERSEDED": "a later run of the period is published",
 }
 
