@@ -16,7 +16,7 @@ from beam_jobs.publish.runs import Job, RunRow, RunStatus, checked_run_id
 RECENT = datetime.timedelta(days=92)
 """How far back a round of the queue looks for published runs: the bound of what BigQuery reads."""
 
-_PAGE = 100  # runs that are asked for at first where nobody knows how many are needed
+_PAGE = 10  # runs that are asked for at first where nobody knows how many are needed
 
 
 class Warehouse:

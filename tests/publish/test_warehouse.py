@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -88,6 +89,29 @@ def test_what_is_no_database_is_refused_in_one_line(path, spoil, message):
         with pytest.raises(UsageError, match=f"--warehouse duckdb:{path}: {message}") as caught:
             look()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "neighbour"),
+    [("runs[1]", "runs1"), ("r*ns", "runs"), ("r?ns", "runs"), ("job=a", "b"), ("a\\b'\"", "a")],
+)
+def test_no_path_of_ours_is_a_pattern(path, tmp_path, name, neighbour):
+    """Parts, tables and the file itself; a folder a=b is no column."""
+    run, parts, tables = write_run(str(tmp_path / name), "r1")
+    shutil.copytree(tmp_path / name, tmp_path / neighbour)
+    warehouse = open_warehouse(f"duckdb:{tmp_path}/[a]*%#'.duckdb")
+    for _ in range(2):
+        published = publish_run(warehouse, run, parts, tables)
+        assert published.rows_scored == run.rows_scored
+        assert month_state(warehouse) >= expected_rows(run)
+    found = warehouse.query("SELECT DISTINCT job, period FROM scores")
+    assert found.rows == [("monthly", OCTOBER)]
+
+
+@pytest.mark.parametrize("character", "?\\")
+def test_a_path_that_duckdb_loses_is_refused_before_any_work(tmp_path, character):
+    with pytest.raises(UsageError, match=r"DuckDB cannot keep a file under a path with"):
+        open_warehouse(f"duckdb:{tmp_path}/a{character}b.duckdb").check()
 
 
 def test_a_place_that_cannot_be_written_is_found_before_work(tmp_path):
