@@ -109,7 +109,7 @@ def plan_job(
         started_at=started_at,
         responses=responses,
         takes_held=takes_held,
-        notes=(*notes, *more),
+        notes=(*([model.choice] if model.choice else []), *input_plan.notes, *notes, *more),
         notify=notify,
         images=images,
     )

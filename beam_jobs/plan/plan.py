@@ -17,7 +17,7 @@ from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.images.table import NAMES
 from beam_jobs.notify import Webhook
 from beam_jobs.publish.runs import Job, RunIdentity, RunRow, RunStatus, period_name
-from beam_jobs.score.fit import InputPlan
+from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
 
 
