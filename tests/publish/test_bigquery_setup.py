@@ -107,10 +107,10 @@ def _sockets() -> int:
 def test_a_process_has_one_client_a_project_and_closes_it(bigquery, url):
     close_clients()
     before = _sockets()
-    for _ in range(3):
+    for _ in range(10):
         assert open_warehouse(url).runs() == []
     assert client_of("test-project") is client_of("test-project")
-    assert _sockets() <= before + 1
+    assert before < _sockets() <= before + 3  # however often a warehouse was opened
     close_clients()
     assert _sockets() == before
     assert open_warehouse(url).runs() == []  # whoever asks again gets a new one
