@@ -14,18 +14,19 @@ from typing import Any, NoReturn
 
 from beam_jobs import __version__, flags
 from beam_jobs.config import (
+    ApproveConfig,
     BaselineConfig,
     DemoConfig,
     JobConfig,
     LookConfig,
     MonthlyConfig,
+    QueryConfig,
+    RejectConfig,
     RequestsConfig,
     RollbackConfig,
     TemplateConfig,
 )
-from beam_jobs.errors import BeamJobsError, UsageError
-
-INTERRUPTED = 130
+from beam_jobs.errors import BeamJobsError, Interrupted, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,16 +97,28 @@ def _anomalies(config: LookConfig, run_id: str | None, _: list[str]) -> int:
     return look.anomalies(config, run_id)
 
 
-def _query(config: LookConfig, sql: str | None, _: list[str]) -> int:
+def _show(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.show(config, run_id or "")
+
+
+def _query(config: QueryConfig, sql: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
     return look.query(config, sql or "")
 
 
-def _approve(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+def _approve(config: ApproveConfig, run_id: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
     return look.approve(config, run_id or "")
+
+
+def _reject(config: RejectConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.reject(config, run_id or "")
 
 
 def _rollback(config: RollbackConfig, _: str | None, __: list[str]) -> int:
@@ -146,16 +159,35 @@ VERBS = {
         _anomalies,
         argument=("RUN", "run id (default: the latest run)", False),
     ),
-    "query": Verb(
+    "show": Verb(
         LookConfig,
-        "ask the warehouse in SQL",
+        "show all of one run, also of a held, superseded or failed one",
+        _show,
+        argument=("RUN", "run id", True),
+    ),
+    "query": Verb(
+        QueryConfig,
+        "ask the warehouse in SQL, or one run's rows",
         _query,
         argument=("SQL", "a query, such as 'SELECT * FROM run_history'", True),
     ),
     "approve": Verb(
-        LookConfig, "publish a held run", _approve, argument=("RUN", "run id of the held run", True)
+        ApproveConfig,
+        "publish a held run, and show what that changes",
+        _approve,
+        argument=("RUN", "run id of the held run", True),
     ),
-    "rollback": Verb(RollbackConfig, "put an earlier run of a month back", _rollback),
+    "reject": Verb(
+        RejectConfig,
+        "end a held run: it is not published, its request files are free",
+        _reject,
+        argument=("RUN", "run id of the held run", True),
+    ),
+    "rollback": Verb(
+        RollbackConfig,
+        "put back what was published before, in the order of publications",
+        _rollback,
+    ),
     "template": Verb(
         TemplateConfig,
         "print the Flex Template metadata of a job, made from its flags",
@@ -176,7 +208,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Paths are local or gs://BUCKET/NAME. Every flag of a verb may also stand in"
         " beam-jobs.toml (docs in README.md)."
         " Exit codes: 0 published or nothing to do, 3 held by the gate, 2 wrong set-up,"
-        " 1 failed.",
+        " 1 failed, or what is needed is busy.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"beam-jobs {__version__}")
@@ -230,8 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print_error("interrupted; nothing was published by this run")
-        return INTERRUPTED
+        print_error("interrupted")
+        return Interrupted.exit_code
 
 
 def run(argv: list[str]) -> int:

@@ -40,14 +40,49 @@ class LookConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RollbackConfig(LookConfig):
+class QueryConfig(LookConfig):
+    """Asks the warehouse, or one run's folder, in SQL."""
+
+    run: str | None = flag(
+        "Ask this run's own rows instead, in DuckDB's SQL: tables scores, quarantine, anomalies,"
+        " feature_statistics and inputs of its folder, also where it is not published",
+        metavar="RUN",
+        example="3f2c9a1b5d7e8f60",
+        in_file=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectConfig(LookConfig):
+    """Ends a held run."""
+
+    reason: str | None = flag(
+        "Why; kept in the table publications, beside who and when",
+        example="'the new site is expected'",
+        in_file=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApproveConfig(RejectConfig):
+    """Publishes a run by a person's decision."""
+
+    yes: bool = switch(
+        "Publish also where nothing is scored, rows fall to half or less, or a newer run is"
+        " published"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackConfig(ApproveConfig):
     """Puts an earlier run of a month back."""
 
     month: str = flag(
         "Month to put back", metavar="YYYY-MM", example="2026-10", required=True, in_file=False
     )
     to: str | None = flag(
-        "Run to put back; without it the one published before the current one",
+        "Run to put back, an earlier or a later one; without it the one that was published before"
+        " the current one",
         metavar="RUN",
         example="3f2c9a1b5d7e8f60",
         in_file=False,

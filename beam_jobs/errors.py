@@ -21,6 +21,12 @@ class BeamJobsError(Exception):
     result: dict[str, Any] | None = None
 
 
+class Interrupted(BeamJobsError):
+    """Somebody interrupted a run; the message says what stands."""
+
+    exit_code = 130  # as a shell has it: 128 + SIGINT
+
+
 class UsageError(BeamJobsError):
     """The command, configuration, schema, model or policy is wrong; found before any work."""
 
@@ -34,7 +40,7 @@ class BusyError(UsageError):
 
 
 class RunError(BeamJobsError):
-    """The run failed; nothing was published."""
+    """The run failed."""
 
 
 class StorageError(RunError, OSError):
@@ -63,7 +69,7 @@ class InputError(RunError):
 
 
 class AuditError(RunError):
-    """The staged results do not add up (read != scored + quarantined); nothing was published."""
+    """The results do not add up (read != scored + quarantined)."""
 
 
 _KINDS: dict[str, type[BeamJobsError]] = {

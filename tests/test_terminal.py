@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from waiting import PATIENCE
 
 from beam_jobs import terminal
 from beam_jobs.terminal import progress as progress_module
@@ -141,6 +142,12 @@ class TestSummary:
         assert "\x1b" not in out.getvalue()
         assert all(line == line.rstrip() for line in out.getvalue().splitlines())
         assert "HOLD      DRIFT    category" in out.getvalue()
+
+    def test_notes_stand_before_the_results(self, screen):
+        notes = ["no aliases.json, so version 10 is taken", *(f"note {i}" for i in range(11))]
+        terminal.print_summary(summary(notes=notes), stream=screen)
+        assert "\nnotes\n  no aliases.json, so version 10 is taken\n  note 0\n" in screen.text()
+        assert "\n  note 8\n  and 2 more\n\ntime " in screen.text()
 
     def test_a_long_folder_is_never_broken(self, screen):
         folder = "/x" * 100
@@ -367,7 +374,7 @@ class TestProgress:
         with terminal.Progress(count, screen) as progress:
             progress.stage("score")
             progress.rows(200_000)
-            assert polled.wait(30)
+            assert polled.wait(PATIENCE)
         seen = screen.text()
         assert "131,072 of 200,000 rows" in seen and "rows/s" in seen and "━" in seen
         lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", screen.getvalue())

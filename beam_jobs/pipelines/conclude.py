@@ -40,8 +40,12 @@ from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
+
+MODEL_FAILS_ROWS = 64
+"""A model that fails on all of so many rows fails the run: few may all be poison."""
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
@@ -137,6 +141,7 @@ def conclude(
     total = sum(counts, FileCounts(-1))
     rows = rows_of_files(reads, [file.uri for file in plan.inputs])
     check_measured(statistics, total.readable)
+    _check_model(plan, total, parts)
     report = _find_anomalies(plan, total, sum(rows), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
@@ -152,6 +157,10 @@ def conclude(
         quarantined=total.quarantined,
         hold_reasons=decision.hold_reasons,
     )
+    # Whatever can fail comes before publishing, or after it can be repeated.
+    summary = _summary(run, total, report, parts)
+    summary["started_at"] = plan.started_at.isoformat()
+    summary["notes"] = list(plan.notes)
     tables = {
         "anomalies": report.table,
         "feature_statistics": report.feature_statistics,
@@ -164,19 +173,33 @@ def conclude(
         taken = {"status": TAKEN, "why": str(error), "started_at": plan.started_at.isoformat()}
         folder.write(folder.summary, json.dumps(taken).encode())
         return taken
-    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
-        try:
-            release_answers(folder)
-        except RunError as error:
-            raise RunError(f"run {run.run_id} is published, but not answered: {error}") from error
-    summary = _summary(run, total, report, parts)
-    summary["started_at"] = plan.started_at.isoformat()
+    summary |= _outcome(run)
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
         "publish": round(time.monotonic() - checked, 3),
     }
     folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
+        try:
+            release_answers(folder)
+        except RunError as error:
+            raise RunError(
+                f"{error}; the next `beam-jobs requests` delivers the answers"
+            ) from error
     return summary
+
+
+def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
+    """Raises RunError where the model gave no row a score: it is broken, or another's."""
+    failed = dict(total.reasons).get(Reason.MODEL_ERROR, 0)
+    if total.scored or failed < MODEL_FAILS_ROWS:
+        return
+    example = _examples(parts).get(Reason.MODEL_ERROR.value, "")
+    why = example.removeprefix(f"{Reason.MODEL_ERROR.value} ")
+    raise RunError(
+        f"model {plan.model.path}: gave none of {failed:,} rows a score: {why}; nothing was"
+        " published"
+    )
 
 
 def _find_anomalies(
@@ -246,12 +269,11 @@ def _inputs(plan: Plan, rows: Sequence[int]) -> pa.Table:
 def _summary(
     run: RunRow, total: FileCounts, report: AnomalyReport, parts: Iterable[Part]
 ) -> dict[str, Any]:
-    held = run.status is RunStatus.HELD
     return {
         "run_id": run.run_id,
         "job": run.job,
         "period": run.period.isoformat(),
-        "status": run.status.value,
+        **_outcome(run),
         "rows": {
             "read": run.rows_read,
             "scored": run.rows_scored,
@@ -261,13 +283,21 @@ def _summary(
         "flags": {reason.value: count for reason, count in total.flags},
         "examples": _examples(parts),
         "anomalies": report.table.to_pylist(),
-        "hold_reasons": list(run.hold_reasons) if held else [],
-        "overruled": [] if held else list(run.hold_reasons),
         "score": report.score,
         "report": None,
-        "run_folder": run.run_folder,
         # Until a launcher that waited knows better.
         "seconds": round((run.finished_at - run.started_at).total_seconds(), 3),
+    }
+
+
+def _outcome(run: RunRow) -> dict[str, Any]:
+    """What publishing has decided of the summary."""
+    held = run.status is RunStatus.HELD
+    return {
+        "status": run.status.value,
+        "hold_reasons": list(run.hold_reasons) if held else [],
+        "overruled": [] if held else list(run.hold_reasons),
+        "run_folder": run.run_folder,
     }
 
 
@@ -278,6 +308,8 @@ def _examples(parts: Iterable[Part]) -> dict[str, str]:
         if part.table is not PartTable.QUARANTINE:
             continue
         with (
+            # The audit, which comes next, names a part that cannot be read.
+            contextlib.suppress(OSError, InputError, pa.ArrowInvalid),
             storage.open_pinned(storage.info(part.uri)) as stream,
             pq.ParquetFile(stream) as file,
         ):

@@ -83,7 +83,7 @@ class BigQueryEngine:
     @contextlib.contextmanager
     def writing(self, files: Sequence[str] = ()) -> Iterator["BigQuerySession"]:
         dataset = self._located(CALL_SECONDS)
-        with explained(self.url, "publishing failed, the warehouse is as it was"):
+        with explained(self.url, "publishing failed"):
             yield BigQuerySession(dataset, self.url)
 
     def _connect(self, patience: float) -> Dataset:
@@ -128,6 +128,10 @@ class BigQuerySession:
     def columns(self) -> dict[str, dict[str, str]]:
         return _columns(self._tables)
 
+    def account(self) -> str:
+        (row,) = self.fetch("SELECT SESSION_USER() AS account", {})
+        return str(row["account"])
+
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         return _result(self._dataset.query(sql, parameters, _types())).records()
 
@@ -151,7 +155,8 @@ def _types() -> dict[str, str]:
     from beam_jobs.tables import arrow_schema
 
     types = {field.name: statements.google_type(field.type) for field in arrow_schema("runs")}
-    return types | {"now": "TIMESTAMP", "takes_held": "BOOL"}
+    texts = dict.fromkeys(("action", "decided_by", "reason"), "STRING")
+    return types | texts | {"now": "TIMESTAMP", "takes_held": "BOOL"}
 
 
 def _columns(found: Mapping[str, bigquery.Table]) -> dict[str, dict[str, str]]:

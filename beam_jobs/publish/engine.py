@@ -29,6 +29,9 @@ class Session(Protocol):
     def columns(self) -> dict[str, dict[str, str]]:
         """As `Engine.columns`, seen from inside."""
 
+    def account(self) -> str:
+        """Who publishes: the system's user, or the account that the warehouse knows."""
+
     def define(self, statements: Sequence[str]) -> None:
         """Runs GoogleSQL statements that make or extend tables and views; safe to repeat."""
 

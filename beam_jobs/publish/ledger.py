@@ -28,7 +28,7 @@ _PLAIN = re.compile(r"[^'\\\x00-\x1f]+")
 
 
 class TakenError(RunError):
-    """Another run has answered some of the request files, or holds them; nothing was published."""
+    """Another run has answered some of the request files, or holds them."""
 
 
 def consumed(
@@ -74,5 +74,5 @@ def check_ledger(
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise TakenError(
             f"run {run.run_id}: {first['uri']}{more} belongs to run {first['run_id']}, which is"
-            f" {first['status']}; nothing was published"
+            f" {first['status']}"
         )

@@ -10,7 +10,8 @@ from typing import Any
 
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.engine import Engine, QueryResult
-from beam_jobs.publish.runs import RUN_COLUMNS, RunRow, RunStatus, checked_run_id
+from beam_jobs.publish.publications import Publication
+from beam_jobs.publish.runs import RunRow, RunStatus, checked_run_id
 
 
 class Warehouse:
@@ -42,8 +43,9 @@ class Warehouse:
         """All runs, the latest period first, and in a period the latest run."""
         if not self.engine.has_table("runs"):
             return []
-        # Plain enough for every dialect, so that reading does without the translator.
-        found = self.query(f"SELECT {', '.join(RUN_COLUMNS)} FROM runs").records()
+        # Plain enough for every dialect, so that reading does without the translator; columns that
+        # came with a later version may be missing.
+        found = self.query("SELECT * FROM runs").records()
         rows = [RunRow.from_record(record) for record in found]
         return sorted(rows, key=lambda run: (run.period, run.started_at, run.run_id), reverse=True)
 
@@ -74,6 +76,15 @@ class Warehouse:
         """The run that started last and did not fail."""
         runs = [run for run in self.runs() if run.status is not RunStatus.FAILED]
         return max(runs, key=lambda run: run.started_at, default=None)
+
+    def publications(self, job: str, period: datetime.date) -> list[Publication]:
+        """What was decided about a period's runs, in that order."""
+        if not self.engine.has_table("publications"):
+            return []
+        found = self.query(
+            f"SELECT * FROM publications WHERE period = DATE '{period}' AND job = '{job}'"
+        ).records()
+        return sorted(map(Publication.from_record, found), key=lambda each: each.at)
 
     def anomalies(
         self, run_id: str | None = None

@@ -28,6 +28,7 @@ STYLES = {
     "HELD": "bold yellow",
     "FAILED": "bold red",
     "SUPERSEDED": "dim",
+    "REJECTED": "dim",
 }
 """Words with a colour, wherever they are a whole cell."""
 

@@ -17,8 +17,9 @@ from beam_jobs.cli import main
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish import bigquery_engine, bigquery_jobs, bigquery_stage
 from beam_jobs.publish.bigquery_stage import batches
+from beam_jobs.publish.decisions import approve
 from beam_jobs.publish.parts import PartTable
-from beam_jobs.publish.publishing import approve, publish_run
+from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import open_warehouse
@@ -240,7 +241,7 @@ def test_a_transaction_that_is_always_aborted_is_an_error(
     bigquery.faults.append(
         Fault(lambda c: c.is_transaction, 200, "invalidQuery", ABORTED, times=99)
     )
-    with pytest.raises(RunError, match=r"the warehouse is as it was .*aborted due to concurrent"):
+    with pytest.raises(RunError, match=r"publishing failed .*aborted due to concurrent"):
         publish("r1")
     assert month_state(warehouse) == before
 
