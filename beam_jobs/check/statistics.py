@@ -1,6 +1,6 @@
 """Statistics of batches: TFDV's own PTransform on RecordBatches, whole and by slice."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,6 +16,9 @@ from beam_jobs.check.moments import Scored, add_scored, moments_of, scored_rows,
 from beam_jobs.check.slices import ALL, slice_values, slices_of
 from beam_jobs.check.statistics_files import Statistics, score_feature_name
 from beam_jobs.check.tfdv import tfdv
+from beam_jobs.features import features_of, names
+from beam_jobs.images.table import NAMES as IMAGE_NAMES
+from beam_jobs.read.columns import texts
 from beam_jobs.read.coverage import only
 from beam_jobs.records import Located
 
@@ -29,19 +32,29 @@ _QUANTILES = 100
 """Buckets of equal mass: robust distances are as fine as these."""
 
 
-def to_tfdv(batch: pa.RecordBatch, score_feature: str) -> pa.RecordBatch:
+def to_tfdv(
+    batch: pa.RecordBatch, score_feature: str, known: Collection[str] | None = None
+) -> pa.RecordBatch:
     """The readable rows as TFDV wants them: list columns of int64, float32 and binary.
+
+    A column that the schema does not know gives way where it is called as the scores are.
 
     Args:
         batch: located rows, scored or not.
         score_feature: name of the column for the scores, where the batch has some.
+        known: columns whose type the schema says. All others are text: what type the values of a
+            batch have depends on its rows, and TFDV takes one type a column. None keeps all types.
     """
     batch = records.readable(batch)
-    columns = {
-        name: _as_lists(batch.column(batch.schema.get_field_index(name)))
-        for name in records.feature_names(batch)
-    }
     scores = records.column_or_none(batch, records.SCORE)
+    columns: dict[str, pa.Array] = {}
+    for name in records.feature_names(batch):
+        column = batch.column(batch.schema.get_field_index(name))
+        if known is not None and name not in known and not pt.is_nested(column.type):
+            column = texts(column)
+        gives_way = name == score_feature and (known is not None or scores is not None)
+        its_name = records.given_way(name, batch.schema.names) if gives_way else name
+        columns[its_name] = _as_lists(column)
     if scores is not None:
         columns[score_feature] = _as_lists(scores)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
@@ -112,13 +125,14 @@ class ComputeStatistics(beam.PTransform):
             | "Moments" >> beam.Map(_scored, score_feature, slices)
             | "All moments" >> beam.CombineGlobally(add_scored)
         )
+        known = None if schema is None else {*names(features_of(schema)), *IMAGE_NAMES}
         return (
             batches
             # Without its type Beam would pickle each batch that it samples, to know its size.
             | "To TFDV"
-            >> beam.Map(lambda element: to_tfdv(element[3], score_feature)).with_output_types(
-                pa.RecordBatch
-            )
+            >> beam.Map(
+                lambda element: to_tfdv(element[3], score_feature, known)
+            ).with_output_types(pa.RecordBatch)
             | "Statistics" >> tfdv.GenerateStatistics(stats_options(schema, self.slice_by))
             | "Name data sets" >> beam.Map(_named, score_feature, AsList(scored))
         )

@@ -76,8 +76,14 @@ def _plausible(statistics: Statistics) -> Statistics | None:
 
 
 def score_feature_name(schema: schema_pb2.Schema) -> str:
-    """The score's name among the features: `score`, or where the schema has one, `model_score`."""
-    return "model_score" if any(f.name == "score" for f in schema.feature) else "score"
+    """The score's name among the features: `score`; where the schema has one, `model_score`.
+
+    Where it has that, too, `model_model_score`, and so on.
+    """
+    taken, name = {feature.name for feature in schema.feature}, "score"
+    while name in taken:
+        name = f"model_{name}"
+    return name
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ from beam_jobs.plan.job import Previous, data_of, plan_job
 from beam_jobs.plan.plan import Job, Plan
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
-from beam_jobs.publish.warehouse import Warehouse
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+
+_LOOKED_AT = 100
+"""Published runs among which the latest month is looked for."""
 
 
 def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) -> Plan:
@@ -22,6 +25,7 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
     started_at = now or datetime.datetime.now(datetime.UTC)
     period = parse_month(config.month, config.timezone, started_at)
     inputs = match_inputs([expand_month(pattern, period) for pattern in config.ads], "--ads")
+    warehouse = open_warehouse(config.warehouse)
     return plan_job(
         config,
         Job.MONTHLY,
@@ -29,7 +33,8 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
         inputs,
         started_at=started_at,
         check_inputs=lambda schema: check_columns(inputs, schema, data_of(config)),
-        find_previous=lambda warehouse: find_previous(config, warehouse, period),
+        warehouse=warehouse,
+        find_previous=lambda: find_previous(config, warehouse, period),
     )
 
 
@@ -70,11 +75,11 @@ def _named(run_id: str, warehouse: Warehouse) -> RunRow:
 
 def _why_none(warehouse: Warehouse, before: datetime.date) -> str:
     """Why there is nothing to measure drift against, and which run could be named instead."""
-    runs = [
-        run for run in warehouse.runs() if run.job == Job.MONTHLY.value and run.period <= before
-    ]
-    held = [run for run in runs if run.period == before and run.status is RunStatus.HELD]
-    earlier = [run for run in runs if run.status is RunStatus.PUBLISHED]
+    held = warehouse.runs(job=Job.MONTHLY, period=before, status=RunStatus.HELD)
+    published = warehouse.last_published(Job.MONTHLY, None, _LOOKED_AT)
+    earlier = sorted(
+        (run for run in published if run.period < before), key=lambda run: run.period, reverse=True
+    )
     note = f"no published run of {before:%Y-%m}: drift is not measured"
     if held:
         note += f"; run {held[0].run_id} of it is HELD (--previous-run names a run all the same)"

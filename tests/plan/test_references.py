@@ -1,6 +1,7 @@
 """What a run is compared with, and what is said of that which is not compared."""
 
 import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,13 @@ class Runs(Warehouse):
     def url(self) -> str:
         return "duckdb:ads.duckdb"
 
-    def runs(self) -> list[RunRow]:
-        return sorted(self.found, key=lambda run: run.period, reverse=True)
+    def _runs(
+        self, bounds: Sequence[str], parameters: Mapping[str, Any], order: str, limit: int = 0
+    ) -> list[RunRow]:
+        found = self.found
+        for name, value in parameters.items():
+            found = [run for run in found if getattr(run, name) == value]
+        return found
 
 
 def run(tmp_path: Path, name: str, month: int, status: RunStatus, job: str = "monthly") -> RunRow:
