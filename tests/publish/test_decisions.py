@@ -8,8 +8,8 @@ import types
 import pytest
 from publish_kit import OCTOBER, ask, expected_rows, month_state, run_row, write_run
 
-from beam_jobs import cli
-from beam_jobs.errors import UsageError
+from beam_jobs import cli, look
+from beam_jobs.errors import RunError, UsageError
 from beam_jobs.process import user_name
 from beam_jobs.publish import publishing
 from beam_jobs.publish.decisions import (
@@ -139,7 +139,6 @@ def test_the_order_holds_where_clocks_do_not(warehouse, make, monkeypatch):
 def _as_before_the_table(warehouse):
     """What an earlier version left: no history, no errors."""
     with warehouse.engine.writing() as session:
-        session.run("DROP VIEW run_history", {})
         session.run("DROP TABLE publications", {})
         session.run("ALTER TABLE runs DROP COLUMN error", {})
 
@@ -317,3 +316,21 @@ def test_rollback_asks_where_rows_fall_and_reject_takes_a_reason(warehouse, make
     reasons = [each.reason for each in warehouse.publications("monthly", OCTOBER)]
     assert reasons == [None, None, "prices", None, "cut"]
     assert change_to(warehouse, warehouse.find_run("small")).replaced.run_id == "large"
+
+
+def test_answers_that_cannot_be_delivered_are_told_beside_what_stands(
+    warehouse, make, monkeypatch, capsys
+):
+    make("q1", job="requests", status=HELD)
+
+    def fail(*_):
+        raise RunError("/responses: cannot be written")
+
+    monkeypatch.setattr(look, "release_left", fail)
+    assert _decide(warehouse, "approve", "q1") == 1
+    said = capsys.readouterr()
+    assert "each run of the queue stands beside the others" in said.out
+    assert said.err == (
+        "beam-jobs: error: run q1 is PUBLISHED; what failed after it: /responses: cannot be"
+        " written; the next `beam-jobs requests` delivers the answers\n"
+    )
