@@ -32,7 +32,7 @@ UNCHANGED = "UNCHANGED"
 SUBMITTED = "SUBMITTED"
 RESULT = (
     "run_id", "job", "period", "status", "rows", "anomalies", "hold_reasons", "report",
-    "run_folder", "seconds",
+    "run_folder", "seconds", "notes",
 )  # fmt: skip
 """What `--json` prints of a summary."""
 
@@ -214,6 +214,7 @@ def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
     summary = json.loads(storage.read_bytes(folder.summary)) | {
         "status": status,
         "hold_reasons": list(standing.hold_reasons) if held else [],
+        "notes": list(plan.notes),
         "seconds": 0.0,
     }
     announce(Outcome.of_summary(summary), plan.notify)

@@ -80,7 +80,15 @@ def attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[str
         return None
 
 
+_told: set[str] = set()
+"""Notes that a watch has told: its rounds say nothing twice."""
+
+
 def _print_line(summary: dict[str, Any]) -> int:
+    for note in summary["notes"]:
+        if note not in _told:
+            terminal.print_note(note)
+            _told.add(note)
     counts = ", ".join(f"{rows:,} {what}" for what, rows in summary["rows"].items())
     print(f"{summary['run_id']} {summary['status']}: {counts}", flush=True)
     return exit_code(summary)

@@ -143,6 +143,12 @@ class TestSummary:
         assert all(line == line.rstrip() for line in out.getvalue().splitlines())
         assert "HOLD      DRIFT    category" in out.getvalue()
 
+    def test_notes_stand_before_the_results(self, screen):
+        notes = ["no aliases.json, so version 10 is taken", *(f"note {i}" for i in range(11))]
+        terminal.print_summary(summary(notes=notes), stream=screen)
+        assert "\nnotes\n  no aliases.json, so version 10 is taken\n  note 0\n" in screen.text()
+        assert "\n  note 8\n  and 2 more\n\ntime " in screen.text()
+
     def test_a_long_folder_is_never_broken(self, screen):
         folder = "/x" * 100
         terminal.print_summary(summary(run_folder=folder), stream=screen)

@@ -40,8 +40,12 @@ from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
+
+MODEL_FAILS_ROWS = 64
+"""A model that fails on all of so many rows fails the run: few may all be poison."""
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
@@ -137,6 +141,7 @@ def conclude(
     total = sum(counts, FileCounts(-1))
     rows = rows_of_files(reads, [file.uri for file in plan.inputs])
     check_measured(statistics, total.readable)
+    _check_model(plan, total, parts)
     report = _find_anomalies(plan, total, sum(rows), statistics)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
@@ -155,6 +160,7 @@ def conclude(
     # Whatever can fail comes before publishing, or after it can be repeated.
     summary = _summary(run, total, report, parts)
     summary["started_at"] = plan.started_at.isoformat()
+    summary["notes"] = list(plan.notes)
     tables = {
         "anomalies": report.table,
         "feature_statistics": report.feature_statistics,
@@ -181,6 +187,19 @@ def conclude(
                 f"{error}; the next `beam-jobs requests` delivers the answers"
             ) from error
     return summary
+
+
+def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
+    """Raises RunError where the model gave no row a score: it is broken, or another's."""
+    failed = dict(total.reasons).get(Reason.MODEL_ERROR, 0)
+    if total.scored or failed < MODEL_FAILS_ROWS:
+        return
+    example = _examples(parts).get(Reason.MODEL_ERROR.value, "")
+    why = example.removeprefix(f"{Reason.MODEL_ERROR.value} ")
+    raise RunError(
+        f"model {plan.model.path}: gave none of {failed:,} rows a score: {why}; nothing was"
+        " published"
+    )
 
 
 def _find_anomalies(

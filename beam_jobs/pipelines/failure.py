@@ -132,6 +132,7 @@ def failed(plan: Plan, seconds: float, standing: Standing | None = None) -> dict
         "run_id": plan.run_id,
         "period": plan.period.isoformat(),
         "run_folder": plan.run_folder,
+        "notes": list(plan.notes),
     }
     run = standing.outcome if standing is not None else None
     if run is None:
@@ -153,4 +154,5 @@ def _nothing(job: Job, seconds: float) -> dict[str, Any]:
         "report": None,
         "run_folder": None,
         "seconds": round(seconds, 3),
+        "notes": [],
     }

@@ -17,7 +17,8 @@ from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.images.table import NAMES
 from beam_jobs.notify import Webhook
 from beam_jobs.publish.runs import Job, RunIdentity, RunRow, RunStatus, period_name
-from beam_jobs.score.fit import InputPlan
+from beam_jobs.results_version import RESULTS_VERSION
+from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
 
 
@@ -55,7 +56,7 @@ class Plan:
         left_alone: likewise, of files in the queue that are no request files.
         notify: told how the run ends; a secret, so it is in no JSON.
         images: where images lie and what is done with them, None where rows come without. Their
-            generations are not planned: there are too many.
+            generations are not pinned: there are too many.
     """
 
     job: Job
@@ -164,6 +165,7 @@ class Plan:
             "standing": self.standing.status.value if self.standing else None,
             "notes": [*self.left_alone, *self.notes],
             "code_version": __version__,
+            "results_version": RESULTS_VERSION,
         }
 
 

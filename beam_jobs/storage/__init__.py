@@ -1,6 +1,6 @@
 """Files by URI: local paths and `gs://`. Where bytes live is decided by scheme, once, here.
 
-    find     info, match, match_flag, list_files, children, exists, check_readable
+    find     info, match, match_flag, list_files, children, exists, since, check_readable
     read     open_pinned, open_ahead, check_unchanged, read_bytes, digest
     write    open_atomic, write_atomic, create, replace, remove, check_writable, lock
     copy     fetched, fetch_folder: local copies for libraries that read local files only
@@ -11,6 +11,7 @@ docs/storage.md says what generations, retries, locks and permissions mean for u
 
 import collections
 import contextlib
+import datetime
 import functools
 import io
 import itertools
@@ -57,6 +58,7 @@ __all__ = [
     "remove",
     "replace",
     "resolve",
+    "since",
     "write_atomic",
 ]
 
@@ -157,6 +159,17 @@ def children(folder: str) -> list[str]:
 def exists(uri: str) -> bool:
     """Whether there is such a file, or a folder that is not empty."""
     return _of(uri).exists(uri)
+
+
+def since(uri: str) -> datetime.datetime:
+    """When a file came to where it is, in UTC; of a local one, it or the folder that holds it.
+
+    Copies keep the time of the content; this is the time of the copy, or of the folder's move.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _of(uri).since(uri)
 
 
 def open_pinned(file: FileInfo) -> BinaryIO:

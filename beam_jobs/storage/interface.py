@@ -1,5 +1,6 @@
 """What a place for files can do; local disks and Cloud Storage differ here and nowhere else."""
 
+import datetime
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Storage(Protocol):
     def children(self, folder: str) -> list[str]: ...
 
     def exists(self, uri: str) -> bool: ...
+
+    def since(self, uri: str) -> datetime.datetime: ...
 
     def open_pinned(self, file: FileInfo) -> BinaryIO: ...
 

@@ -1,6 +1,7 @@
 """Files on a local disk."""
 
 import contextlib
+import datetime
 import errno
 import fcntl
 import glob
@@ -48,12 +49,21 @@ class LocalStorage:
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
 
+    def since(self, uri: str) -> datetime.datetime:
+        # st_ctime: a copy may keep the time of the content (cp -p), and a move the whole file.
+        changed = max(os.stat(path).st_ctime for path in (uri, os.path.dirname(uri)))
+        return datetime.datetime.fromtimestamp(changed, datetime.UTC)
+
     def open_pinned(self, file: FileInfo) -> BinaryIO:
         try:
             stream = open(file.uri, "rb")  # noqa: SIM115 (the caller closes it)
         except OSError as error:
             raise InputError(f"{file.uri}: cannot be read ({error.strerror})") from error
-        self.check_unchanged(file)
+        try:
+            self.check_unchanged(file)
+        except BaseException:
+            stream.close()
+            raise
         return stream
 
     def check_unchanged(self, file: FileInfo) -> None:

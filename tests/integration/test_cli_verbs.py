@@ -29,6 +29,7 @@ COSTS = Path(__file__).parents[2] / "docs/costs.md"
 SHAPE = {
     "run_id": str, "job": str, "period": str, "status": str, "rows": dict, "anomalies": int,
     "hold_reasons": list, "report": (str, type(None)), "run_folder": str, "seconds": (int, float),
+    "notes": list,
 }  # fmt: skip
 """The object that `--json` prints, as the contract has it, in its order."""
 
