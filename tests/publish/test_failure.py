@@ -155,5 +155,5 @@ def test_an_interrupt_names_the_job_on_dataflow(monkeypatch):
     flags = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
     with pytest.raises(KeyboardInterrupt, match="2026-11-01_7 goes on without"):
         run_pipeline(lambda _: None, flags, 1)
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         run_pipeline(lambda _: None, [], 1)
