@@ -17,7 +17,7 @@ from beam_jobs.publish.ledger import TAKEN, consumed
 from beam_jobs.publish.parts import PartTable
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.publish.warehouse import RECENT, open_warehouse
 from beam_jobs.requests import staged
 from beam_jobs.requests.release import release_left
 from beam_jobs.watch import Interrupted, keep_traceback, watch
@@ -46,7 +46,8 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_watching: boo
     started = time.monotonic()
     warehouse = open_warehouse(config.warehouse)
     plan = plan_requests(config)
-    release_left(warehouse.runs(), terminal.print_note)
+    recent = warehouse.each_published(Job.REQUESTS, plan.period - RECENT)
+    release_left(recent, terminal.print_note)
     for _ in range(ATTEMPTS):
         if not plan.inputs:
             break

@@ -14,13 +14,13 @@ from beam_jobs.features import features_of, load_schema
 from beam_jobs.images.listing import MOST_IMAGES, fingerprint_of
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.notify import webhook_of
-from beam_jobs.plan.checks import check_model, find_images, reference
+from beam_jobs.plan.checks import check_model, check_names, find_images, reference
 from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow
-from beam_jobs.publish.warehouse import Warehouse, absolute_url, open_warehouse
+from beam_jobs.publish.warehouse import Warehouse, absolute_url
 from beam_jobs.score.location import ModelLocation
 from beam_jobs.tables import scores_schema
 
@@ -36,7 +36,8 @@ def plan_job(
     *,
     started_at: datetime.datetime,
     check_inputs: Callable[[schema_pb2.Schema], Sequence[str]],
-    find_previous: Callable[[Warehouse], Previous],
+    warehouse: Warehouse,
+    find_previous: Callable[[], Previous],
     responses: str | None = None,
     takes_held: bool = False,
 ) -> Plan:
@@ -49,6 +50,7 @@ def plan_job(
         inputs: the files that it reads.
         started_at: when planning began.
         check_inputs: refuses inputs that do not fit the schema; gives notes.
+        warehouse: of the configuration, opened once for all that planning asks it.
         find_previous: what drift is measured against.
         responses: folder for the answers of a queue run.
         takes_held: whether a queue run may take the request files of runs that are held.
@@ -60,7 +62,7 @@ def plan_job(
     policy = load_policy(config.policy)
     data = data_of(config)
     check_slices(schema, data.slice)
-    notes = check_inputs(schema)
+    notes = [*check_names(features_of(schema), config.warehouse), *check_inputs(schema)]
     images = find_images(data, schema, may_be_given=job is not Job.MONTHLY)
     model, input_plan = check_model(config.model, schema, data, images)
     if images is not None:
@@ -70,10 +72,9 @@ def plan_job(
             images = dataclasses.replace(images, fingerprint=fingerprint_of(images.prefix))
     baseline = reference(config.baseline, "--baseline")
     notify = webhook_of(config.notify)
-    warehouse = open_warehouse(config.warehouse)
     warehouse.check()
     check_warehouse_columns(warehouse, scores_schema(features_of(schema)))
-    previous, previous_run, more = find_previous(warehouse)
+    previous, previous_run, more = find_previous()
     schema_bytes = schema.SerializeToString(deterministic=True)
     run_id = run_id_of(
         decided_by(
@@ -109,7 +110,7 @@ def plan_job(
         baseline=baseline,
         previous=previous,
         previous_run=previous_run,
-        standing=standing_of(warehouse, run_id),
+        standing=warehouse.run_of(job, period, run_id),
         policy=policy,
         gate=config.gate,
         data=data,
@@ -136,8 +137,3 @@ def _notes(job: Job, model: ModelLocation, images: ImageSpec | None) -> list[str
 def data_of(config: JobConfig) -> DataConfig:
     """The part of a job's configuration that decides how rows are read and scored."""
     return DataConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(DataConfig)})
-
-
-def standing_of(warehouse: Warehouse, run_id: str) -> RunRow | None:
-    """The line of exactly this run, None where it never ended."""
-    return next((run for run in warehouse.runs() if run.run_id == run_id), None)

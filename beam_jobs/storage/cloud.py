@@ -46,11 +46,15 @@ class CloudStorage:
             raise self._missing(uri)
         return found
 
+    def absolute_pattern(self, pattern: str) -> str:
+        split_uri(pattern)
+        return pattern
+
     def match(self, pattern: str) -> list[FileInfo]:
         bucket, text = split_uri(pattern)
         wanted = parse_pattern(text)
         if wanted.names is None:
-            found = self._find(pattern)
+            found = self._find(f"gs://{bucket}/{wanted.prefix}")
             if found is None:
                 self._check_bucket(pattern)
             return [] if found is None else [found]
