@@ -106,7 +106,7 @@ def _show(config: LookConfig, run_id: str | None, _: list[str]) -> int:
 def _query(config: QueryConfig, sql: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
-    return look.query(config, sql or "")
+    return look.query(config, sql)
 
 
 def _approve(config: ApproveConfig, run_id: str | None, _: list[str]) -> int:
@@ -169,7 +169,11 @@ VERBS = {
         QueryConfig,
         "ask the warehouse in SQL, or one run's rows",
         _query,
-        argument=("SQL", "a query, such as 'SELECT * FROM run_history'", True),
+        argument=(
+            "SQL",
+            "one SELECT, such as 'SELECT * FROM run_history'; - reads it from standard input",
+            False,
+        ),
     ),
     "approve": Verb(
         ApproveConfig,
@@ -251,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal or a pipe that cannot show a value (LC_ALL=C) gets its escape, not an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = run(list(sys.argv[1:] if argv is None else argv))
+        code = run(list(sys.argv[1:] if argv is None else argv), reads_current_folder=True)
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except BeamJobsError as error:
@@ -262,12 +266,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print_error("interrupted")
+        print_error("interrupted; `beam-jobs runs` tells what is published")
         return Interrupted.exit_code
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
     """Runs a verb; gives its exit code.
+
+    Args:
+        argv: the words behind `beam-jobs`.
+        reads_current_folder: whether `beam-jobs.toml` there counts where --config names no file:
+            in what a user types, not in what a program starts.
 
     Raises:
         BeamJobsError: what `main` reports in one line. A job that was to print JSON has printed it.
@@ -275,7 +284,7 @@ def run(argv: list[str]) -> int:
     started = time.monotonic()
     wants_json = "--json" in argv
     try:
-        verb, config, argument, extra = _parse(argv)
+        verb, config, argument, extra = _parse(argv, reads_current_folder)
         wants_json = getattr(config, "json", False)
         return verb.run(config, argument, extra)
     except BrokenPipeError:
@@ -286,7 +295,7 @@ def run(argv: list[str]) -> int:
         raise
 
 
-def _parse(argv: list[str]) -> tuple[Verb, Any, str | None, list[str]]:
+def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str | None, list[str]]:
     """(the verb, its configuration, its argument, Beam's own flags)."""
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
@@ -302,7 +311,11 @@ def _parse(argv: list[str]) -> tuple[Verb, Any, str | None, list[str]]:
 
         check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
-    config = flags.resolve(verb.config, given.verb, values, flags.load_file(given.config), known)
+    here = flags.DEFAULT_CONFIG_FILE
+    default = here if reads_current_folder and os.path.exists(here) else None
+    path = given.config or default
+    file = flags.load_file(path) if path else ({}, "")
+    config = flags.resolve(verb.config, given.verb, values, file, known)
     if given.verb in JOBS:
         from beam_jobs.notify import log_to_standard_error
 

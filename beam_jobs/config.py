@@ -31,6 +31,7 @@ class LookConfig:
         example="duckdb:ads.duckdb",
         required=True,
         is_path=True,
+        path_scheme="duckdb:",
         environment="BEAM_JOBS_WAREHOUSE",
         template_example="bigquery:my-project.ads",
     )
@@ -49,6 +50,16 @@ class QueryConfig(LookConfig):
         metavar="RUN",
         example="3f2c9a1b5d7e8f60",
         in_file=False,
+    )
+    file: str | None = flag(
+        "File that holds the query, in place of SQL",
+        metavar="FILE",
+        example="drift.sql",
+        is_path=True,
+        in_file=False,
+    )
+    csv: bool = switch(
+        "Print CSV (RFC 4180) for programs: a null is an empty cell, an empty text is quoted"
     )
 
 
@@ -164,6 +175,7 @@ class BaselineConfig(DataConfig):
         example="'training/*.csv'",
         required=True,
         is_path=True,
+        is_pattern=True,
     )
     out: str = flag(
         "Folder for schema.pbtxt (an existing one is kept) and statistics.binpb",
@@ -280,7 +292,15 @@ class MonthlyConfig(JobConfig):
         example="'ads/{month}/*.csv'",
         required=True,
         is_path=True,
+        is_pattern=True,
         parameter=Parameter.GCS_READ_FILE,
+    )
+    previous_run: str | None = flag(
+        "Run to measure drift against, published or held, instead of the published run of the"
+        " month before",
+        metavar="RUN",
+        example="3f2c9a1b5d7e8f60",
+        in_file=False,
     )
     timezone: str = flag(
         "Time zone of --month previous", default="UTC", metavar="ZONE", example="Europe/Berlin"
@@ -298,6 +318,7 @@ class RequestsConfig(JobConfig):
         example="'queue/*.jsonl'",
         required=True,
         is_path=True,
+        is_pattern=True,
         parameter=Parameter.GCS_READ_FILE,
     )
     responses: str | None = flag(

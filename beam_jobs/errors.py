@@ -33,14 +33,12 @@ class UsageError(BeamJobsError):
     exit_code = 2
 
 
-class BusyError(UsageError):
-    """Somebody else uses what the command needs; it may be free in a moment."""
-
-    exit_code = 1
-
-
 class RunError(BeamJobsError):
     """The run failed."""
+
+
+class BusyError(RunError):
+    """Somebody else uses what the command needs; it may be free in a moment."""
 
 
 class StorageError(RunError, OSError):

@@ -13,7 +13,7 @@ from beam_jobs.config import MonthlyConfig
 from beam_jobs.errors import AuditError, unwrap
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.failure import failed, failure_of, failure_recorded
-from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
+from beam_jobs.plan import Plan, describe, plan_monthly
 from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
 from beam_jobs.plan.prices import Prices, load_prices
 from beam_jobs.publish.decisions import publish_again
@@ -32,7 +32,7 @@ UNCHANGED = "UNCHANGED"
 SUBMITTED = "SUBMITTED"
 RESULT = (
     "run_id", "job", "period", "status", "rows", "anomalies", "hold_reasons", "report",
-    "run_folder", "seconds",
+    "run_folder", "seconds", "notes",
 )  # fmt: skip
 """What `--json` prints of a summary."""
 
@@ -101,7 +101,7 @@ def execute(
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
         # Asked under the lock: another process may just have finished this very run.
-        standing = standing_of(open_warehouse(plan.warehouse), plan.run_id)
+        standing = open_warehouse(plan.warehouse).run_of(plan.job, plan.period, plan.run_id)
         # Without a summary it was killed right behind publishing, or its folder was cleared away.
         is_whole = storage.exists(folder.summary)
         is_over = standing is None or standing.status in (RunStatus.FAILED, RunStatus.REJECTED)
@@ -214,6 +214,7 @@ def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
     summary = json.loads(storage.read_bytes(folder.summary)) | {
         "status": status,
         "hold_reasons": list(standing.hold_reasons) if held else [],
+        "notes": list(plan.notes),
         "seconds": 0.0,
     }
     announce(Outcome.of_summary(summary), plan.notify)

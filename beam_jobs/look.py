@@ -1,9 +1,10 @@
 """Verbs that look at the warehouse, or decide about a run in it. No pipeline, quick to start."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beam_jobs import terminal
+from beam_jobs import storage, terminal
 from beam_jobs.config import (
     ApproveConfig,
     LookConfig,
@@ -12,7 +13,7 @@ from beam_jobs.config import (
     RollbackConfig,
     parse_month,
 )
-from beam_jobs.errors import RunError
+from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish import decisions
 from beam_jobs.publish.runs import RUN_COLUMNS, Job, RunRow, RunStatus, period_name
 from beam_jobs.publish.standing import standing_after
@@ -62,17 +63,37 @@ def anomalies(config: LookConfig, run_id: str | None) -> int:
     return 0
 
 
-def query(config: QueryConfig, sql: str) -> int:
-    """The result of a query."""
+def query(config: QueryConfig, sql: str | None) -> int:
+    """The result of a query: given as SQL, as a file, or as `-` on standard input."""
+    if config.csv and config.json:
+        raise UsageError("query: --csv or --json, not both")
+    text = _text_of(config, sql)
     warehouse = open_warehouse(config.warehouse)
     if config.run is None:
-        found = warehouse.query(sql)
+        found = warehouse.query(text)
     else:
         from beam_jobs.publish.folder_query import query_run
 
-        found = query_run(warehouse.find_run(config.run), sql)
-    terminal.print_table(found.columns, found.rows, config.json)
+        found = query_run(warehouse.find_run(config.run), text)
+    if config.csv:
+        terminal.print_csv(found.columns, found.rows)
+    else:
+        terminal.print_table(found.columns, found.rows, config.json)
     return 0
+
+
+def _text_of(config: QueryConfig, sql: str | None) -> str:
+    if (sql is None) == (config.file is None):
+        raise UsageError("query: give either SQL, or - for standard input, or --file FILE")
+    if sql is not None:
+        return sys.stdin.read() if sql == "-" else sql
+    file = config.file or ""
+    try:
+        return storage.read_bytes(file).decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"--file {file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--file {file}: is not UTF-8 text") from error
 
 
 def _print(

@@ -4,13 +4,21 @@ The run folder's Parquet files, both warehouses and docs/tables.md follow from h
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from beam_jobs.features import Feature
 from beam_jobs.records import FINDINGS_TYPE
+
+_RESERVED_BY_BIGQUERY = (
+    "_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_",
+)  # fmt: skip
+"""https://cloud.google.com/bigquery/docs/schemas#column_names"""
+
+_LONGEST_NAME = 280
+"""BigQuery takes 300 characters; a prefix and a number must fit."""
 
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
@@ -90,7 +98,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column(
             "reference",
             pa.string(),
-            "what it was compared with: schema, baseline or previous (runs.previous_run_id)",
+            "what it was compared with: schema, baseline, previous (runs.previous_run_id) or"
+            " replaced (the run of the period that was published before)",
         ),
     ),
     "feature_statistics": (
@@ -101,10 +110,12 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("rows", pa.int64(), "rows in the slice"),
         Column("missing", pa.int64(), "rows without a value"),
         Column("zeros", pa.int64(), "values that are 0 (numeric)"),
-        Column("mean", pa.float64(), "mean (numeric)"),
-        Column("std_dev", pa.float64(), "standard deviation (numeric)"),
-        Column("min", pa.float64(), "smallest value (numeric)"),
-        Column("max", pa.float64(), "largest value (numeric)"),
+        Column("mean", pa.float64(), "mean of the rows that were scored (numeric)"),
+        Column(
+            "std_dev", pa.float64(), "standard deviation of the rows that were scored (numeric)"
+        ),
+        Column("min", pa.float64(), "smallest value in the rows that were scored (numeric)"),
+        Column("max", pa.float64(), "largest value in the rows that were scored (numeric)"),
         Column("quantiles", NUMBERS, "the 11 deciles from minimum to maximum (numeric)"),
         Column("distinct", pa.int64(), "distinct values, estimated (categorical)"),
         Column(
@@ -112,8 +123,16 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
             pa.list_(pa.struct([("value", pa.string()), ("count", pa.float64())])),
             "most frequent values, at most 20 (categorical)",
         ),
-        Column("skew", pa.float64(), "distance to the baseline; null without a baseline"),
-        Column("drift", pa.float64(), "distance to the previous run; null without one"),
+        Column("skew", pa.float64(), "distance to the baseline; null where none was measured"),
+        Column(
+            "skew_measure",
+            pa.string(),
+            "which distance that is: infinity_norm, jensen_shannon_divergence or"
+            " normalized_abs_difference of categories, quantile_jensen_shannon_divergence of"
+            " numbers (in anomalies, jensen_shannon_divergence is TFDV's, in bins of equal width)",
+        ),
+        Column("drift", pa.float64(), "distance to the previous run; null where none was measured"),
+        Column("drift_measure", pa.string(), "which distance that is, as skew_measure"),
     ),
     "inputs": (
         *RUN_COLUMNS,
@@ -145,15 +164,15 @@ def arrow_schema(table: str) -> pa.Schema:
 def own_columns(features: Sequence[Feature]) -> dict[str, str]:
     """{feature name: column name in `scores`} for the ad's own columns.
 
-    Characters that BigQuery does not take become `_`; a name that `scores` uses itself gets the
-    prefix `ad_`; what then still clashes (BigQuery ignores case) gets a number.
+    Characters that BigQuery does not take become `_`, and what is longer than it takes is cut; a
+    name that `scores` uses itself, or BigQuery, gets the prefix `ad_`; what then still clashes
+    (BigQuery ignores case) gets a number. A name that can stay as it is does.
     """
     taken = {column.name.lower() for column in TABLES["scores"]}
+    stays = {f.name for f in features if _plain_name(f.name) == f.name} - taken
     names: dict[str, str] = {}
-    for feature in features:
-        name = re.sub(r"[^0-9A-Za-z_]", "_", feature.name) or "_"
-        if name[0].isdigit():
-            name = "_" + name
+    for feature in sorted(features, key=lambda feature: feature.name not in stays):
+        name = _plain_name(feature.name)
         if name.lower() in taken:
             name = "ad_" + name
         base, count = name, 2
@@ -161,7 +180,25 @@ def own_columns(features: Sequence[Feature]) -> dict[str, str]:
             name, count = f"{base}_{count}", count + 1
         taken.add(name.lower())
         names[feature.name] = name
-    return names
+    return {feature.name: names[feature.name] for feature in features}
+
+
+def _plain_name(feature: str) -> str:
+    """The name as both warehouses take it."""
+    name = re.sub(r"[^0-9A-Za-z_]", "_", feature) or "_"
+    if name[0].isdigit():
+        name = "_" + name
+    if name.upper().startswith(_RESERVED_BY_BIGQUERY):
+        name = "ad_" + name
+    return name[:_LONGEST_NAME]
+
+
+def same_but_for_case(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that are equal but for case: no warehouse tells such columns apart."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.lower(), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def scores_schema(features: Sequence[Feature]) -> pa.Schema:

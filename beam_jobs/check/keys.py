@@ -46,6 +46,8 @@ def find_duplicates(paths: Sequence[str], folder: str) -> pa.Table:
         return KEY_SCHEMA.empty_table()
     import duckdb
 
+    from beam_jobs import storage
+
     found = f"{folder}/duplicates.parquet"
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": folder}) as connection:
         connection.execute(
@@ -53,20 +55,20 @@ def find_duplicates(paths: Sequence[str], folder: str) -> pa.Table:
             COPY (
               -- Grouping hashes first is eight times faster: few keys are left to group.
               WITH suspects AS (
-                SELECT hash(key) AS hashed FROM read_parquet($paths)
+                SELECT hash(key) AS hashed FROM read_parquet($paths, hive_partitioning = false)
                 GROUP BY hashed HAVING count(*) > 1
               )
               SELECT key, first.file_index AS file_index, first.source_row AS source_row
               FROM (
                 SELECT key, min({'file_index': file_index, 'source_row': source_row}) AS first
-                FROM read_parquet($paths)
+                FROM read_parquet($paths, hive_partitioning = false)
                 WHERE hash(key) IN (FROM suspects)
                 GROUP BY key HAVING count(*) > 1
               )
             ) TO '"""
             + found.replace("'", "''")
             + "' (FORMAT parquet)",
-            {"paths": list(paths)},
+            {"paths": list(map(storage.escape, paths))},
         )
     import pyarrow.parquet as pq
 

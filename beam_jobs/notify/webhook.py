@@ -59,7 +59,8 @@ def webhook_of(address: str | None) -> Webhook | None:
     """
     if address is None:
         return None
-    webhook = Webhook(address)
+    # Workers may have another current folder.
+    webhook = Webhook(address if "://" in address else storage.absolute(address))
     webhook.url()
     return webhook
 

@@ -18,13 +18,21 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs import records, storage
-from beam_jobs.check.anomalies import Context, find_anomalies
+from beam_jobs.check.anomalies import find_anomalies
+from beam_jobs.check.comparisons import Context
 from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
+from beam_jobs.check.moments import check_scored
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import Statistics, check_measured, parse_statistics
+from beam_jobs.check.statistics_files import (
+    ScoredBy,
+    Statistics,
+    check_measured,
+    parse_statistics,
+    score_feature_name,
+)
 from beam_jobs.errors import InputError, RunError
 from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
@@ -41,8 +49,12 @@ from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files, signs_of_files
+from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
+
+MODEL_FAILS_ROWS = 64
+"""A model that fails on all of so many rows fails the run: few may all be poison."""
 
 KEYS_FOLDER = "keys"
 """In the run folder, until the run ends."""
@@ -138,8 +150,10 @@ def conclude(
     total = sum(counts, FileCounts(-1))
     rows = rows_of_files(reads, [file.uri for file in plan.inputs])
     check_measured(statistics, total.readable)
+    check_scored(statistics, score_feature_name(plan.schema_proto), total.scored)
+    _check_model(plan, total, parts)
     report = _find_anomalies(plan, total, _files_read(plan, reads, rows), statistics)
-    folder.write(folder.statistics, statistics.SerializeToString())
+    folder.write(folder.statistics, _marked(plan, statistics).SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
@@ -156,6 +170,7 @@ def conclude(
     # Whatever can fail comes before publishing, or after it can be repeated.
     summary = _summary(run, total, report, parts)
     summary["started_at"] = plan.started_at.isoformat()
+    summary["notes"] = list(plan.notes)
     tables = {
         "anomalies": report.table,
         "feature_statistics": report.feature_statistics,
@@ -190,6 +205,27 @@ def _files_read(plan: Plan, reads: Sequence[SpanRows], rows: Sequence[int]) -> t
     return tuple(FileRead(*file) for file in zip(uris, rows, signs, strict=True))
 
 
+def _marked(plan: Plan, statistics: Statistics) -> Statistics:
+    """A copy that says which model scored; Beam's own elements must not change."""
+    marked = Statistics.FromString(statistics.SerializeToString())
+    model = ScoredBy(plan.model.version, plan.model.fingerprint)
+    model.mark(marked, score_feature_name(plan.schema_proto))
+    return marked
+
+
+def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
+    """Raises RunError where the model gave no row a score: it is broken, or another's."""
+    failed = dict(total.reasons).get(Reason.MODEL_ERROR, 0)
+    if total.scored or failed < MODEL_FAILS_ROWS:
+        return
+    example = _examples(parts).get(Reason.MODEL_ERROR.value, "")
+    why = example.removeprefix(f"{Reason.MODEL_ERROR.value} ")
+    raise RunError(
+        f"model {plan.model.path}: gave none of {failed:,} rows a score: {why}; nothing was"
+        " published"
+    )
+
+
 def _find_anomalies(
     plan: Plan,
     total: FileCounts,
@@ -208,6 +244,8 @@ def _find_anomalies(
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
+            replaced_read=plan.replaces.rows_read if plan.replaces else None,
+            replaced_run=plan.replaces.run_id if plan.replaces else "",
             is_queue=plan.job is Job.REQUESTS,
             # A request file is answered, whatever it holds.
             files=files if plan.job is Job.MONTHLY else (),

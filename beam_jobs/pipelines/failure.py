@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from beam_jobs import storage
-from beam_jobs.errors import BeamJobsError, Interrupted, RunError
+from beam_jobs.errors import BeamJobsError, BusyError, Interrupted, RunError
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.plan import Plan
 from beam_jobs.publish import publishing
@@ -46,7 +46,8 @@ def failure_recorded(plan: Plan) -> Iterator[None]:
     except Exception as error:
         folder = RunFolder(plan.run_folder)
         cause = _cause(error, folder)
-        _fail(plan, cause)
+        if not isinstance(error, BusyError):  # nobody waits for the same warehouse twice
+            _fail(plan, cause)
         text = _standing(plan).after_failure(cause)
         # What is caught by its kind further up stays of that kind.
         problem = type(error)(text) if isinstance(error, BeamJobsError) else RunError(text)
@@ -132,6 +133,7 @@ def failed(plan: Plan, seconds: float, standing: Standing | None = None) -> dict
         "run_id": plan.run_id,
         "period": plan.period.isoformat(),
         "run_folder": plan.run_folder,
+        "notes": list(plan.notes),
     }
     run = standing.outcome if standing is not None else None
     if run is None:
@@ -153,4 +155,5 @@ def _nothing(job: Job, seconds: float) -> dict[str, Any]:
         "report": None,
         "run_folder": None,
         "seconds": round(seconds, 3),
+        "notes": [],
     }

@@ -1,22 +1,35 @@
 """What can be found wrong before any work: inputs, columns, model, statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.check.slices import slice_values
+from beam_jobs.check.statistics_files import (
+    ScoredBy,
+    Statistics,
+    has_feature,
+    parse_statistics,
+    read_statistics,
+    score_feature_name,
+)
 from beam_jobs.config import DataConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.features import features_of
+from beam_jobs.features import Feature, features_of
 from beam_jobs.images.spec import ImageSpec, image_spec
 from beam_jobs.images.table import NAMES
 from beam_jobs.images.tensor_options import OPTIONS_FILE, ImageTensorOptions, parse_options
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.read import Format, format_of, peek_columns
-from beam_jobs.score.fit import InputPlan, ModelImages, fit
+from beam_jobs.records import RESERVED_PREFIX, given_way
+from beam_jobs.score.fit import fit
+from beam_jobs.score.input_plan import InputPlan, ModelImages
 from beam_jobs.score.location import ModelLocation, resolve_model
 from beam_jobs.score.signature import read_signature
+from beam_jobs.tables import own_columns, same_but_for_case
+
+_SHOWN = 3
 
 _LOOKED_AT = 20
 """Files of a format whose columns are looked at before any work, at most."""
@@ -43,6 +56,57 @@ def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, 
     return tuple(sorted(files.values()))
 
 
+def check_names(features: Sequence[Feature], warehouse: str) -> list[str]:
+    """Notes which features `scores` has under other names.
+
+    Args:
+        features: the schema's.
+        warehouse: --warehouse.
+
+    Raises:
+        UsageError: names are equal but for case. One of them would get a number, and which one
+            could change with the schema, so that a column would change its meaning.
+    """
+    groups = same_but_for_case(feature.name for feature in features)
+    if groups:
+        alike = "; ".join(" and ".join(map(repr, group)) for group in groups)
+        raise UsageError(
+            f"--schema: features {alike} are equal but for case, and --warehouse {warehouse} does"
+            " not tell such columns apart; rename all but one, in the schema and in the data"
+        )
+    return [
+        f"feature {name!r} is the column {column} of scores"
+        for name, column in own_columns(features).items()
+        if name != column
+    ]
+
+
+def notes_of_reserved(
+    columns: Collection[str], schema: schema_pb2.Schema, images: bool
+) -> list[str]:
+    """What becomes of columns that only the data has and whose names are ours.
+
+    Args:
+        columns: of the inputs.
+        schema: TFDV's.
+        images: whether there are --images.
+    """
+    ours = {score_feature_name(schema), *(NAMES if images else ())}
+    notes = []
+    for name in sorted(columns):
+        if name.startswith(RESERVED_PREFIX):
+            notes.append(
+                f"column {name!r} of the inputs is left out: names that begin with"
+                f" {RESERVED_PREFIX!r} are reserved"
+            )
+        elif name in ours:
+            notes.append(
+                f"column {name!r} of the inputs is {given_way(name, columns)!r} in statistics:"
+                " the name is that of what this job adds"
+            )
+    return notes
+
+
 def check_columns(
     inputs: Sequence[storage.FileInfo], schema: schema_pb2.Schema, data: DataConfig
 ) -> list[str]:
@@ -67,7 +131,10 @@ def check_columns(
             f"the inputs have none of the schema's features: {inputs[0].uri} has"
             f" {', '.join(sorted(columns)[:10])}, the schema {', '.join(absent[:10])}"
         )
-    return [f"feature {name} of the schema is in no input looked at" for name in absent]
+    return [
+        *(f"feature {name} of the schema is in no input looked at" for name in absent),
+        *notes_of_reserved(columns, schema, data.images is not None),
+    ]
 
 
 def _columns(files: Sequence[storage.FileInfo], expected: Sequence[str]) -> set[str]:
@@ -97,7 +164,7 @@ def check_model(
         if storage.exists(where):
             options = parse_options(storage.read_bytes(where).decode(errors="replace"), where)
         of_model = ModelImages(images.column, options, where)
-    return location, fit(signature, schema, data.label, data.score, of_model)
+    return location, fit(signature, schema, data.label, data.score, of_model, data.key)
 
 
 def find_images(
@@ -114,9 +181,51 @@ def find_images(
     return image_spec(data, features_of(schema), declared, may_be_given)
 
 
-def reference(uri: str | None, flag: str, run_id: str = "") -> Reference | None:
-    """Statistics given as a file, proven to be readable."""
-    if uri is None:
-        return None
-    load_statistics(uri, flag)
-    return Reference(storage.absolute(uri), fingerprint(storage.read_bytes(uri)), run_id)
+def reference(uri: str, flag: str, run_id: str = "") -> tuple[Reference, Statistics]:
+    """Statistics in a file, proven to be readable, and their content.
+
+    Raises:
+        UsageError: it cannot be read, or holds no statistics.
+    """
+    data = read_statistics(uri, flag)
+    statistics = parse_statistics(data, f"{flag} {uri}")
+    return Reference(storage.absolute(uri), fingerprint(data), run_id), statistics
+
+
+def checks_off(
+    statistics: Statistics,
+    what: str,
+    schema: schema_pb2.Schema,
+    slices: Sequence[str],
+    model: ModelLocation,
+) -> list[str]:
+    """What cannot be measured against these statistics, or means less than it seems.
+
+    Args:
+        statistics: of a reference.
+        what: it is, such as `the baseline`.
+        schema: of the run.
+        slices: features whose values get statistics of their own.
+        model: that will score.
+    """
+    notes = []
+    score = score_feature_name(schema)
+    scored_by = ScoredBy.of(statistics, score)
+    if not has_feature(statistics, score):
+        notes.append(
+            f"{what} has no statistics of the score: the distance of predictions is not measured"
+            " (baseline --model MODEL makes them)"
+        )
+    elif scored_by is not None and scored_by.fingerprint != model.fingerprint:
+        notes.append(
+            f"{what} was scored by model version {scored_by.version}, this run by version"
+            f" {model.version}: a distance of predictions may be the model's, not the data's"
+        )
+    names = {dataset.name for dataset in statistics.datasets}
+    for feature in slices:
+        missing = [v for v in slice_values(schema, feature) if f"{feature}={v}" not in names]
+        if missing:
+            shown = ", ".join(f"{feature}={value}" for value in missing[:_SHOWN])
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            notes.append(f"{what} has no slice {shown}{more}: there nothing is compared")
+    return notes

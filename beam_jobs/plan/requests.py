@@ -11,12 +11,12 @@ from beam_jobs import storage
 from beam_jobs.config import RequestsConfig, day_in
 from beam_jobs.errors import UsageError
 from beam_jobs.plan.checks import reference
-from beam_jobs.plan.job import plan_job
+from beam_jobs.plan.job import Previous, plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.ledger import consumed
 from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunRow, RunStatus
-from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+from beam_jobs.publish.runs import RunRow
+from beam_jobs.publish.warehouse import RECENT, Warehouse, open_warehouse
 from beam_jobs.requests.parse import RequestSpec
 from beam_jobs.requests.queue import Queue, list_queue, unconsumed
 
@@ -40,7 +40,8 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
         raise UsageError(f"--drift-rows {config.drift_rows}: must be at least 1")
     _check_folders(config)
     queue = list_queue(config.queue)
-    known = consumed(open_warehouse(config.warehouse), queue.files, takes_held=config.force)
+    warehouse = open_warehouse(config.warehouse)
+    known = consumed(warehouse, queue.files, takes_held=config.force)
     plan = plan_job(
         config,
         Job.REQUESTS,
@@ -48,7 +49,8 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
         unconsumed(queue.files, known),
         started_at=started_at,
         check_inputs=lambda _: (),
-        find_previous=lambda warehouse: _previous(config, warehouse),
+        warehouse=warehouse,
+        find_previous=lambda: _previous(config, warehouse, period),
         responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
@@ -79,7 +81,7 @@ def _check_folders(config: RequestsConfig) -> None:
         return
     storage.check_writable(config.responses, "--responses")
     responses = storage.absolute(config.responses)
-    for pattern in map(storage.absolute, config.queue):
+    for pattern in map(storage.absolute_pattern, config.queue):
         folders = os.path.dirname(pattern)
         if "**" in folders:
             hit = fnmatch.fnmatch(f"{responses}/", folders.replace("**", "*") + "/*")
@@ -105,25 +107,23 @@ def _left_alone(queue: Queue) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _previous(
-    config: RequestsConfig, warehouse: Warehouse
-) -> tuple[Reference | None, RunRow | None, list[str]]:
-    """The statistics to measure drift against: given, or the latest published runs'."""
+def _previous(config: RequestsConfig, warehouse: Warehouse, period: datetime.date) -> Previous:
+    """The statistics to measure drift against: given, or the latest published runs'.
+
+    Those of the last `RECENT` days; older ones only where there are none.
+    """
     if config.previous is not None:
-        return reference(config.previous, "--previous"), None, []
-    runs = [
-        run
-        for run in warehouse.runs()
-        if (run.job, run.status) == (Job.REQUESTS.value, RunStatus.PUBLISHED) and run.rows_read
-    ]
-    runs.sort(key=lambda run: (run.finished_at, run.run_id), reverse=True)
+        return Previous(*reference(config.previous, "--previous"))
+    runs: list[RunRow] = []
+    for since in (period - RECENT, None):
+        runs = runs or warehouse.last_published(Job.REQUESTS, since, DRIFT_RUNS, with_rows=True)
     latest: list[RunRow] = []
-    for run in runs[:DRIFT_RUNS]:
+    for run in runs:
         latest.append(run)
         if sum(run.rows_read for run in latest) >= config.drift_rows:
             break
     if not latest:
-        return None, None, ["no published run of the queue: drift is not measured"]
+        return Previous(notes=["no published run of the queue: drift is not measured"])
     uri, *others = [RunFolder(run.run_folder).statistics for run in latest]
     ids = fingerprint(" ".join(run.run_id for run in latest).encode())
-    return Reference(uri, ids, latest[0].run_id, tuple(others)), None, []
+    return Previous(Reference(uri, ids, latest[0].run_id, tuple(others)))

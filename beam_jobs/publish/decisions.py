@@ -167,7 +167,7 @@ def to_roll_back_to(
         UsageError: there is no such run of the period, or it was never published.
     """
     what = f"{job} {period_name(job, period)}"
-    runs = [run for run in warehouse.runs() if (run.job, run.period) == (job, period)]
+    runs = warehouse.runs(job=Job(job), period=period)
     current = next((run for run in runs if run.status is RunStatus.PUBLISHED), None)
     others = [run for run in runs if run.status is RunStatus.SUPERSEDED]
     if to is not None:

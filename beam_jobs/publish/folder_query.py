@@ -8,15 +8,12 @@ import duckdb
 
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
-from beam_jobs.publish.duckdb_engine import DuckDbSession
+from beam_jobs.publish.duckdb_engine import DuckDbSession, literal, result_of, the_select
 from beam_jobs.publish.engine import QueryResult
 from beam_jobs.publish.parts import PartTable
 from beam_jobs.publish.run_folder import RUN_TABLES, RunFolder
 from beam_jobs.publish.runs import RunRow
 from beam_jobs.tables import arrow_schema
-
-_READ_ONLY = ("SELECT", "EXPLAIN", "MULTI")
-"""Kinds of statements that read: also FROM, VALUES, DESCRIBE, SUMMARIZE; MULTI is PIVOT."""
 
 
 def query_run(run: RunRow, sql: str) -> QueryResult:
@@ -50,7 +47,7 @@ def query_run(run: RunRow, sql: str) -> QueryResult:
 
 def _lock(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
     """From here on only these files can be read, and nothing can be written."""
-    allowed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    allowed = ", ".join(map(literal, paths))
     for setting in (
         f"allowed_paths = [{allowed}]",
         "enable_external_access = false",
@@ -62,12 +59,6 @@ def _lock(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
     try:
-        found = connection.extract_statements(sql)
-        if len(found) != 1:
-            raise UsageError(f"query: {len(found)} statements; give one SELECT")
-        if found[0].type.name not in _READ_ONLY:
-            raise UsageError(f"query: is {found[0].type.name}; only SELECT is allowed")
-        cursor = connection.execute(found[0])
-        return QueryResult(tuple(c[0] for c in cursor.description or ()), cursor.fetchall())
+        return result_of(connection.execute(the_select(connection, sql)))
     except duckdb.Error as error:
         raise UsageError(f"query: {error}") from error

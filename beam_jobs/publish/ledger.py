@@ -5,8 +5,7 @@ times: when it is planned, before it computes, and within the transaction that p
 the last one counts, the others save work.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -20,11 +19,15 @@ from beam_jobs.storage import FileInfo
 TAKEN = "TAKEN"
 """Status of a queue run that left no trace, because another one has its request files."""
 
-_FEW = 500
-"""Files that are asked for by name; for more the whole ledger is read."""
+_AT_ONCE = 20_000
+"""Files of one query: their names are a parameter, and BigQuery takes 10 MB of them."""
 
-_PLAIN = re.compile(r"[^'\\\x00-\x1f]+")
-"""A URI that every dialect of SQL takes between single quotes as it is."""
+_CONSUMED = """
+SELECT i.uri, i.generation
+FROM inputs AS i
+JOIN runs AS r ON r.run_id = i.run_id AND r.period = i.period AND r.job = i.job
+WHERE i.job = @job AND r.status IN UNNEST(@statuses) AND i.uri IN UNNEST(@uris)
+"""
 
 
 class TakenError(RunError):
@@ -38,25 +41,19 @@ def consumed(
 
     Args:
         warehouse: may not exist yet.
-        files: those that are of interest; the result may hold others.
+        files: those that are of interest; the result may hold other generations of them.
         takes_held: leave out those that only a held run has.
     """
-    if not files or not {"inputs", "runs"} <= warehouse.engine.columns().keys():
-        return set()
     statuses = [RunStatus.PUBLISHED] if takes_held else [RunStatus.PUBLISHED, RunStatus.HELD]
-    query = (
-        "SELECT i.uri, i.generation FROM inputs AS i JOIN runs AS r ON r.run_id = i.run_id"
-        f" WHERE i.job = '{Job.REQUESTS.value}'"
-        f" AND r.status IN ({_texts(status.value for status in statuses)})"
-    )
+    known = {"job": Job.REQUESTS.value, "statuses": [status.value for status in statuses]}
     uris = [file.uri for file in files]
-    if len(uris) <= _FEW and all(map(_PLAIN.fullmatch, uris)):
-        query += f" AND i.uri IN ({_texts(uris)})"
-    return {(uri, generation) for uri, generation in warehouse.query(query).rows}
-
-
-def _texts(values: Iterable[str]) -> str:
-    return ", ".join(f"'{value}'" for value in values)
+    return {
+        (row["uri"], row["generation"])
+        for start in range(0, len(uris), _AT_ONCE)
+        for row in warehouse.engine.fetch(
+            _CONSUMED, known | {"uris": uris[start : start + _AT_ONCE]}
+        )
+    }
 
 
 def check_ledger(

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_jobs import storage
-from beam_jobs.errors import AuditError, RunError, UsageError
+from beam_jobs import storage, terminal
+from beam_jobs.errors import AuditError, BusyError, RunError, UsageError
 from beam_jobs.publish import statements
 from beam_jobs.publish.audit import audit
 from beam_jobs.publish.engine import Session
@@ -110,7 +110,7 @@ def restore(warehouse: Warehouse, run: RunRow, decision: Decision) -> RunRow:
     """
     folder = RunFolder(run.run_folder)
     folder.read_manifest()
-    with folder.lock():
+    with folder.lock(terminal.print_note):
         manifest = folder.read_manifest()
         if manifest.run.run_id != run.run_id:
             raise UsageError(
@@ -142,7 +142,7 @@ def _publish(
             parameters = decided_now(session, run, decision) | {"takes_held": takes_held}
             session.run(statements.statement(name, staged, scores, job), parameters)
     except RunError as error:
-        if job.replaces_period or isinstance(error, TakenError | AuditError):
+        if job.replaces_period or isinstance(error, TakenError | AuditError | BusyError):
             raise
         # Where writers do not exclude each other, the transaction itself finds another's files.
         with warehouse.engine.writing(uris) as session:

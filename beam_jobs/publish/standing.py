@@ -84,7 +84,7 @@ def standing_after(
         started_at: of the attempt; without it any outcome is this attempt's.
     """
     try:
-        run = next((run for run in warehouse.runs() if run.run_id == run_id), None)
+        run = warehouse.run_with_id(run_id)
     except BeamJobsError as error:
         return Standing(run_id, problem=str(error))
     is_of_attempt = run is not None and started_at in (None, run.started_at)

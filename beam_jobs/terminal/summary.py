@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SEVERITIES = ("HOLD", "WARN", "INFO")
 ANOMALIES_SHOWN = 25
+NOTES_SHOWN = 10
 
 MEANINGS = {
     "PUBLISHED": "in the warehouse",
@@ -38,6 +39,7 @@ def print_summary(
         _reasons(summary, screen)
         _anomalies(summary, screen)
         _hold_reasons(summary, screen)
+        _notes(summary, screen)
         _results(summary, screen)
         _next(next_commands(summary, options), screen)
     for line in captured.get().splitlines():
@@ -193,6 +195,21 @@ def _hold_reasons(summary: Mapping[str, Any], screen: "Console") -> None:
             screen.print(title, style="bold")
         for reason in reasons:
             screen.print(Padding(Text(printable(reason)), (0, 0, 0, 2)))
+
+
+def _notes(summary: Mapping[str, Any], screen: "Console") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    notes = summary.get("notes", [])
+    if not notes:
+        return
+    screen.print()
+    screen.print("notes", style="bold")
+    for note in notes[:NOTES_SHOWN]:
+        screen.print(Padding(Text(printable(note)), (0, 0, 0, 2)))
+    if len(notes) > NOTES_SHOWN:
+        screen.print(f"  and {len(notes) - NOTES_SHOWN:,} more", style="dim")
 
 
 def _results(summary: Mapping[str, Any], screen: "Console") -> None:

@@ -178,3 +178,17 @@ def test_the_pipeline_marks_every_later_record(tmp_path: Path, repeat: str) -> N
     expected = by_pandas(files)
     assert found.source_row.tolist() == expected.source_row.tolist()
     assert [list(reasons) for reasons in found.reasons] == expected.reasons.tolist()
+
+
+def test_a_path_of_keys_is_no_pattern(tmp_path):
+    """Beside the odd folder lies one that its name would match, with the same keys."""
+    names = ["k[1]", "k1", "k?*'", "kxy'", "file_index=7"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        pq.write_table(key_table(batch_of(["a", name]), 0), tmp_path / name / "keys.parquet")
+    for name in names:
+        paths = [f"{tmp_path}/{name}/keys.parquet"]
+        assert find_duplicates(paths, str(tmp_path)).num_rows == 0
+        twice = find_duplicates(paths * 2, str(tmp_path))
+        assert sorted(twice.column("key").to_pylist()) == sorted(["a", name])
+        assert set(twice.column("file_index").to_pylist()) == {0}

@@ -29,6 +29,7 @@ COSTS = Path(__file__).parents[2] / "docs/costs.md"
 SHAPE = {
     "run_id": str, "job": str, "period": str, "status": str, "rows": dict, "anomalies": int,
     "hold_reasons": list, "report": (str, type(None)), "run_folder": str, "seconds": (int, float),
+    "notes": list,
 }  # fmt: skip
 """The object that `--json` prints, as the contract has it, in its order."""
 
@@ -328,7 +329,8 @@ def test_a_locked_warehouse_is_one_line_before_any_work(
     for plan in ([], ["--plan"]):
         done = monthly(*plan)
         assert done.code == 1
-        (line,) = done.err.splitlines()
+        note, line = done.err.splitlines()
+        assert "waiting up to 0.2 s for process" in note
         assert f"--warehouse duckdb:{locked}: locked by process" in line
         assert list(tmp_path.iterdir()) == [locked]
 

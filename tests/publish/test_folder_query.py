@@ -49,8 +49,8 @@ def test_a_run_without_scored_rows_has_an_empty_table(tmp_path):
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
-        ("", "query: 0 statements; give one SELECT"),
-        ("SELECT 1; SELECT 2", "query: 2 statements"),
+        ("", "query: there is no statement in it; give one SELECT"),
+        ("SELECT 1; SELECT 2", "query: several statements"),
         ("COPY scores TO '{folder}/out.csv'", "only SELECT is allowed"),
         ("CREATE TABLE t AS SELECT 1", "only SELECT is allowed"),
         ("SELECT * FROM read_csv('{folder}/secret.csv')", "query: .*"),
