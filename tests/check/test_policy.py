@@ -14,12 +14,14 @@ from beam_jobs import records
 from beam_jobs.check import anomaly_codes
 from beam_jobs.check.anomalies import find_anomalies
 from beam_jobs.check.comparisons import Context
+from beam_jobs.check.file_anomalies import FileRead, find_file_anomalies
 from beam_jobs.check.gate import ALWAYS, decide
 from beam_jobs.check.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
 from beam_jobs.check.report import Anomaly
 from beam_jobs.check.run_anomalies import RunCounts
 from beam_jobs.config import Gate
 from beam_jobs.errors import UsageError
+from beam_jobs.read.signs import FileSign
 from beam_jobs.records import ALWAYS_QUARANTINED, DEFAULT_ACTIONS, Findings, Reason
 
 DOCS = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
@@ -196,6 +198,9 @@ def test_every_own_code_is_found_and_listed() -> None:
         *anomalies(Policy(), high=True),
         *anomalies(Policy(), empty=True),
         *anomalies(Policy(features={"shop": 0.01})),
+        *find_file_anomalies(
+            [FileRead("/a.csv", 0), *(FileRead("/b.csv", 1, (sign,)) for sign in FileSign)]
+        ),
     )
     tfdv = set(anomalies_pb2.AnomalyInfo.Type.keys())
     assert {(a.kind, a.code) for a in found if a.code not in tfdv} == {
