@@ -117,12 +117,16 @@ OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
         "NOT_COMPARED",
     ),
     Kind.PREDICTION: ("SCORE_SKEW_HIGH", "SCORE_DRIFT_HIGH"),
-    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH", "ROWS_LOW_REPLACED"),
+    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH", "ROWS_LOW_REPLACED", "FILE_EMPTY"),
     Kind.QUALITY: (
         "QUARANTINED_SHARE_HIGH",
         "MISSING_SHARE_SKEW",
         "MISSING_SHARE_DRIFT",
         "SHARED_IMAGE",
+        "FILE_FOREIGN",
+        "FILE_WITHOUT_COLUMNS",
+        "FILE_CUT",
+        "FILE_WITHOUT_LAST_NEWLINE",
     ),
 }
 """Codes of anomalies that TFDV does not have."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.report import Anomaly
 from beam_jobs.records import Reason
@@ -27,6 +28,7 @@ class RunCounts:
             None where there is none.
         replaced_run: the id of that run.
         is_queue: whether runs of few rows, or of none, are nothing odd.
+        files: what was read of each input, where one that is odd is an anomaly.
     """
 
     read: int
@@ -37,6 +39,7 @@ class RunCounts:
     replaced_read: int | None = None
     replaced_run: str = ""
     is_queue: bool = False
+    files: tuple[FileRead, ...] = ()
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:

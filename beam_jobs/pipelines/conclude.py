@@ -20,6 +20,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from beam_jobs import records, storage
 from beam_jobs.check.anomalies import find_anomalies
 from beam_jobs.check.comparisons import Context
+from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.moments import check_scored
@@ -47,7 +48,7 @@ from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
-from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.read.coverage import SpanRows, only, rows_of_files, signs_of_files
 from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
@@ -151,7 +152,7 @@ def conclude(
     check_measured(statistics, total.readable)
     check_scored(statistics, score_feature_name(plan.schema_proto), total.scored)
     _check_model(plan, total, parts)
-    report = _find_anomalies(plan, total, sum(rows), statistics)
+    report = _find_anomalies(plan, total, _files_read(plan, reads, rows), statistics)
     folder.write(folder.statistics, _marked(plan, statistics).SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
@@ -198,6 +199,12 @@ def conclude(
     return summary
 
 
+def _files_read(plan: Plan, reads: Sequence[SpanRows], rows: Sequence[int]) -> tuple[FileRead, ...]:
+    uris = [file.uri for file in plan.inputs]
+    signs = signs_of_files(reads, uris)
+    return tuple(FileRead(*file) for file in zip(uris, rows, signs, strict=True))
+
+
 def _marked(plan: Plan, statistics: Statistics) -> Statistics:
     """A copy that says which model scored; Beam's own elements must not change."""
     marked = Statistics.FromString(statistics.SerializeToString())
@@ -222,7 +229,7 @@ def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
 def _find_anomalies(
     plan: Plan,
     total: FileCounts,
-    read: int,
+    files: tuple[FileRead, ...],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
 ) -> AnomalyReport:
     return find_anomalies(
@@ -232,7 +239,7 @@ def _find_anomalies(
         _previous(plan.previous),
         plan.policy,
         RunCounts(
-            read=read,
+            read=sum(file.rows for file in files),
             scored=total.scored,
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
@@ -240,6 +247,8 @@ def _find_anomalies(
             replaced_read=plan.replaces.rows_read if plan.replaces else None,
             replaced_run=plan.replaces.run_id if plan.replaces else "",
             is_queue=plan.job is Job.REQUESTS,
+            # A request file is answered, whatever it holds.
+            files=files if plan.job is Job.MONTHLY else (),
         ),
         Context(
             plan.data.label,
