@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 from conftest import run_command
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery as google
 from queue_kit import answers_in, good, make_setup, put, queue_flags
-from servers.bigquery import PROJECT, BigQueryServer
+from servers.bigquery import BigQueryServer
 
 pytestmark = pytest.mark.integration
 
