@@ -62,6 +62,10 @@ class InputError(RunError):
     """An input that cannot be read to its end, or that changed while it was read."""
 
 
+class ChangedError(InputError):
+    """An input is not the one that was planned: it was replaced or removed since."""
+
+
 class AuditError(RunError):
     """The staged results do not add up (read != scored + quarantined); nothing was published."""
 
@@ -75,6 +79,7 @@ _KINDS: dict[str, type[BeamJobsError]] = {
         StorageError,
         StorageTimeout,
         InputError,
+        ChangedError,
         AuditError,
     )
 }

@@ -23,7 +23,7 @@ from beam_jobs.check.feature_table import feature_statistics
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, missing_values, reference_of, shared_images
 from beam_jobs.check.report import Anomaly, AnomalyReport
-from beam_jobs.check.run_anomalies import UNLIKELY, RunCounts, chance_of, quarantine, volume
+from beam_jobs.check.run_anomalies import UNLIKELY, RunCounts, chance_of, of_run
 from beam_jobs.check.slices import ALL
 from beam_jobs.check.statistics import score_feature_name
 from beam_jobs.check.statistics_files import Statistics, dataset_of
@@ -98,7 +98,7 @@ def find_anomalies(
             rows += missing_values(pair, kind, policy)
             if pair.feature == context.image_hash:
                 rows += shared_images(pair, kind, policy)
-    rows += volume(counts, policy) + quarantine(counts, policy)
+    rows += of_run(counts, policy)
     final = [
         dataclasses.replace(
             row, severity=policy.severity(row.severity, row.kind, row.code, row.feature)

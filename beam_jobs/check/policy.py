@@ -106,6 +106,8 @@ OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
         "MISSING_SHARE_SKEW",
         "MISSING_SHARE_DRIFT",
         "SHARED_IMAGE",
+        "KEY_NOT_UNIQUE",
+        "UNREADABLE_FILES",
     ),
 }
 """Codes of anomalies that TFDV does not have."""

@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.report import Anomaly
 from beam_jobs.records import Reason
 
 PREVIOUS = "previous"
+
+MOSTLY = 0.5
+"""Of the rows: where more repeat a key, it is none."""
+
+_FILES_NAMED = 3
 
 UNLIKELY = 0.001
 """What happens by chance less often than this is no chance."""
@@ -23,6 +28,9 @@ class RunCounts:
         reasons: quarantined rows a reason.
         previous_read: rows that the previous run read, None where they are not to be compared.
         is_queue: whether runs of few rows, or of none, are nothing odd.
+        key: the column that identifies a row, None where there is none.
+        flagged: scored rows a reason that the policy only flags.
+        unreadable: a sentence for each request file that was set aside.
     """
 
     read: int
@@ -31,6 +39,9 @@ class RunCounts:
     reasons: Mapping[Reason, int]
     previous_read: int | None = None
     is_queue: bool = False
+    key: str | None = None
+    flagged: Mapping[Reason, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
@@ -59,6 +70,54 @@ def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
             value=ratio,
             threshold=limits.rows_low if low else limits.rows_high,
             reference=PREVIOUS,
+        )
+    ]
+
+
+def key(counts: RunCounts) -> list[Anomaly]:
+    """A key that most rows repeat: probably the wrong column, and in any case no key."""
+    quarantined = counts.reasons.get(Reason.DUPLICATE_KEY, 0)
+    repeated = quarantined + counts.flagged.get(Reason.DUPLICATE_KEY, 0)
+    if counts.key is None or repeated <= MOSTLY * counts.read:
+        return []
+    share = repeated / counts.read
+    text = (
+        f"{counts.key}: {share:.1%} of the requests repeat an id of this run."
+        if counts.is_queue
+        else f"--key {counts.key}: {share:.1%} of the rows repeat a key seen before; is it the key?"
+    )
+    return [
+        Anomaly(
+            kind=Kind.QUALITY,
+            code="KEY_NOT_UNIQUE",
+            severity=Severity.HOLD if quarantined and not counts.is_queue else Severity.WARN,
+            short_description="Most rows repeat a key",
+            description=text,
+            feature=counts.key,
+            measure="duplicate_share",
+            value=share,
+            threshold=MOSTLY,
+        )
+    ]
+
+
+def unreadable(counts: RunCounts) -> list[Anomaly]:
+    """Request files that were set aside; the others are answered."""
+    files = len(counts.unreadable)
+    if not files:
+        return []
+    named = "; ".join(counts.unreadable[:_FILES_NAMED])
+    more = f"; and {files - _FILES_NAMED} more" if files > _FILES_NAMED else ""
+    return [
+        Anomaly(
+            kind=Kind.QUALITY,
+            code="UNREADABLE_FILES",
+            severity=Severity.WARN,
+            short_description="Request files cannot be read",
+            description=f"{files} request files were set aside, unanswered, until they are"
+            f" replaced: {named}{more}.",
+            measure="files",
+            value=float(files),
         )
     ]
 
@@ -112,4 +171,14 @@ def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
             value=share,
             threshold=limits.quarantined_share_hold if held else limits.quarantined_share,
         )
+    ]
+
+
+def of_run(counts: RunCounts, policy: Policy) -> list[Anomaly]:
+    """All anomalies of a run as a whole, causes first."""
+    return [
+        *volume(counts, policy),
+        *key(counts),
+        *quarantine(counts, policy),
+        *unreadable(counts),
     ]

@@ -26,8 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def failure_recorded(plan: Plan) -> Iterator[None]:
+def failure_recorded(plan: Plan, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Records what is raised within.
+
+    Args:
+        plan: of the run.
+        but: what the caller mends: it is no failure yet.
 
     Raises:
         BeamJobsError: as it was raised; a defect becomes a RunError that names its traceback.
@@ -35,6 +39,8 @@ def failure_recorded(plan: Plan) -> Iterator[None]:
     started = time.monotonic()
     try:
         yield
+    except but:
+        raise
     except Exception as error:
         folder = RunFolder(plan.run_folder)
         try:

@@ -1,4 +1,4 @@
-"""The ledger of the queue: which request files have been answered, or wait in a held run.
+"""The ledger of the queue: which request files are answered, wait in a held run, or are set aside.
 
 It is the table `inputs`, written in the same transaction as a run's rows. A run asks it three
 times: when it is planned, before it computes, and within the transaction that publishes it; only
@@ -36,10 +36,12 @@ def consumed(
 ) -> set[tuple[str, str]]:
     """(URI, generation) of the files that the ledger says nobody must answer again.
 
+    A line without `rows` is a file that was set aside, because it cannot be read to its end.
+
     Args:
         warehouse: may not exist yet.
         files: those that are of interest; the result may hold others.
-        takes_held: leave out those that only a held run has.
+        takes_held: leave out those that only a held run has, and those that were set aside.
     """
     if not files or not {"inputs", "runs"} <= warehouse.engine.columns().keys():
         return set()
@@ -49,6 +51,8 @@ def consumed(
         f" WHERE i.job = '{Job.REQUESTS.value}'"
         f" AND r.status IN ({_texts(status.value for status in statuses)})"
     )
+    if takes_held:
+        query += " AND i.rows IS NOT NULL"
     uris = [file.uri for file in files]
     if len(uris) <= _FEW and all(map(_PLAIN.fullmatch, uris)):
         query += f" AND i.uri IN ({_texts(uris)})"
