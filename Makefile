@@ -3,12 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 BQ := .venv-bq
-PYTEST_FLAGS ?= -n auto --dist loadfile
+PYTEST_FLAGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test lint format bench templates clean
+.PHONY: help demo test test-busy pytest lint format bench templates clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv installs the lock in seconds where pip needs minutes; it lives in the same environment. Compiled
 # once here, TensorFlow, TFDV and Beam are imported in 3 s instead of 8, by every process.
@@ -30,7 +30,13 @@ $(BQ)/installed: requirements-bqemulator.txt $(VENV)/installed
 demo: $(VENV)/installed ## Make three months of ads and a model, run everything, show what was found
 	$(BIN)/beam-jobs demo
 
-test: $(VENV)/installed $(BQ)/installed lint ## Lint, types and all tests
+test: $(VENV)/installed $(BQ)/installed ## Lint, types and all tests
+	$(MAKE) --jobs=2 lint pytest
+
+test-busy: ## The same beside four busy processes a core: finds tests that depend on speed
+	python3 tests/busy.py 4 $(MAKE) test
+
+pytest: $(VENV)/installed $(BQ)/installed
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: $(VENV)/installed ## Format check, lint and types only

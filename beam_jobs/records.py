@@ -15,6 +15,7 @@ drops a row, a row that fails only gains findings. A batch holds
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ KEY = "__key"  # string: the cell of --key as text; null where there is no key
 SOURCE_FILE = "__source_file"  # string: the input's URI
 SOURCE_ROW = "__source_row"  # int64: counted from 1, without the header
 RAW = "__raw"  # binary: the original record with its line end; null where only columns exist
-FINDINGS = "__findings"  # list<struct<reason, detail>>: empty for a row without a finding
+FINDINGS = "__findings"  # list<struct<reason, feature, detail>>: empty for a row without one
 SCORE = "__score"  # float64: null where the row was not scored
 IMAGE = "__image"  # binary: the encoded image; given by the reader, or fetched for the model
 IMAGE_TENSOR = "__image_tensor"  # fixed size binary: the image as the model's tensor takes it
@@ -40,8 +41,13 @@ OUTPUTS = "__outputs"  # string: JSON object of the model's other outputs; null 
 Located = tuple[int, int, int, pa.RecordBatch]
 """(input file's index, span's number in it, batch's number in the span, batch): an element."""
 
-FINDING_TYPE = pa.struct([("reason", pa.string()), ("detail", pa.string())])
+FINDING_TYPE = pa.struct(
+    [("reason", pa.string()), ("feature", pa.string()), ("detail", pa.string())]
+)
+"""Why, in which feature (null: in the record as a whole), and the value with what was expected."""
+
 FINDINGS_TYPE = pa.list_(FINDING_TYPE)
+"""Of the column FINDINGS, and of `details` in the table `quarantine`."""
 
 
 class Reason(str, enum.Enum):
@@ -84,21 +90,28 @@ ALWAYS_QUARANTINED = frozenset({Reason.MALFORMED_RECORD, Reason.MODEL_ERROR})
 
 @dataclass(frozen=True)
 class Findings:
-    """Findings of one reason in one batch, columnar.
+    """Findings of one reason in one feature of one batch, columnar.
 
     Attributes:
         reason: the one reason.
         rows: int64 indices into the batch, ascending or not; a row may appear several times.
-        details: as many texts, each naming the feature, the value and what was expected.
+        details: as many texts, each with the value and what was expected.
+        feature: the column that they are in; None where it is the record as a whole.
     """
 
     reason: Reason
     rows: np.ndarray
     details: Sequence[str]
+    feature: str | None = None
 
 
-Finding = tuple[Reason, int, str]
-"""(reason, row, detail): one finding, where rows are looked at one by one."""
+class Finding(NamedTuple):
+    """One finding, where rows are looked at one by one; see `Findings`."""
+
+    reason: Reason
+    row: int
+    detail: str
+    feature: str | None = None
 
 
 _SHOWN = 80
@@ -111,11 +124,15 @@ def shown(value: object) -> str:
 
 
 def gathered(found: Sequence[Finding]) -> list[Findings]:
-    """Single findings as `Findings`, one a reason."""
+    """Single findings as `Findings`, one a reason and feature."""
+    groups: dict[tuple[Reason, str | None], list[Finding]] = {}
+    for one in found:
+        groups.setdefault((one.reason, one.feature), []).append(one)
     return [
-        Findings(reason, np.array([row for row, _ in rows], np.int64), [text for _, text in rows])
-        for reason in Reason
-        if (rows := [(row, text) for kind, row, text in found if kind is reason])
+        Findings(
+            reason, np.array([f.row for f in rows], np.int64), [f.detail for f in rows], feature
+        )
+        for (reason, feature), rows in groups.items()
     ]
 
 
@@ -127,31 +144,33 @@ def with_findings(batch: pa.RecordBatch, found: Sequence[Findings]) -> pa.Record
         return batch
     rows = [np.asarray(f.rows, dtype=np.int64) for f in found]
     reasons = [pa.array([f.reason.value] * len(f.rows), pa.string()) for f in found]
+    features = [pa.repeat(pa.scalar(f.feature, pa.string()), len(f.rows)) for f in found]
     details = [pa.array(f.details, pa.string()) for f in found]
     if position >= 0:
         old = batch.column(position)
         old_values = old.flatten()
         rows.insert(0, np.asarray(pc.list_parent_indices(old), dtype=np.int64))
         reasons.insert(0, old_values.field("reason"))
+        features.insert(0, old_values.field("feature"))
         details.insert(0, old_values.field("detail"))
-    column = _findings_column(batch.num_rows, rows, reasons, details)
+    column = _findings_column(batch.num_rows, rows, [reasons, features, details])
     return set_column(batch, FINDINGS, column)
 
 
 def _findings_column(
     num_rows: int,
     rows: Sequence[np.ndarray],
-    reasons: Sequence[pa.Array],
-    details: Sequence[pa.Array],
+    fields: Sequence[Sequence[pa.Array]],
 ) -> pa.Array:
+    """The column of findings whose fields, in `FINDING_TYPE`'s order, come in pieces."""
     all_rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
     order = np.argsort(all_rows, kind="stable")
     offsets = np.searchsorted(all_rows[order], np.arange(num_rows + 1)).astype(np.int32)
     take = pa.array(order)
     values = pa.StructArray.from_arrays(
         [
-            pa.concat_arrays(reasons).take(take) if rows else pa.array([], pa.string()),
-            pa.concat_arrays(details).take(take) if rows else pa.array([], pa.string()),
+            pa.concat_arrays(pieces).take(take) if rows else pa.array([], pa.string())
+            for pieces in fields
         ],
         fields=list(FINDING_TYPE),
     )
@@ -229,24 +248,23 @@ def keep(batch: pa.RecordBatch, mask: np.ndarray) -> pa.RecordBatch:
     return batch if mask.all() else batch.filter(pa.array(mask))
 
 
-def reasons_and_details(findings: pa.ListArray) -> tuple[pa.Array, pa.Array]:
-    """Two list<string> columns from a FINDINGS column: distinct reasons, and all details.
+def finding_text(reason: str, feature: str | None, detail: str) -> str:
+    """A finding as people read it: `REASON feature: value, what was expected`."""
+    return f"{reason} {detail}" if feature is None else f"{reason} {feature}: {detail}"
 
-    A detail reads `REASON feature: value, what was expected`; reasons stand in the order of
-    their first finding and never twice, so that counting reasons counts rows.
+
+def distinct_reasons(findings: pa.ListArray) -> pa.Array:
+    """list<string>: the reasons of each row of a FINDINGS column.
+
+    In the order of their first finding and never twice, so that counting reasons counts rows.
     """
     values = findings.flatten()
     parents = np.asarray(pc.list_parent_indices(findings), dtype=np.int64)
     reasons = values.field("reason")
-    details = pc.binary_join_element_wise(reasons, values.field("detail"), " ")
     codes = np.asarray(pc.index_in(reasons, pa.array([r.value for r in Reason])), dtype=np.int64)
     pair = parents * len(Reason) + codes
     _, first = np.unique(pair, return_index=True)
     first.sort()
     everywhere = np.arange(len(findings) + 1)
-    reason_offsets = np.searchsorted(parents[first], everywhere).astype(np.int32)
-    detail_offsets = np.searchsorted(parents, everywhere).astype(np.int32)
-    return (
-        pa.ListArray.from_arrays(pa.array(reason_offsets), reasons.take(pa.array(first))),
-        pa.ListArray.from_arrays(pa.array(detail_offsets), details),
-    )
+    offsets = np.searchsorted(parents[first], everywhere).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), reasons.take(pa.array(first)))

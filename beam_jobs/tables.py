@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from beam_jobs.features import Feature
+from beam_jobs.records import FINDINGS_TYPE
 
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
@@ -63,7 +64,12 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         *RUN_COLUMNS,
         Column("key", pa.string(), "the row's key, where it could be read"),
         Column("reasons", TEXTS, "all reason codes of the row, each once"),
-        Column("details", TEXTS, "REASON feature: value, what was expected"),
+        Column(
+            "details",
+            FINDINGS_TYPE,
+            "each finding: its reason code, the feature (null: the whole record), and its value"
+            " with what was expected",
+        ),
         Column("raw", pa.binary(), "the original record, at most 64 KiB"),
         Column("source_file", pa.string(), "input that held the row"),
         Column("source_row", pa.int64(), "row in that input, from 1, without the header"),

@@ -25,6 +25,15 @@ def _apart(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.chdir(tmp_path_factory.mktemp("current"))
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may keep a warehouse open for as long as the machine makes it."""
+    from beam_jobs.publish import duckdb_engine
+
+    patience = duckdb_engine.Patience(read=PATIENCE, write=PATIENCE)
+    monkeypatch.setattr(duckdb_engine, "patience", patience)
+
+
 @pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     """One Cloud Storage for the session; tests use `gcs`."""

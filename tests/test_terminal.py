@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from waiting import PATIENCE
 
 from beam_jobs import terminal
 from beam_jobs.terminal import progress as progress_module
@@ -367,7 +368,7 @@ class TestProgress:
         with terminal.Progress(count, screen) as progress:
             progress.stage("score")
             progress.rows(200_000)
-            assert polled.wait(30)
+            assert polled.wait(PATIENCE)
         seen = screen.text()
         assert "131,072 of 200,000 rows" in seen and "rows/s" in seen and "━" in seen
         lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", screen.getvalue())

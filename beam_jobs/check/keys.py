@@ -106,7 +106,7 @@ def mark_keys(
 
     Args:
         batch: its records stand in the file of `file_index`.
-        name: of the key's column, for the details.
+        name: of the key's column, for the findings.
         file_index: the file's place in the plan.
         duplicates: of all inputs.
         files: the plan's input files, for the details.
@@ -117,9 +117,7 @@ def mark_keys(
     if keys.null_count:
         unreadable = records.rows_with(batch, frozenset({Reason.MALFORMED_RECORD}))
         rows = np.flatnonzero(np.asarray(keys.is_null()) & ~unreadable)
-        found.append(
-            Findings(Reason.MISSING_KEY, rows, [f"{name}: the key is missing"] * len(rows))
-        )
+        found.append(Findings(Reason.MISSING_KEY, rows, ["the key is missing"] * len(rows), name))
     own_files = np.full(batch.num_rows, file_index)
     found.append(later_records(batch, name, own_files, duplicates, files))
     return records.with_findings(batch, found)
@@ -136,7 +134,7 @@ def later_records(
 
     Args:
         batch: with KEY and SOURCE_ROW.
-        name: of the key, for the details.
+        name: of the key, for the findings.
         own_files: int[num_rows] the place of each record's file in the plan.
         duplicates: of all inputs.
         files: the plan's input files, for the details.
@@ -144,7 +142,7 @@ def later_records(
     own_rows = np.asarray(records.column_or_none(batch, records.SOURCE_ROW))
     rows, firsts = duplicates.among(place_of(own_files, own_rows))
     if not len(rows):
-        return Findings(Reason.DUPLICATE_KEY, rows, [])
+        return Findings(Reason.DUPLICATE_KEY, rows, [], name)
     first_files, first_rows = split_places(firsts)
     named, which = np.unique(first_files, return_inverse=True)
     uris = pa.array([files[file] for file in named], pa.string())
@@ -153,7 +151,6 @@ def later_records(
     repeated = keys.take(pa.array(rows)).dictionary_encode()
     seen = pa.array([shown(key) for key in repeated.dictionary.to_pylist()], pa.string())
     details = pc.binary_join_element_wise(
-        f"{name}: ",
         seen.take(repeated.indices),
         " was first seen in ",
         uris.take(pa.array(which)),
@@ -161,4 +158,4 @@ def later_records(
         pa.array(first_rows).cast(pa.string()),
         "",
     )
-    return Findings(Reason.DUPLICATE_KEY, rows, details.to_pylist())
+    return Findings(Reason.DUPLICATE_KEY, rows, details.to_pylist(), name)

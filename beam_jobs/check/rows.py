@@ -79,11 +79,8 @@ def _explained(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
     if findings is None or not len(findings.flatten()):
         return {}
     rows = np.asarray(pc.list_parent_indices(findings), dtype=np.int64)
-    names = pc.list_element(
-        pc.split_pattern(findings.flatten().field("detail"), ": ", max_splits=1), 0
-    )
-    encoded = names.dictionary_encode()
-    codes = np.asarray(encoded.indices)
+    encoded = findings.flatten().field("feature").dictionary_encode()
+    codes = np.asarray(encoded.indices.fill_null(-1))
     return {name: rows[codes == code] for code, name in enumerate(encoded.dictionary.to_pylist())}
 
 
@@ -99,8 +96,7 @@ def _check_column(
         if explained is not None:
             missing[explained] = False
         rows = np.flatnonzero(missing)
-        details = [f"{name}: is missing"] * len(rows)
-        found.append(Findings(Reason.MISSING_REQUIRED, rows, details))
+        found.append(Findings(Reason.MISSING_REQUIRED, rows, ["is missing"] * len(rows), name))
     if pt.is_list(column.type):
         found += _check_lengths(column, check)
         values, parents = column.flatten(), None
@@ -115,8 +111,8 @@ def _check_column(
             if pt.is_list(column.type):
                 parents = np.asarray(pc.list_parent_indices(column), dtype=np.int64)
                 rows = parents[rows]
-            details = [f"{name}: {shown(value)} {expected}" for value in bad]
-            found.append(Findings(reason, rows, details))
+            details = [f"{shown(value)} {expected}" for value in bad]
+            found.append(Findings(reason, rows, details, name))
     return found
 
 
@@ -130,8 +126,8 @@ def _check_lengths(column: pa.Array, check: FeatureChecks) -> list[Findings]:
     rows = np.flatnonzero(wrong)
     upper = str(check.max_count) if check.max_count else "any number of"
     expected = f"expected {check.min_count} to {upper}"
-    details = [f"{check.feature.name}: {counts[row]} values, {expected}" for row in rows]
-    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details)]
+    details = [f"{counts[row]} values, {expected}" for row in rows]
+    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details, check.feature.name)]
 
 
 def _compile(

@@ -141,8 +141,8 @@ def _findings(codes: np.ndarray, looks: Sequence[Look], column: str) -> list[Fin
     for (_, problem), start, end in zip(found, starts, ends, strict=True):
         rows, details = by_reason.setdefault(problem.reason, ([], []))
         rows.append(order[start:end])
-        details += [f"{column}: {problem.detail}"] * int(end - start)
+        details += [problem.detail] * int(end - start)
     return [
-        Findings(reason, np.concatenate(rows), details)
+        Findings(reason, np.concatenate(rows), details, column)
         for reason, (rows, details) in by_reason.items()
     ]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from beam_jobs import storage
+from beam_jobs import records, storage
 from beam_jobs.check.anomalies import Context, find_anomalies
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
@@ -310,7 +310,7 @@ def _summary(
 
 
 def _examples(parts: Iterable[Part]) -> dict[str, str]:
-    """{reason: a detail}, from the first rows of each quarantine part."""
+    """{reason: a finding as text}, from the first rows of each quarantine part."""
     examples: dict[str, str] = {}
     for part in sorted(parts):
         if part.table is not PartTable.QUARANTINE:
@@ -320,7 +320,7 @@ def _examples(parts: Iterable[Part]) -> dict[str, str]:
             pq.ParquetFile(stream) as file,
         ):
             for batch in file.iter_batches(1_000, row_groups=[0], columns=["details"]):
-                for detail in batch.column(0).flatten().to_pylist():
-                    examples.setdefault(detail.split(" ", 1)[0], detail)
+                for finding in batch.column(0).flatten().to_pylist():
+                    examples.setdefault(finding["reason"], records.finding_text(**finding))
                 break
     return examples

@@ -2,7 +2,8 @@
 
 A worker process that is killed (mostly by the system, when memory runs out) leaves the local
 runner with `multi_processing` waiting for its answer for ever; Prism now and then keeps such a job
-RUNNING for ever, too. Flink and Dataflow notice it themselves.
+RUNNING for ever, too. Flink and Dataflow notice it themselves. Whether a worker lives is asked of
+the process table, not of the clock: a machine may be slow.
 """
 
 import contextlib
@@ -12,7 +13,9 @@ import shlex
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -28,9 +31,30 @@ from apache_beam.runners.portability.local_job_service import SubprocessSdkWorke
 from apache_beam.runners.portability.portable_runner import PipelineResult
 
 from beam_jobs.errors import RunError
+from beam_jobs.pipelines.workers import workers_of
 
-STALL_SECONDS = 60.0
-"""Prism asks a working worker for its figures at least every 30 s."""
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a job of Prism is waited for, in seconds.
+
+    Attributes:
+        look: between two looks at its workers.
+        told: from the end of its last worker until the runner must have said so.
+        answer: for an answer of the job service.
+        silent: without any sign of life, where no process is seen to end.
+        clock: seconds that only grow.
+    """
+
+    look: float = 1.0
+    told: float = 5.0
+    answer: float = 60.0
+    silent: float = 900.0
+    clock: Callable[[], float] = time.monotonic
+
+
+patience = Patience()
+"""Of this process; tests set another one."""
 
 _PRISM_JOB = re.compile(r"job-\d+")
 """Ids of Prism's jobs. Other runners may tell figures only at the end: they are not watched."""
@@ -44,6 +68,9 @@ _DISCONNECTED = (
 )
 """Prism's words for it, but for the last."""
 
+_NOT_CONNECTED = "didn't get control connection"
+"""Prism's words, and its minute: it cannot be set."""
+
 
 def worker_died(how: str) -> RunError:
     """The error of a run whose worker process is gone."""
@@ -54,9 +81,14 @@ def worker_died(how: str) -> RunError:
 
 
 def explained(error: Exception) -> RunError | None:
-    """What a runner means that lost a worker; None where it is something else."""
+    """What a runner means that lost a worker, or got none; None where it is something else."""
     if any(words in str(error) for words in _DISCONNECTED):
         return worker_died("the runner lost its connection")
+    if _NOT_CONNECTED in str(error):
+        return RunError(
+            "no worker reached the runner within its minute: see what the worker pool printed, or"
+            " leave the machine less to do; then run the command again"
+        )
     return None
 
 
@@ -70,18 +102,37 @@ def wait_for_end(result: beam.runners.runner.PipelineResult) -> None:
     if not isinstance(result, PipelineResult):
         result.wait_until_finish()
         return
-    with _stopped_when_stalled(result) as stalled:
+    # In a thread: a job of Prism that lost its worker may not even end when it is cancelled.
+    ended = _in_background(result.wait_until_finish)
+    if _PRISM_JOB.fullmatch(result._job_id) and (lost := _await_end_or_loss(result, ended)):
+        _in_background(result.cancel)
+        wait([ended], patience.answer)
+        if ended.done() and ended.exception() is None:
+            return  # its workers were gone because it had done all
+        raise worker_died(lost)
+    try:
+        ended.result()
+    except grpc.RpcError as error:
+        raise RunError(
+            f"the job service is gone ({_details(error)}): the runner ended before the"
+            " job; start it again, then run the command again"
+        ) from error
+
+
+def _in_background(function: Callable[[], object]) -> Future[None]:
+    """Calls it in a thread that holds up no process that ends."""
+    future: Future[None] = Future()
+
+    def call() -> None:
         try:
-            result.wait_until_finish()
-        except Exception as error:
-            if stalled.is_set():
-                raise worker_died(f"none showed life for {STALL_SECONDS:g} s") from error
-            if isinstance(error, grpc.RpcError):
-                raise RunError(
-                    f"the job service is gone ({_details(error)}): the runner ended before the"
-                    " job; start it again, then run the command again"
-                ) from error
-            raise
+            function()
+        except Exception as error:  # noqa: BLE001 (handed over, whatever it is)
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future
 
 
 def _details(error: grpc.RpcError) -> str:
@@ -89,37 +140,74 @@ def _details(error: grpc.RpcError) -> str:
     return " ".join((details or type(error).__name__).split())
 
 
-@contextlib.contextmanager
-def _stopped_when_stalled(result: PipelineResult) -> Iterator[threading.Event]:
-    """Cancels a job of Prism whose figures stand still; the event tells that it did."""
-    stalled, ended = threading.Event(), threading.Event()
+def _await_end_or_loss(result: PipelineResult, ended: Future[None]) -> str | None:
+    """How a job of Prism lost its workers; None once it has ended.
 
-    def watch() -> None:
-        before, since = None, time.monotonic()
-        while not ended.wait(STALL_SECONDS / 10):
-            now = _figures(result)
-            if now is None or now != before:
-                before, since = now, time.monotonic()
-            elif time.monotonic() - since > STALL_SECONDS and not ended.is_set():
-                stalled.set()
-                with contextlib.suppress(grpc.RpcError):
-                    result.cancel()
-                return
+    Prism 2.71 keeps a job RUNNING for ever when its worker dies at the wrong moment. Where the
+    worker's stream ends with an error (Go: worker.W.Control), either the bundles fail that it works
+    on, or nothing happens: a select over two channels, both ready, decides. And a bundle given
+    to a worker that has stopped (worker.B.ProcessOn) waits for an answer that nobody will give.
+    """
+    signs, name = Signs(patience), _name_of(result)
+    while True:
+        wait([ended], patience.look)
+        if ended.done():
+            return None
+        lost = signs.seen(_figures(result), workers_of(f"{result._job_id}[{name}]") if name else {})
+        if lost:
+            return lost
 
-    thread = threading.Thread(name="watch job", target=watch, daemon=True)
-    if _PRISM_JOB.fullmatch(result._job_id):
-        thread.start()
-    try:
-        yield stalled
-    finally:
-        ended.set()
+
+class Signs:
+    """What was seen of a job's workers."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._life: tuple[frozenset[bytes], Mapping[str, int]] = (frozenset(), {})
+        self._since = patience.clock()
+        self._gone: float | None = None
+
+    def seen(self, figures: frozenset[bytes] | None, workers: Mapping[str, int]) -> str | None:
+        """Takes a look's findings; tells why the job is given up, None where it is not.
+
+        A worker on this machine may be as slow as it likes, while its process lives and its figures
+        or its processor time grow now and then. Of one on another machine the figures alone are
+        seen: Prism asks for them at least every 30 s.
+
+        Args:
+            figures: metrics of the job; None where the job service did not tell.
+            workers: see `workers_of`.
+        """
+        now = self._patience.clock()
+        known, before = self._life
+        if before and not workers:
+            self._gone = now if self._gone is None else self._gone
+            is_over = now - self._gone >= self._patience.told
+            return "its process is gone" if is_over else None
+        self._gone = None
+        life = (known if figures is None else figures, workers)
+        if life != self._life:
+            self._life, self._since = life, now
+        elif now - self._since >= self._patience.silent:
+            return f"none showed life for {self._patience.silent:g} s"
+        return None
+
+
+def _name_of(result: PipelineResult) -> str:
+    """The job's name, which is part of the ids of its workers; empty where it is not told."""
+    with contextlib.suppress(grpc.RpcError):
+        jobs = result._job_service.GetJobs(
+            beam_job_api_pb2.GetJobsRequest(), timeout=patience.answer
+        )
+        return next((job.job_name for job in jobs.job_info if job.job_id == result._job_id), "")
+    return ""
 
 
 def _figures(result: PipelineResult) -> frozenset[bytes] | None:
     """All metrics of a job; those of times grow while a worker does anything at all."""
     request = beam_job_api_pb2.GetJobMetricsRequest(job_id=result._job_id)
     try:
-        metrics = result._job_service.GetJobMetrics(request).metrics
+        metrics = result._job_service.GetJobMetrics(request, timeout=patience.answer).metrics
     except grpc.RpcError:
         return None
     infos = [*metrics.attempted, *metrics.committed]

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -23,11 +24,22 @@ from beam_jobs.publish.engine import QueryResult
 if TYPE_CHECKING:
     import pyarrow as pa
 
-READ_WAIT_SECONDS = 10.0
-"""How long a reader waits for a writer; publishing a million rows takes a few seconds."""
 
-WRITE_WAIT_SECONDS = 60.0
-"""How long a writer waits for others: a finished run is worth more patience."""
+@dataclass(frozen=True)
+class Patience:
+    """How long a locked file is waited for, in seconds.
+
+    Attributes:
+        read: by a reader; publishing a million rows takes a few seconds.
+        write: by a writer: a finished run is worth more patience.
+    """
+
+    read: float = 10.0
+    write: float = 60.0
+
+
+patience = Patience()
+"""Of this process; tests set another one."""
 
 _WRITER_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "256MB",  # publishing must not grow with the rows; beyond it, DuckDB spills
@@ -44,20 +56,12 @@ _TURN = threading.RLock()
 class DuckDbEngine:
     """Engine of `duckdb:PATH`; see `engine.Engine`."""
 
-    def __init__(
-        self,
-        path: str,
-        read_wait: float = READ_WAIT_SECONDS,
-        write_wait: float = WRITE_WAIT_SECONDS,
-    ) -> None:
+    def __init__(self, path: str) -> None:
         """Args:
         path: of the file, which need not exist yet.
-        read_wait: seconds that readers wait for a locked file.
-        write_wait: seconds that writers do.
         """
         self.path = os.path.abspath(path)
         self.url = f"duckdb:{path}"
-        self._read_wait, self._write_wait = read_wait, write_wait
 
     def check(self) -> None:
         if os.path.exists(self.path):
@@ -102,7 +106,7 @@ class DuckDbEngine:
     def writing(self, files: Sequence[str] = ()) -> Iterator["DuckDbSession"]:
         with storage.fetched(files) as local, _TURN:
             self._make()
-            connection = self._connect(read_only=False, wait=self._write_wait)
+            connection = self._connect(read_only=False, wait=patience.write)
             try:
                 with self._guard():
                     for macro in _MACROS:
@@ -115,7 +119,7 @@ class DuckDbEngine:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with _TURN:
-            connection = self._connect(read_only=True, wait=self._read_wait)
+            connection = self._connect(read_only=True, wait=patience.read)
             with connection:
                 yield connection
 

@@ -63,7 +63,7 @@ def scores_part(
         "model_version": pa.repeat(pa.scalar(run.model_version, pa.string()), batch.num_rows),
         "flags": _empty_lists(batch.num_rows)
         if findings is None
-        else records.reasons_and_details(findings)[0],
+        else records.distinct_reasons(findings),
     }
     for name, column in own_columns(features).items():
         columns[column] = records.column_or_none(batch, name)
@@ -84,15 +84,12 @@ def quarantine_part(
         computed: features that are not of the record.
     """
     findings = records.column_or_none(batch, records.FINDINGS)
-    reasons, details = (
-        (_empty_lists(batch.num_rows),) * 2
-        if findings is None
-        else records.reasons_and_details(findings)
-    )
     columns = {
         **_common(batch, run),
-        "reasons": reasons,
-        "details": details,
+        "reasons": _empty_lists(batch.num_rows)
+        if findings is None
+        else records.distinct_reasons(findings),
+        "details": findings,
         "raw": _raw(batch, computed),
     }
     return _conform(columns, arrow_schema("quarantine"), batch.num_rows)

@@ -285,7 +285,16 @@ def _missing_columns(
             elif found != wanted:
                 raise UsageError(
                     f"--warehouse {url}: column {table}.{field.name} is {found} there, and {wanted}"
-                    " in this run; rename the feature, keep its type in the schema, or use another"
-                    " warehouse"
+                    f" in this run; {_remedy(table, field.name)}"
                 )
     return missing
+
+
+def _remedy(table: str, column: str) -> str:
+    if column in arrow_schema(table).names:
+        return (
+            f"an earlier version of beam-jobs made the table: set it aside with `ALTER TABLE"
+            f" {table} RENAME TO {table}_before` and run again, which makes a new one, or use"
+            " another warehouse"
+        )
+    return "rename the feature, keep its type in the schema, or use another warehouse"

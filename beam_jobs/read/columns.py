@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from beam_jobs.features import Feature, FeatureType
-from beam_jobs.records import Findings, Reason, shown
+from beam_jobs.records import Finding, Findings, Reason, gathered, shown
 
 _INT = r"^-?[0-9]+$"
 _FLOAT = r"^(?i:-?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|-?(nan|inf|infinity))$"
@@ -28,17 +28,16 @@ def decode(cells: pa.Array, name: str) -> tuple[pa.Array, list[Findings]]:
         pass
     # Rare: find the cells one by one.
     values = cells.to_pylist()
-    rows, texts = [], []
+    found: list[Finding] = []
+    texts: list[str | None] = []
     for row, value in enumerate(values):
         try:
             texts.append(None if value is None else value.decode())
         except UnicodeDecodeError as error:
             texts.append(None)
-            rows.append((row, f"{name}: byte {value[error.start]:#04x} is not UTF-8"))
-    found = Findings(
-        Reason.INVALID_ENCODING, np.array([r for r, _ in rows], np.int64), [d for _, d in rows]
-    )
-    return pa.array(texts, pa.string()), [found]
+            why = f"byte {value[error.start]:#04x} is not UTF-8"
+            found.append(Finding(Reason.INVALID_ENCODING, row, why, name))
+    return pa.array(texts, pa.string()), gathered(found)
 
 
 def parse(
@@ -116,9 +115,8 @@ def _failed(text: pa.Array, fits: pa.Array, name: str, problem: str) -> list[Fin
     if not len(rows):
         return []
     bad = text.take(pa.array(rows)).to_pylist()
-    return [
-        Findings(Reason.INVALID_TYPE, rows, [f"{name}: {shown(value)} {problem}" for value in bad])
-    ]
+    details = [f"{shown(value)} {problem}" for value in bad]
+    return [Findings(Reason.INVALID_TYPE, rows, details, name)]
 
 
 def finite(
@@ -130,9 +128,9 @@ def finite(
         return values, []
     rows = np.flatnonzero(~np.asarray(good.fill_null(True)))
     bad = (values if text is None else text).take(pa.array(rows)).to_pylist()
-    details = [f"{name}: {shown(value)} is not a finite number" for value in bad]
+    details = [f"{shown(value)} is not a finite number" for value in bad]
     kept = pc.if_else(good, values, pa.scalar(None, values.type))
-    return kept, [Findings(Reason.NOT_FINITE, rows, details)]
+    return kept, [Findings(Reason.NOT_FINITE, rows, details, name)]
 
 
 def as_lists(values: pa.Array) -> pa.Array:

@@ -180,7 +180,7 @@ def _parse_one_by_one(
         columns, more = columns_of(objects, features)
         unknown, halves = _unknown_of(objects, {feature.name for feature in features})
         columns |= unknown
-        found += more + [(Reason.INVALID_ENCODING, row, why) for row, why in halves]
+        found += more + halves
     keys = None
     if key is not None:
         keys = pa.array([_key_text(value.get(key)) for value in objects], pa.string())
@@ -204,17 +204,17 @@ def parse_record(
 ) -> tuple[Mapping[str, Any], list[Finding]]:
     """(the object of a record, or {} and why it cannot be read)."""
     if broken is not None:
-        return {}, [(Reason.MALFORMED_RECORD, row, broken)]
+        return {}, [Finding(Reason.MALFORMED_RECORD, row, broken)]
     try:
         return parse_object(record), []
     except UnicodeDecodeError as error:
         why = f"byte {record[error.start]:#04x} is not UTF-8"
         return {}, [
-            (Reason.INVALID_ENCODING, row, why),
-            (Reason.MALFORMED_RECORD, row, "the record is not JSON text"),
+            Finding(Reason.INVALID_ENCODING, row, why),
+            Finding(Reason.MALFORMED_RECORD, row, "the record is not JSON text"),
         ]
     except ValueError as error:
-        return {}, [(Reason.MALFORMED_RECORD, row, f"the record is {error}")]
+        return {}, [Finding(Reason.MALFORMED_RECORD, row, f"the record is {error}")]
 
 
 def columns_of(
@@ -229,7 +229,7 @@ def columns_of(
             good, reason, detail = convert(value.get(feature.name), feature)
             values.append(good)
             if reason is not None:
-                found.append((reason, row, f"{feature.name}: {detail}"))
+                found.append(Finding(reason, row, detail, feature.name))
         columns[feature.name] = pa.array(values, feature.arrow)
     return columns, found
 
@@ -291,20 +291,25 @@ def _key_text(value: Any) -> str | None:
 
 def _unknown_of(
     objects: Sequence[Mapping[str, Any]], known: set[str]
-) -> tuple[dict[str, pa.Array], list[tuple[int, str]]]:
-    """(columns that the schema does not know, rows with half a surrogate pair in one of them)."""
+) -> tuple[dict[str, pa.Array], list[Finding]]:
+    """(columns that the schema does not know, halves of surrogate pairs in them)."""
     names = dict.fromkeys(name for value in objects for name in value if name not in known)
     columns: dict[str, pa.Array] = {}
-    halves: list[tuple[int, str]] = []
+    halves: list[Finding] = []
     for name in names:
         if not is_unicode(name):
             why = f"the name {shown(name)} has half a surrogate pair"
-            halves += [(row, why) for row, value in enumerate(objects) if name in value]
+            halves += [
+                Finding(Reason.INVALID_ENCODING, row, why)
+                for row, value in enumerate(objects)
+                if name in value
+            ]
             continue
         values = [value.get(name) for value in objects]
         for row, value in enumerate(values):
             if isinstance(value, str) and not is_unicode(value):
-                halves.append((row, f"{name}: {shown(value)} has half a surrogate pair"))
+                why = f"{shown(value)} has half a surrogate pair"
+                halves.append(Finding(Reason.INVALID_ENCODING, row, why, name))
                 values[row] = None
         column = _inferred(values)
         if column is not None:

@@ -1,6 +1,7 @@
 """Parquet row groups -> RecordBatches."""
 
 import contextlib
+import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -250,13 +251,13 @@ def to_feature(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findi
         rows = np.flatnonzero(wrong)
         if len(rows):
             counts = lengths.take(pa.array(rows)).to_pylist()
-            details = [f"{feature.name}: {count} values where one belongs" for count in counts]
-            found.append(Findings(Reason.INVALID_VALUE_COUNT, rows, details))
+            details = [f"{count} values where one belongs" for count in counts]
+            found.append(Findings(Reason.INVALID_VALUE_COUNT, rows, details, feature.name))
             plain = pc.if_else(pa.array(wrong), pa.scalar(None, plain.type), plain)
     parents = np.asarray(pc.list_parent_indices(plain), dtype=np.int64)
     scalar = Feature(feature.name, feature.type)
     values, more = _values(_plain(plain.flatten()), scalar)
-    found += [Findings(f.reason, parents[f.rows], f.details) for f in more]
+    found += [dataclasses.replace(f, rows=parents[f.rows]) for f in more]
     if not feature.is_list:
         places = np.full(len(plain), -1)
         places[parents] = np.arange(len(parents))
@@ -265,8 +266,8 @@ def to_feature(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findi
     bad = np.unique(parents[~np.asarray(values.is_valid())])
     hidden = bad[~np.isin(bad, [row for f in found for row in f.rows])]
     if len(hidden):
-        details = [f"{feature.name}: null inside a list"] * len(hidden)
-        found.append(Findings(Reason.INVALID_TYPE, hidden, details))
+        details = ["null inside a list"] * len(hidden)
+        found.append(Findings(Reason.INVALID_TYPE, hidden, details, feature.name))
     missing = ~np.asarray(plain.is_valid())
     missing[bad] = True
     keep = ~missing[parents]
@@ -308,13 +309,14 @@ def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findin
     kept = pc.if_else(fits, column, pa.scalar(None, column.type)).cast(pa.int64())
     rows = np.flatnonzero(~np.asarray(fits.fill_null(True)))
     bad = column.take(pa.array(rows)).to_pylist()
-    details = [f"{feature.name}: {value} is not an INT" for value in bad]
-    return kept, [Findings(Reason.INVALID_TYPE, rows, details)]
+    details = [f"{value} is not an INT" for value in bad]
+    return kept, [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
 
 
 def _refuse(column: pa.Array, feature: Feature, why: str) -> tuple[pa.Array, list[Findings]]:
     """A column whose type cannot be the feature's: every present value is wrong."""
     rows = np.flatnonzero(np.asarray(column.is_valid()))
     shown = [columns.shown(_jsonable(value)) for value in _python(column, rows)]
-    details = [f"{feature.name}: {value} {why}" for value in shown]
-    return columns.all_null(feature, len(column)), [Findings(Reason.INVALID_TYPE, rows, details)]
+    details = [f"{value} {why}" for value in shown]
+    found = [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
+    return columns.all_null(feature, len(column)), found

@@ -1,6 +1,7 @@
 """Scored batches -> answer lines."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import orjson
@@ -81,7 +82,7 @@ def _findings(batch: pa.RecordBatch, rejected: np.ndarray) -> pa.Array | str:
     column = records.column_or_none(batch, records.FINDINGS)
     if column is None or not len(column.flatten()):
         return none
-    reasons, details = records.reasons_and_details(column)
+    reasons = records.distinct_reasons(column)
     found = np.flatnonzero(np.asarray(pc.list_value_length(column)) > 0)
     place = pa.array(found)
     texts = [
@@ -89,7 +90,7 @@ def _findings(batch: pa.RecordBatch, rejected: np.ndarray) -> pa.Array | str:
         for bad, codes, explained in zip(
             rejected[found],
             reasons.take(place).to_pylist(),
-            details.take(place).to_pylist(),
+            column.take(place).to_pylist(),
             strict=True,
         )
     ]
@@ -99,7 +100,8 @@ def _findings(batch: pa.RecordBatch, rejected: np.ndarray) -> pa.Array | str:
     return pc.replace_with_mask(everywhere, pa.array(mask), pa.array(texts, pa.string()))
 
 
-def _members(flags: list[str], reasons: list[str], details: list[str]) -> str:
+def _members(flags: list[str], reasons: list[str], found: list[dict[str, Any]]) -> str:
+    details = [records.finding_text(**finding) for finding in found]
     members = {"flags": flags, "reasons": reasons, "details": details}
     return "," + orjson.dumps(members).decode()[1:-1]
 

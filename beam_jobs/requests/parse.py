@@ -27,7 +27,7 @@ from beam_jobs.read.columns import parse as parse_cells
 from beam_jobs.read.lines import MAX_RECORD_BYTES, Block
 from beam_jobs.read.strict_json import is_unicode
 from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH, Finding, Findings, Reason, shown
-from beam_jobs.requests.shapes import ID, envelopes_of, ids_in, requests_of
+from beam_jobs.requests.shapes import ID, Problem, envelopes_of, ids_in, requests_of
 
 _ONE_BY_ONE = 128
 """Rows for which looking at each costs about as much as parsing them in halves again."""
@@ -195,7 +195,7 @@ def _rewrite(
         for key in [_text_of(text) for text in ids_in(start)] or [None]:
             row = into.add(line, b"{}", start)
             into.unread[row] = key
-            into.found += [(reason, row, why) for reason, _, why in found]
+            into.found += [f._replace(row=row) for f in found]
         return
     requests = requests_of(value, spec.features, spec.signature, spec.image)
     may_be_infinite = _MAYBE_INFINITE.search(record) is not None
@@ -203,7 +203,7 @@ def _rewrite(
         text = _written(request.members, may_be_infinite)
         is_known = len(requests) > 1 and request.members
         row = into.add(line, text, text if is_known else record[:RAW_LIMIT_BYTES])
-        into.found += [(reason, row, why) for reason, why in request.problems]
+        into.found += [Finding(p.reason, row, p.detail, p.feature) for p in request.problems]
         if request.image is not None:
             into.images[row] = request.image
         if request.problems and not request.members:
@@ -260,7 +260,8 @@ def _block_of(texts: Sequence[bytes]) -> Block:
 
 def _without(found: Findings, rows: Collection[int]) -> Findings:
     kept = [place for place, row in enumerate(found.rows.tolist()) if row not in rows]
-    return Findings(found.reason, found.rows[kept], [found.details[place] for place in kept])
+    details = [found.details[place] for place in kept]
+    return dataclasses.replace(found, rows=found.rows[kept], details=details)
 
 
 _Columns = tuple[dict[str, pa.Array], pa.Array, list[Findings]]
@@ -277,7 +278,7 @@ def _at_once(block: Block, spec: RequestSpec) -> _Columns | None:
     keys = typed[ID].cast(pa.string()) if ID in typed else pa.nulls(rows, pa.string())
     keys = empty_to_null(keys)
     missing = np.flatnonzero(np.asarray(keys.is_null()))
-    return columns, keys, [Findings(Reason.MISSING_KEY, missing, [_MISSING] * len(missing))]
+    return columns, keys, [Findings(Reason.MISSING_KEY, missing, [_MISSING] * len(missing), ID)]
 
 
 def _columns(block: Block, spec: RequestSpec) -> _Columns:
@@ -293,7 +294,7 @@ def _columns(block: Block, spec: RequestSpec) -> _Columns:
     left, left_keys, found = _columns(block.slice(0, middle), spec)
     right, right_keys, more = _columns(block.slice(middle, len(block)), spec)
     columns = {name: pa.concat_arrays([column, right[name]]) for name, column in left.items()}
-    found += [Findings(f.reason, f.rows + middle, f.details) for f in more]
+    found += [dataclasses.replace(f, rows=f.rows + middle) for f in more]
     return columns, pa.concat_arrays([left_keys, right_keys]), found
 
 
@@ -324,14 +325,14 @@ def _apart(block: Block, spec: RequestSpec, odd: np.ndarray) -> _Columns:
     }
     keys = pa.concat_arrays([usual[1], others[1]]).take(order)
     found = [
-        Findings(f.reason, rows[f.rows], f.details)
+        dataclasses.replace(f, rows=rows[f.rows])
         for rows, part in zip(places, parts, strict=True)
         for f in part[2]
     ]
     return columns, keys, found
 
 
-_MISSING = f"{ID}: the request has no id"
+_MISSING = "the request has no id"
 
 
 def _one_by_one(block: Block, spec: RequestSpec) -> _Columns:
@@ -340,7 +341,7 @@ def _one_by_one(block: Block, spec: RequestSpec) -> _Columns:
     known = {feature.name for feature in spec.features}
     columns, more = jsonl.columns_of(objects, spec.features)
     found += more
-    unread = {row for reason, row, _ in found if reason is Reason.MALFORMED_RECORD}
+    unread = {f.row for f in found if f.reason is Reason.MALFORMED_RECORD}
     keys = []
     for row, value in enumerate(objects):
         key, problem = _id_of(value.get(ID))
@@ -348,25 +349,26 @@ def _one_by_one(block: Block, spec: RequestSpec) -> _Columns:
             start = block.data[block.starts[row] : block.ends[row]][:RAW_LIMIT_BYTES]
             key = next((_text_of(text) for text in ids_in(start)), None)
         elif problem is not None:
-            found.append((problem[0], row, problem[1]))
+            found.append(Finding(problem.reason, row, problem.detail, ID))
         keys.append(key)
         for name, member in value.items():
             if member is not None and name not in known and name not in allowed:
-                found.append((Reason.MALFORMED_RECORD, row, _unknown(name, spec.features)))
+                why = _unknown(name, spec.features)
+                found.append(Finding(Reason.MALFORMED_RECORD, row, why))
     return columns, pa.array(keys, pa.string()), records.gathered(found)
 
 
-def _id_of(value: Any) -> tuple[str | None, tuple[Reason, str] | None]:
+def _id_of(value: Any) -> tuple[str | None, Problem | None]:
     """(the id as text, what is wrong with it)."""
     if value is None or value == "":
-        return None, (Reason.MISSING_KEY, _MISSING)
+        return None, Problem(Reason.MISSING_KEY, _MISSING)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value), None
     if not isinstance(value, str):
-        return None, (Reason.INVALID_TYPE, f"{ID}: {shown(value)} is neither text nor an INT")
+        return None, Problem(Reason.INVALID_TYPE, f"{shown(value)} is neither text nor an INT")
     if not is_unicode(value):
-        why = f"{ID}: {shown(value)} has half a surrogate pair"
-        return None, (Reason.INVALID_ENCODING, why)
+        why = f"{shown(value)} has half a surrogate pair"
+        return None, Problem(Reason.INVALID_ENCODING, why)
     return value, None
 
 

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_jobs.features import Feature
 from beam_jobs.records import Reason, shown
@@ -28,7 +28,13 @@ _BESIDE = {
 }
 """{shape: members that may stand beside it}."""
 
-Problem = tuple[Reason, str]
+
+class Problem(NamedTuple):
+    """What is wrong with a request, and in which feature; None where it is the whole of it."""
+
+    reason: Reason
+    detail: str
+    feature: str | None = None
 
 
 @dataclass
@@ -81,7 +87,7 @@ def requests_of(
             problem = f"it asks for signature {shown(asked)}; this job runs {signature!r}"
         if problem is not None:
             for request in found:
-                request.problems.append((Reason.MALFORMED_RECORD, problem))
+                request.problems.append(Problem(Reason.MALFORMED_RECORD, problem))
     lists = {feature.name: feature.is_list for feature in features}
     return [_plain(request, lists, image) for request in found]
 
@@ -142,7 +148,7 @@ _SHAPES = {"instances": _of_instances, "inputs": _of_inputs, "instance": _of_ins
 
 
 def _malformed(why: str, members: Mapping[str, Any] | None = None) -> Request:
-    return Request(members or {}, [(Reason.MALFORMED_RECORD, why)])
+    return Request(members or {}, [Problem(Reason.MALFORMED_RECORD, why)])
 
 
 def _plain(request: Request, lists: Mapping[str, bool], image: str | None) -> Request:
@@ -156,13 +162,13 @@ def _plain(request: Request, lists: Mapping[str, bool], image: str | None) -> Re
         if name == image and isinstance(value, dict) and list(value) == ["b64"]:
             picture, problem = _bytes_of(value["b64"])
             if problem is not None:
-                request.problems.append((problem[0], f"{name}: {problem[1]}"))
+                request.problems.append(problem._replace(feature=name))
             digest = None if picture is None else hashlib.sha256(picture).hexdigest()[:16]
             members[name] = digest and f"sha256:{digest}"
         elif name in lists and isinstance(value, dict | list):
             members[name], problem = _decoded(value)
             if problem is not None:
-                request.problems.append((problem[0], f"{name}: {problem[1]}"))
+                request.problems.append(problem._replace(feature=name))
             is_one = isinstance(value, list) and len(value) == 1 and not isinstance(value[0], list)
             if is_one and not lists[name]:
                 members[name] = members[name][0] if members[name] else None
@@ -177,7 +183,7 @@ def _bytes_of(encoded: Any) -> tuple[bytes | None, Problem | None]:
     if isinstance(encoded, str):
         with contextlib.suppress(binascii.Error, ValueError):
             return base64.b64decode(encoded, validate=True), None
-    return None, (Reason.INVALID_TYPE, f"{shown({'b64': encoded})} is not base64")
+    return None, Problem(Reason.INVALID_TYPE, f"{shown({'b64': encoded})} is not base64")
 
 
 def _decoded(value: Any) -> tuple[Any, Problem | None]:
@@ -196,7 +202,8 @@ def _decoded(value: Any) -> tuple[Any, Problem | None]:
     try:
         return data.decode(), None
     except UnicodeDecodeError:
-        return None, (Reason.INVALID_ENCODING, f"{shown(value)} holds bytes that are not UTF-8")
+        why = f"{shown(value)} holds bytes that are not UTF-8"
+        return None, Problem(Reason.INVALID_ENCODING, why)
 
 
 _TOKEN = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')

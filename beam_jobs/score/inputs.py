@@ -44,13 +44,13 @@ def check_inputs(batch: pa.RecordBatch, plan: InputPlan) -> list[Findings]:
     found: list[Findings] = []
     for feed in plan.feeds:
         column = _column(batch, feed)
-        name = feed.feature.name
         if feed.required and feed.default is None and column.null_count:
             rows = np.flatnonzero(np.asarray(column.is_null()))
-            detail = f"{name}: is missing, and the schema has no default_value for it"
+            detail = "is missing, and the schema has no default_value for it"
             if feed.source is not Source.VALUE:
-                detail = f"{name}: there is no image, and the model takes one"
-            found.append(Findings(Reason.MISSING_REQUIRED, rows, [detail] * len(rows)))
+                detail = "there is no image, and the model takes one"
+            details = [detail] * len(rows)
+            found.append(Findings(Reason.MISSING_REQUIRED, rows, details, feed.feature.name))
         if pt.is_list(column.type) and plan.signature.kind is SignatureKind.RAW:
             found += _wrong_lengths(column, feed)
         found += _unfit_values(column, feed)
@@ -160,8 +160,8 @@ def _wrong_lengths(column: pa.Array, feed: Feed) -> list[Findings]:
     lengths = pc.list_value_length(column)
     rows = np.flatnonzero(np.asarray(pc.not_equal(lengths, width).fill_null(False)))
     counts = lengths.take(pa.array(rows)).to_pylist()
-    details = [f"{feed.feature.name}: {n} values, the model takes {width}" for n in counts]
-    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details)]
+    details = [f"{n} values, the model takes {width}" for n in counts]
+    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details, feed.feature.name)]
 
 
 def _unfit_values(column: pa.Array, feed: Feed) -> list[Findings]:
@@ -181,10 +181,8 @@ def _unfit_values(column: pa.Array, feed: Feed) -> list[Findings]:
     if pt.is_list(column.type):
         rows = np.asarray(pc.list_parent_indices(column), dtype=np.int64)[places]
     wrong = "is no boolean" if feed.dtype is DType.BOOL else f"is beyond {feed.dtype.value}"
-    details = [
-        f"{feed.feature.name}: {shown(value)} {wrong}, which the model takes" for value in bad
-    ]
-    return [Findings(reason, rows, details)]
+    details = [f"{shown(value)} {wrong}, which the model takes" for value in bad]
+    return [Findings(reason, rows, details, feed.feature.name)]
 
 
 def _beyond(values: pa.Array, limits: tuple[float, float]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A batch -> the same batch with scores; rows that make the model fail gain a finding."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +55,7 @@ class Scorer:
         good = np.ones(len(rows), bool)
         if unfit:
             good[np.concatenate(unfit)] = False
-        found = [Findings(f.reason, rows[f.rows], f.details) for f in found]
+        found = [replace(f, rows=rows[f.rows]) for f in found]
         rows = rows[good]
         scores, others, failed = self._score_all(_take(candidates, np.flatnonzero(good)))
         found += [Findings(Reason.MODEL_ERROR, rows[list(failed)], list(failed.values()))]

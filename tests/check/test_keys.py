@@ -151,7 +151,11 @@ def test_details_name_the_first_record(tmp_path: Path) -> None:
     batch = mark_keys(batch_of(["a", None, "b", "c"]), "id", 1, duplicates, ["x.csv", "y.csv"])
     found = records.column_or_none(batch, records.FINDINGS)
     assert found is not None
-    assert [[finding["detail"] for finding in row] for row in found.to_pylist()] == [
+    told = [
+        [f"{finding['feature']}: {finding['detail']}" for finding in row]
+        for row in found.to_pylist()
+    ]
+    assert told == [
         ["id: 'a' was first seen in x.csv row 3"], ["id: the key is missing"],
         ["id: 'b' was first seen in y.csv row 1"], [],
     ]  # fmt: skip

@@ -58,7 +58,9 @@ def batch_of(*rows: dict) -> pa.RecordBatch:
 def found_in(batch: pa.RecordBatch) -> list[list[tuple[str, str]]]:
     checked = check_rows(batch, compile_checks(SCHEMA))
     column = checked.column(checked.schema.get_field_index(records.FINDINGS))
-    return [[(f["reason"], f["detail"]) for f in row] for row in column.to_pylist()]
+    return [
+        [(f["reason"], f"{f['feature']}: {f['detail']}") for f in row] for row in column.to_pylist()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,28 @@ def test_the_label_is_not_expected_when_serving() -> None:
 
 def test_a_cell_that_the_reader_found_wrong_is_not_missing_too() -> None:
     batch = batch_of(GOOD | {"price": None}, GOOD | {"price": None})
-    wrong = Findings(Reason.INVALID_TYPE, np.array([1]), ["price: 'x' is not a number"])
+    wrong = Findings(Reason.INVALID_TYPE, np.array([1]), ["'x' is not a number"], "price")
     found = found_in(records.with_findings(batch, [wrong]))
     assert [[reason for reason, _ in row] for row in found] == [
         ["MISSING_REQUIRED"], ["INVALID_TYPE"],
     ]  # fmt: skip
+
+
+def test_a_finding_is_of_its_feature_whatever_the_names_look_like() -> None:
+    names = ["a", "a: b", "a: b: c", ""]
+    schema = schema_pb2.Schema()
+    for name in names:
+        feature = schema.feature.add(name=name, type=schema_pb2.INT)
+        feature.presence.min_fraction = 1
+    empty = pa.RecordBatch.from_arrays([pa.nulls(1, pa.int64())] * 4, names=names)
+    for name in names:
+        wrong = Findings(Reason.INVALID_TYPE, np.array([0]), ["'a: b: x' is not an INT"], name)
+        checked = check_rows(records.with_findings(empty, [wrong]), compile_checks(schema))
+        (found,) = checked.column(checked.num_columns - 1).to_pylist()
+        assert [(f["reason"], f["feature"]) for f in found] == [
+            ("INVALID_TYPE", name),
+            *(("MISSING_REQUIRED", other) for other in names if other != name),
+        ]
 
 
 ROWS = st.fixed_dictionaries(

@@ -95,4 +95,4 @@ def reasons(row: Mapping) -> list[str]:
 
 def detail(row: Mapping) -> str:
     (finding,) = row[records.FINDINGS]
-    return finding["detail"]
+    return records.finding_text(**finding).removeprefix(f"{finding['reason']} ")

@@ -1,9 +1,11 @@
 """A small demo, made once: data, model, baseline and three runs."""
 
 import contextlib
+import fcntl
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,8 +43,24 @@ def run_command(*argv: str) -> Result:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's folder; tests must not change what is in it."""
-    folder = tmp_path_factory.mktemp("demo")
+    """The demo's folder; tests must not change what is in it.
+
+    Test processes that run side by side share it: the first one makes it, others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = shared / "demo", shared / "demo-made"
+    with open(shared / "demo-lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # free again when its holder ends, however that is
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            _make_demo(folder)
+            made.touch()
+    return folder
+
+
+def _make_demo(folder: Path) -> None:
     before = os.getcwd()
     os.chdir(folder)
     try:
@@ -50,7 +68,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert run_demo(DemoConfig(dir=str(folder), rows=ROWS), []) == 0
     finally:
         os.chdir(before)
-    return folder
 
 
 def monthly_flags(demo: Path, folder: Path, *argv: str, month: str = "2026-09") -> list[str]:

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from waiting import PATIENCE
+
 
 class Ended(NamedTuple):
     """What a process left; the code is -9 where it was killed."""
@@ -57,7 +59,7 @@ class FaultServer:
         *argv: str,
         die_after: int | None = None,
         file_bytes: int | None = None,
-        lease: float | None = None,
+        lease: float = PATIENCE,
     ) -> int:
         """Starts a command; gives its process id.
 
@@ -96,7 +98,7 @@ class FaultServer:
     def stop(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(60)
+        self._process.wait(PATIENCE)
 
 
 def count_steps(die_after: int | None, log: IO[str]) -> None:
@@ -146,15 +148,17 @@ def count_steps(die_after: int | None, log: IO[str]) -> None:
 
 def _child(request: dict[str, Any]) -> int:
     from beam_jobs.cli import main
-    from beam_jobs.storage import leases
+    from beam_jobs.publish import duckdb_engine
+    from beam_jobs.storage import leases, locks
 
     for number, name in ((1, "out"), (2, "err")):
         path = os.path.join(request["folder"], f"{os.getpid()}.{name}")
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     with open(os.path.join(request["folder"], f"{os.getpid()}.steps"), "w") as log:
         count_steps(request["die_after"], log)
-        if request["lease"] is not None:
-            leases.terms = leases.Terms(request["lease"], request["lease"] / 5, poll=0.1)
+        locks.patience = locks.Patience(PATIENCE)
+        duckdb_engine.patience = duckdb_engine.Patience(read=PATIENCE, write=PATIENCE)
+        leases.terms = leases.Terms(request["lease"], beat=0.2, poll=0.1)
         if request["file_bytes"] is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"],) * 2)
         code = main(request["argv"])

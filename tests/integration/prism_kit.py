@@ -9,18 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from servers.ports import free_port
+from waiting import PATIENCE, until
 
 VERSION = "v2.71.0"
 """The newest Go module; it runs graphs of Beam's Python SDK 2.72."""
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "prism"
 _MODULE = "github.com/apache/beam/sdks/v2"
-_START_SECONDS = 60
 
 
 def prism_binary() -> Path:
@@ -62,12 +63,15 @@ class Prism:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._log = open(folder / "prism.log", "wb")  # noqa: SIM115 (closed in stop)
+        self._start()
+
+    def _start(self) -> None:
         binary = prism_binary()
-        job, pool = _free_port(), _free_port()
+        job, pool = free_port(), free_port()
         # The pool starts `python`: it must be this one, and find the packages under test.
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
         env = os.environ | {"PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)}
-        self._log = open(folder / "prism.log", "wb")  # noqa: SIM115 (closed in stop)
         self._processes = [
             subprocess.Popen(command, stdout=self._log, stderr=self._log, env=env)
             for command in (
@@ -80,7 +84,7 @@ class Prism:
             )
         ]
         for port in (job, pool):
-            _await_port(port, self._processes)
+            until(partial(self._answers, port), f"a server on port {port}")
         self.flags = [
             "--runner=PortableRunner",
             f"--job_endpoint=localhost:{job}",
@@ -89,50 +93,27 @@ class Prism:
             f"--environment_config=localhost:{pool}",
         ]
 
-    def workers(self) -> list[int]:
-        """Processes of the workers."""
-        return children(self._processes[1].pid)
+    def ensure(self) -> None:
+        """Starts it anew where Prism has ended: it does not outlive every death of a worker."""
+        if self._ended():
+            self._end()
+            self._start()
 
     def stop(self) -> None:
         """Ends all of it; the pool ends its workers."""
+        self._end()
+        self._log.close()
+
+    def _ended(self) -> list[Any]:
+        return [process.args for process in self._processes if process.poll() is not None]
+
+    def _end(self) -> None:
         for process in reversed(self._processes):
             process.send_signal(signal.SIGINT)
         for process in self._processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._log.close()
+            process.wait(PATIENCE)
 
-
-def children(process: int) -> list[int]:
-    """Ids of the processes that a process has started, and of theirs."""
-    found: list[int] = []
-    for task in Path(f"/proc/{process}/task").glob("*/children"):
-        try:
-            direct = [int(child) for child in task.read_text().split()]
-        except OSError:  # it ended meanwhile
-            continue
-        for child in direct:
-            found += [child, *children(child)]
-    return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _await_port(port: int, processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            socket.create_connection(("localhost", port), 1).close()
-            return
-        except OSError:
-            ended = [process.args for process in processes if process.poll() is not None]
-            assert not ended, f"{ended} ended at once"
-            assert time.monotonic() < deadline, f"nothing answers on port {port}"
-            time.sleep(0.1)
+    def _answers(self, port: int) -> bool:
+        assert not self._ended(), f"{self._ended()} ended at once"
+        with socket.socket() as probe:
+            return probe.connect_ex(("localhost", port)) == 0

@@ -304,9 +304,9 @@ def test_a_bad_record_is_quarantined_with_all_its_reasons(
     bad, row = FILES[file][place], 2 * (place + 1)
     record = tables["all quarantine"][file, row]
     assert sorted(record["reasons"]) == sorted(reason.value for reason in bad.reasons)
-    assert {detail.split()[0] for detail in record["details"]} == set(record["reasons"])
+    assert {finding["reason"] for finding in record["details"]} == set(record["reasons"])
     if MALFORMED not in bad.reasons:
-        named = {detail.split()[1].rstrip(":") for detail in record["details"]}
+        named = {finding["feature"] for finding in record["details"]}
         assert named >= set(bad.cells)
     if MALFORMED in bad.reasons or NO_KEY in bad.reasons:
         assert record["key"] is None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROWS, Result, Run, run_command
 
-from beam_jobs.publish.duckdb_engine import DuckDbEngine
+from beam_jobs.publish import duckdb_engine
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]
@@ -268,8 +268,7 @@ def locked(tmp_path: Path) -> Iterator[Path]:
 def test_a_locked_warehouse_is_one_line_before_any_work(
     locked: Path, tmp_path: Path, monthly: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Patience of the constructor's defaults: a reader's and a writer's, in seconds.
-    monkeypatch.setattr(DuckDbEngine.__init__, "__defaults__", (0.2, 0.2))
+    monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.2, write=0.2))
     for plan in ([], ["--plan"]):
         done = monthly(*plan)
         assert done.code == 1

@@ -208,8 +208,8 @@ def test_each_image_has_its_reason_and_its_neighbours_are_scored(
         name = month.banner[row.key]
         expected = BAD[name][1] if name in BAD else "MISSING_REQUIRED"
         assert list(row.reasons) == [expected], name
-        (detail,) = row.details
-        assert detail.startswith(f"{expected} banner: "), detail
+        (finding,) = row.details
+        assert (finding["reason"], finding["feature"]) == (expected, "banner"), finding
 
 
 def test_features_stand_beside_the_score(

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from queue_kit import (
     released,
     warehouse_of,
 )
+from waiting import until
 
 from beam_jobs import storage
 from beam_jobs.read.spans import candidate_spans
@@ -349,13 +349,6 @@ def test_a_file_read_in_ranges_is_answered_in_order_and_no_id_twice(
     found = answers[40]["details"] + answers_in(tmp_path / "responses" / "b.jsonl")[0]["details"]
     first = f"was first seen in {tmp_path}/queue/a.jsonl row"
     assert found == [f"DUPLICATE_KEY id: 'r-{n}' {first} {n + 1}" for n in (20, 39)]
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.05)
 
 
 def test_watching_answers_what_comes_survives_a_bad_file_and_ends_on_sigterm(

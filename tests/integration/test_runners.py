@@ -1,12 +1,12 @@
 """The jobs with worker processes of their own: Beam's, and Prism's. Results are the local ones."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import Result, monthly_flags, run_command
-from prism_kit import Prism, children
+from prism_kit import Prism
 from queue_kit import good, make_setup, put, queue_flags
+from waiting import until
 
 from beam_jobs.pipelines import watch
+from beam_jobs.pipelines.workers import workers_of
 from beam_jobs.publish.warehouse import open_warehouse
 
 pytestmark = pytest.mark.integration
@@ -26,13 +28,7 @@ pytestmark = pytest.mark.integration
 JOBS = ("monthly", "requests")
 RUNNERS = ("multi_processing", "prism")
 MONTH = "2026-10"
-
-
-class Runner(NamedTuple):
-    """Flags that choose a runner, and the processes of its workers."""
-
-    flags: list[str]
-    workers: Callable[[], list[int]]
+LOOPBACK = "--environment_type=LOOPBACK"
 
 
 class Inputs(NamedTuple):
@@ -75,31 +71,37 @@ def local(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.fixture(scope="module")
-def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder by which workers can be held; see worker_hook/sitecustomize.py."""
+    folder = tmp_path_factory.mktemp("hold")
+    hook = str(Path(__file__).with_name("worker_hook"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HOLD_WORKERS", str(folder))
+        environment.syspath_prepend(hook)  # a pool hands this process's path on to its workers
+        environment.setenv("PYTHONPATH", hook, prepend=os.pathsep)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def running_prism(hold: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
     running = Prism(tmp_path_factory.mktemp("prism"))
     yield running
     running.stop()
 
 
 @pytest.fixture
-def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    monkeypatch.setattr(watch, "STALL_SECONDS", 8.0)
+def prism(running_prism: Prism) -> Prism:
+    running_prism.ensure()
+    return running_prism
+
+
+@pytest.fixture
+def runner(request: pytest.FixtureRequest, hold: Path) -> list[str]:
+    """Flags that choose a runner."""
     if request.param == "prism":
         prism: Prism = request.getfixturevalue("prism")
-        return Runner(prism.flags, prism.workers)
-    flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-    return Runner(flags, _beam_workers)
-
-
-def _beam_workers() -> list[int]:
-    found = []
-    for process in children(os.getpid()):
-        try:
-            if b"sdk_worker_main" in Path(f"/proc/{process}/cmdline").read_bytes():
-                found.append(process)
-        except FileNotFoundError:  # it ended meanwhile
-            continue
-    return found
+        return prism.flags
+    return ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 
 
 def assert_one_line(done: Result, *texts: str) -> None:
@@ -127,14 +129,15 @@ def test_a_worker_is_killed_and_the_same_command_finishes_the_run(
     local: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    runner: Runner,
+    hold: Path,
+    runner: list[str],
     job: str,
 ) -> None:
     # Relative paths are those of the user's folder, wherever workers are.
     monkeypatch.chdir(tmp_path)
     relative = ("--runs=runs", "--warehouse=duckdb:ads.duckdb")
-    command = inputs.command(job, tmp_path, *relative, *runner.flags)
-    with killed_when_keys_are_read(tmp_path, runner.workers):
+    command = inputs.command(job, tmp_path, *relative, *runner)
+    with killed_in_a_bundle(hold):
         killed = run_command(*command)
     assert_one_line(killed, "a worker process died", "run the command again")
     assert_nothing_published(tmp_path)
@@ -145,29 +148,32 @@ def test_a_worker_is_killed_and_the_same_command_finishes_the_run(
     assert not [name for name in left if name.endswith(".tmp") or name == "keys"]
 
 
-class killed_when_keys_are_read:
-    """Kills a worker when the first pass of the run is done, and the second has begun."""
+@contextlib.contextmanager
+def killed_in_a_bundle(folder: Path) -> Iterator[None]:
+    """Kills a worker that has written a file of keys, and has not told the runner yet."""
+    (folder / "hold").touch()
+    over = threading.Event()
+    victims: list[int] = []
 
-    def __init__(self, folder: Path, workers: Callable[[], list[int]]) -> None:
-        self._folder, self._workers = folder, workers
-        self._thread = threading.Thread(target=self._watch)
-        self._victims: list[int] = []
+    def kill() -> None:
+        def held() -> list[int]:
+            return [int(path.name) for path in folder.glob("[0-9]*")]
 
-    def __enter__(self) -> None:
-        self._thread.start()
+        until(lambda: over.is_set() or held(), "a worker that is held")
+        for process in held()[:1]:
+            os.kill(process, signal.SIGKILL)
+            victims.append(process)
+        for path in folder.iterdir():
+            path.unlink()
 
-    def __exit__(self, *_: Any) -> None:
-        self._thread.join()
-        assert self._victims, "no worker was there to be killed"
-
-    def _watch(self) -> None:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline and not self._victims:
-            if list(self._folder.glob("runs/*/*/*/keys/*.parquet")):
-                self._victims = self._workers()[-1:]
-                for process in self._victims:
-                    os.kill(process, signal.SIGKILL)
-            time.sleep(0.005)
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
+    assert victims, "no worker has written keys"
 
 
 def _rows(folder: Path, table: str) -> pd.DataFrame:
@@ -213,27 +219,39 @@ def _answers(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("runner", RUNNERS, indirect=True)
 def test_a_workers_error_reaches_the_user_in_one_line(
-    demo: Path, inputs: Inputs, tmp_path: Path, runner: Runner
+    demo: Path, inputs: Inputs, tmp_path: Path, runner: list[str]
 ) -> None:
     ads = tmp_path / "ads"
     ads.mkdir()
     (whole,) = (demo / f"ads/{MONTH}").glob("*.csv.gz")
     (ads / "a.csv.gz").write_bytes(whole.read_bytes())  # the plan looks at the first one
     (ads / "b.csv.gz").write_bytes(whole.read_bytes()[:5_000])
-    done = run_command(*inputs.command("monthly", tmp_path, f"--ads={ads}/*", *runner.flags))
+    done = run_command(*inputs.command("monthly", tmp_path, f"--ads={ads}/*", *runner))
     assert_one_line(done, f"{ads}/b.csv.gz: the gzip data is truncated or corrupt")
     assert_nothing_published(tmp_path)
 
 
-def test_a_busy_worker_of_prism_shows_life(prism: Prism, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that takes long is no reason to give the job up."""
+@pytest.mark.parametrize("environment", ["EXTERNAL", "LOOPBACK"])
+def test_a_worker_of_prism_is_seen_while_it_works(
+    prism: Prism, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
+    """A step that lasts until the launcher has seen its worker in the process table."""
     import apache_beam as beam
 
     from beam_jobs.pipelines.options import pipeline_options
 
-    monkeypatch.setattr(watch, "STALL_SECONDS", 4.0)
-    pipeline = beam.Pipeline(options=pipeline_options(prism.flags))
-    _ = pipeline | beam.Create([9.0]) | beam.Map(time.sleep)
+    seen = str(tmp_path / "seen")
+
+    def look(job: str) -> dict[str, int]:
+        found = workers_of(job)
+        if found:
+            Path(seen).touch()
+        return found
+
+    monkeypatch.setattr(watch, "workers_of", look)
+    flags = prism.flags if environment == "EXTERNAL" else [*prism.flags[:3], LOOPBACK]
+    pipeline = beam.Pipeline(options=pipeline_options(flags))
+    _ = pipeline | beam.Create([seen]) | beam.Map(lambda path: until(lambda: os.path.exists(path)))
     watch.wait_for_end(pipeline.run())
 
 

@@ -16,8 +16,15 @@ from typing import Any
 import pandas  # noqa: F401 (Arrow imports it on first use; here it is imported once)
 import publish_kit
 import requests
+from waiting import PATIENCE
 
-from beam_jobs.publish import bigquery_engine, bigquery_stage, publishing, statements  # noqa: F401
+from beam_jobs.publish import (
+    bigquery_engine,  # noqa: F401
+    bigquery_stage,  # noqa: F401
+    duckdb_engine,
+    publishing,
+    statements,
+)
 from beam_jobs.publish.duckdb_engine import DuckDbSession
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
@@ -108,16 +115,14 @@ def _with_environment(
     environment: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
     os.environ.update(environment)
+    duckdb_engine.patience = duckdb_engine.Patience(read=PATIENCE, write=PATIENCE)
     target(*arguments)
 
 
 def run_alone(target: Callable[..., None], *arguments: Any) -> int:
     """The exit code of a process of its own; -9 where it was killed."""
     process = process_of(target, *arguments)
-    process.join(120)
-    if process.exitcode is None:
-        process.kill()
-        sys.exit("the process does not end")
+    process.join()
     return process.exitcode
 
 

@@ -50,9 +50,9 @@ def scored_batch(
     return records.with_findings(
         batch,
         [
-            Findings(Reason.OUT_OF_RANGE, at, ["price: -1, at least 0"] * len(at)),
-            Findings(Reason.INVALID_TYPE, at, ["rows: 'x', an INT"] * len(at)),
-            Findings(Reason.OUT_OF_DOMAIN, np.array([0]), ["device: 'tv', one of 2"]),
+            Findings(Reason.OUT_OF_RANGE, at, ["-1, at least 0"] * len(at), "price"),
+            Findings(Reason.INVALID_TYPE, at, ["'x', an INT"] * len(at), "rows"),
+            Findings(Reason.OUT_OF_DOMAIN, np.array([0]), ["'tv', one of 2"], "device"),
         ],
     )
 

@@ -74,8 +74,8 @@ def test_quarantine_keeps_reasons_details_and_the_record():
     (row,) = pa.Table.from_batches([part]).to_pylist()
     assert row["reasons"] == ["OUT_OF_RANGE", "INVALID_TYPE"]
     assert row["details"] == [
-        "OUT_OF_RANGE price: -1, at least 0",
-        "INVALID_TYPE rows: 'x', an INT",
+        {"reason": "OUT_OF_RANGE", "feature": "price", "detail": "-1, at least 0"},
+        {"reason": "INVALID_TYPE", "feature": "rows", "detail": "'x', an INT"},
     ]
     assert (row["raw"], row["source_file"], row["source_row"]) == (b"row 6", "a.csv", 6)
 

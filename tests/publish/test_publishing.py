@@ -24,6 +24,7 @@ from beam_jobs.publish.parts import PartTable
 from beam_jobs.publish.publishing import approve, check_columns, fail_run, publish_run, rollback
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
+from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.tables import scores_schema
 
 SEPTEMBER = datetime.date(2026, 9, 1)
@@ -341,3 +342,28 @@ def test_views_tell_an_analyst_what_is_current(warehouse, make):
         ("OUT_OF_RANGE", 3, 3 / 160, 1, "OUT_OF_RANGE price: -1, at least 0"),
     )
     assert summary.rows == [(file, *line) for file in ("a.csv", "b.csv") for line in lines]
+
+
+def test_a_table_of_an_earlier_version_is_refused_with_the_way_out(warehouse, make):
+    with warehouse.engine.writing() as session:
+        session.define(["CREATE TABLE quarantine (run_id STRING, details ARRAY<STRING>)"])
+    with pytest.raises(UsageError) as told:
+        make("r1")
+    assert str(told.value) == (
+        f"--warehouse {warehouse.url}: column quarantine.details is ARRAY<STRING> there, and"
+        " ARRAY<STRUCT<`reason` STRING, `feature` STRING, `detail` STRING>> in this run; an"
+        " earlier version of beam-jobs made the table: set it aside with `ALTER TABLE quarantine"
+        " RENAME TO quarantine_before` and run again, which makes a new one, or use another"
+        " warehouse"
+    )
+
+
+def test_after_a_table_was_set_aside_a_new_one_is_made(tmp_path):
+    warehouse = open_warehouse(f"duckdb:{tmp_path}/ads.duckdb")
+    run = write_run(str(tmp_path / "runs"), "r1")
+    publish_run(warehouse, *run)
+    with warehouse.engine.writing() as session:
+        session.define(["ALTER TABLE quarantine RENAME TO quarantine_before"])
+    publish_run(warehouse, *run)
+    finding = ask(warehouse, "SELECT DISTINCT d.feature FROM quarantine, UNNEST(details) AS d")
+    assert set(finding.rows) == {("price",), ("rows",), ("device",)}

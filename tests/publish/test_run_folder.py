@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from publish_kit import OCTOBER, write_run
+from waiting import PATIENCE
 
 from beam_jobs.errors import RunError
 from beam_jobs.process import user_name
@@ -121,5 +122,5 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
         waiter.start()
         while not told:
             assert waiter.is_alive()
-    waiter.join(10)
+    waiter.join(PATIENCE)
     assert not waiter.is_alive()

@@ -15,9 +15,9 @@ import pytest
 from publish_kit import OCTOBER, expected_rows, month_state, write_run
 
 from beam_jobs.errors import UsageError
-from beam_jobs.publish.duckdb_engine import DuckDbEngine
+from beam_jobs.publish import duckdb_engine
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+from beam_jobs.publish.warehouse import open_warehouse
 
 KIT = str(Path(__file__).parent)
 
@@ -29,7 +29,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def published(path, tmp_path):
-    warehouse = Warehouse(DuckDbEngine(str(path)))
+    warehouse = open_warehouse(f"duckdb:{path}")
     publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r1"))
     return warehouse
 
@@ -150,16 +150,18 @@ class _Holder:
         self.process.communicate()
 
 
-def test_a_locked_file_is_refused_after_a_while_and_names_the_holder(published, path, tmp_path):
+def test_a_locked_file_is_refused_after_a_while_and_names_the_holder(
+    published, path, tmp_path, monkeypatch
+):
     holder = _Holder(path)
+    monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.2, write=0.2))
     try:
-        impatient = Warehouse(DuckDbEngine(str(path), read_wait=0.2, write_wait=0.2))
         message = rf"locked by process {holder.process.pid} \(.*python.*\), for 0.2 s already"
-        for look in (impatient.check, impatient.runs):
+        for look in (published.check, published.runs):
             with pytest.raises(UsageError, match=message):
                 look()
         with pytest.raises(UsageError, match=message):
-            publish_run(impatient, *write_run(str(tmp_path / "runs"), "r2"))
+            publish_run(published, *write_run(str(tmp_path / "runs"), "r2"))
     finally:
         holder.release()
     assert [run.run_id for run in published.runs()] == ["r1"]
@@ -187,8 +189,9 @@ def test_a_reader_in_another_process_sees_only_whole_months(url, tmp_path):
     }
     process = crash_kit.process_of(crash_kit.publish_often, url, runs, ["a", "b"], 2)
     warehouse = open_warehouse(url)
-    seen, lines = set(), set()
-    while process.is_alive():
+    seen, lines, is_over = set(), set(), False
+    while not is_over:
+        is_over = not process.is_alive()  # one look more, at what it left
         if not warehouse.runs():
             continue
         state = month_state(warehouse)
@@ -209,7 +212,7 @@ def test_two_publishers_at_once_take_turns(url, tmp_path):
         for name in ("a", "b")
     ]
     for process in processes:
-        process.join(60)
+        process.join()
         assert process.exitcode == 0
     warehouse = open_warehouse(url)
     statuses = {run.run_id: run for run in warehouse.runs()}

@@ -85,5 +85,8 @@ def _row(row: dict[str, Any]) -> Row:
         row[records.SOURCE_ROW],
         None if raw is None else raw.rstrip(b"\r\n"),
         [Reason(finding["reason"]) for finding in findings],
-        [finding["detail"] for finding in findings],
+        [
+            records.finding_text(**finding).removeprefix(f"{finding['reason']} ")
+            for finding in findings
+        ],
     )

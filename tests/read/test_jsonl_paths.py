@@ -208,5 +208,8 @@ def test_infinite_numbers_are_not_finite_however_they_are_written() -> None:
     for text in (b"1e999", b"-1e999", b"9" * 400, b"-" + b"9" * 5_000):
         line = b'{"x": ' + text + b', "weights": [1, ' + text + b"]}"
         typed, _, found = jsonl.read_block(block_of([line]), FEATURES, None, key_only=False)
-        assert [(f.reason.value, f.rows.tolist()) for f in found] == [("NOT_FINITE", [0, 0])]
+        assert [(f.reason.value, f.feature, f.rows.tolist()) for f in found] == [
+            ("NOT_FINITE", "x", [0]),
+            ("NOT_FINITE", "weights", [0]),
+        ]
         assert typed["x"].null_count == typed["weights"].null_count == 1

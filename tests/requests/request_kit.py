@@ -78,7 +78,10 @@ def read_group(
                     row[records.KEY],
                     {feature.name: row[feature.name] for feature in spec.features},
                     frozenset(Reason(finding["reason"]) for finding in found),
-                    tuple(finding["detail"] for finding in found),
+                    tuple(
+                        records.finding_text(**finding).removeprefix(f"{finding['reason']} ")
+                        for finding in found
+                    ),
                     row[records.SOURCE_FILE],
                     row[records.SOURCE_ROW],
                     row[records.RAW].rstrip(b"\r\n"),

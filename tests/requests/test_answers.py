@@ -28,7 +28,14 @@ RUN = RunIdentity('run"1', "requests", datetime.date(2026, 11, 24), "3")
 OUTPUTS = st.none() | st.dictionaries(
     st.text(max_size=3), st.floats(allow_nan=False, allow_infinity=False)
 )
-FOUND = st.lists(st.tuples(st.sampled_from(list(Reason)), st.text(max_size=5)), max_size=3)
+FOUND = st.lists(
+    st.tuples(
+        st.sampled_from(list(Reason)),
+        st.text(max_size=5),
+        st.none() | st.sampled_from(["a: b", ""]),
+    ),
+    max_size=3,
+)
 ROWS = st.tuples(
     st.none() | st.text(min_size=1, max_size=5),
     st.none() | st.floats(),
@@ -40,7 +47,7 @@ ROWS = st.tuples(
 def batch_of(
     rows: list[tuple[Any, ...]], files: list[str] | None = None, places: list[int] | None = None
 ) -> pa.RecordBatch:
-    """Scored rows: (key, score, outputs, [(reason, detail)])."""
+    """Scored rows: (key, score, outputs, [(reason, detail, feature)])."""
     columns = {
         records.SOURCE_ROW: pa.array(places or range(1, len(rows) + 1), pa.int64()),
         records.KEY: pa.array([row[0] for row in rows], pa.string()),
@@ -52,17 +59,17 @@ def batch_of(
     }
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     found = [
-        Findings(reason, [number], [detail])
+        Findings(reason, [number], [detail], feature)
         for number, row in enumerate(rows)
-        for reason, detail in row[3]
+        for reason, detail, feature in row[3]
     ]
     return records.with_findings(batch, found)
 
 
 def expected(row: tuple[Any, ...]) -> dict[str, Any]:
     key, score, outputs, found = row
-    rejected = score is None or any(reason is not Reason.OUT_OF_DOMAIN for reason, _ in found)
-    codes = list(dict.fromkeys(reason.value for reason, _ in found))
+    rejected = score is None or any(reason is not Reason.OUT_OF_DOMAIN for reason, *_ in found)
+    codes = list(dict.fromkeys(reason.value for reason, *_ in found))
     no_score = rejected or not math.isfinite(score)
     return {
         "id": key,
@@ -71,7 +78,10 @@ def expected(row: tuple[Any, ...]) -> dict[str, Any]:
         "outputs": None if rejected else outputs,
         "flags": [] if rejected else codes,
         "reasons": codes if rejected else [],
-        "details": [f"{reason.value} {detail}" for reason, detail in found],
+        "details": [
+            f"{reason.value} {detail}" if feature is None else f"{reason.value} {feature}: {detail}"
+            for reason, detail, feature in found
+        ],
         "model_version": "3",
         "run_id": 'run"1',
     }
@@ -99,7 +109,7 @@ BATCHES = [
     batch_of(
         [
             ("3", 0.3, None, []),
-            (None, None, None, [(Reason.MISSING_KEY, "")]),
+            (None, None, None, [(Reason.MISSING_KEY, "", None)]),
             ("5", 1, {}, []),
         ],
         ["/q/a.jsonl", "/q/b.jsonl", "/q/c.jsonl.gz"],

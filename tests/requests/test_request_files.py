@@ -134,7 +134,14 @@ def test_the_first_request_with_an_id_keeps_it(tmp_path: Path) -> None:
     found = find_duplicates(paths, str(tmp_path))
     duplicates = write_duplicates(str(tmp_path / "duplicates.parquet"), found)
     marked = [
-        (row[KEY], [f["detail"] for f in row[FINDINGS] if f["reason"] == "DUPLICATE_KEY"])
+        (
+            row[KEY],
+            [
+                f"{f['feature']}: {f['detail']}"
+                for f in row[FINDINGS]
+                if f["reason"] == "DUPLICATE_KEY"
+            ],
+        )
         for batch in batches
         for row in mark_duplicates(batch, duplicates, group, uris).to_pylist()
     ]

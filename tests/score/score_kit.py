@@ -63,7 +63,10 @@ def reasons(scored: Mapping[str, list]) -> list[list[str]]:
 
 
 def details(scored: Mapping[str, list], row: int) -> list[str]:
-    return [finding["detail"] for finding in scored[records.FINDINGS][row]]
+    return [
+        records.finding_text(**finding).removeprefix(f"{finding['reason']} ")
+        for finding in scored[records.FINDINGS][row]
+    ]
 
 
 def save(

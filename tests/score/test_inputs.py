@@ -158,7 +158,8 @@ def test_a_detail_names_the_feature_the_value_and_what_the_model_takes() -> None
     batch = batch_of(schema_of(SCHEMA), wholes=[[1, 2], [2**31, 2**40]])
     (found,) = [f for f in check_inputs(batch, plan_of("wholes", "int32", 2)) if len(f.rows)]
     assert found.rows.tolist() == [1, 1]
+    assert found.feature == "wholes"
     assert found.details == [
-        "wholes: 2147483648 is beyond int32, which the model takes",
-        "wholes: 1099511627776 is beyond int32, which the model takes",
+        "2147483648 is beyond int32, which the model takes",
+        "1099511627776 is beyond int32, which the model takes",
     ]

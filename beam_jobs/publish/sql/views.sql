@@ -92,10 +92,20 @@ SELECT
   q.run_id
 FROM (
   SELECT
-    t.job, t.period, t.run_id, t.source_file, t.source_row, reason, r.rows_read,
-    (SELECT MIN(d) FROM UNNEST(t.details) AS d WHERE STARTS_WITH(d, CONCAT(reason, ' '))) AS detail
+    t.job, t.period, t.run_id, t.source_file, t.source_row, code AS reason, r.rows_read,
+    (
+      SELECT
+        MIN(
+          CASE
+            WHEN d.feature IS NULL THEN CONCAT(d.reason, ' ', d.detail)
+            ELSE CONCAT(d.reason, ' ', d.feature, ': ', d.detail)
+          END
+        )
+      FROM UNNEST(t.details) AS d
+      WHERE d.reason = code
+    ) AS detail
   FROM quarantine AS t
   JOIN runs AS r ON r.period = t.period AND r.run_id = t.run_id AND r.status = 'PUBLISHED'
-  CROSS JOIN UNNEST(t.reasons) AS reason
+  CROSS JOIN UNNEST(t.reasons) AS code
 ) AS q
 GROUP BY q.job, q.period, q.source_file, q.reason, q.run_id;
