@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from beam_jobs import storage
+from beam_jobs import storage, terminal
 from beam_jobs.check.slices import ALL, check_slices
 from beam_jobs.check.statistics_files import Statistics, dataset_of, load_statistics
 from beam_jobs.config import BaselineConfig
@@ -118,6 +118,9 @@ def _statistics(
     scoring = None
     if config.model is not None:
         scoring = baseline.Scoring(*check_model(config.model, schema, config, images))
+        for note in (scoring.location.choice, *scoring.plan.notes):
+            if note:
+                terminal.print_note(note)
         if images is not None:
             images = images.for_model(scoring.plan.takes_encoded, scoring.plan.pixels)
     with _scratch(config.out) as scratch, shown_progress() as counter:

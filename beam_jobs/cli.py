@@ -14,18 +14,19 @@ from typing import Any, NoReturn
 
 from beam_jobs import __version__, flags
 from beam_jobs.config import (
+    ApproveConfig,
     BaselineConfig,
     DemoConfig,
     JobConfig,
     LookConfig,
     MonthlyConfig,
+    QueryConfig,
+    RejectConfig,
     RequestsConfig,
     RollbackConfig,
     TemplateConfig,
 )
-from beam_jobs.errors import BeamJobsError, UsageError
-
-INTERRUPTED = 130
+from beam_jobs.errors import BeamJobsError, Interrupted, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,16 +97,28 @@ def _anomalies(config: LookConfig, run_id: str | None, _: list[str]) -> int:
     return look.anomalies(config, run_id)
 
 
-def _query(config: LookConfig, sql: str | None, _: list[str]) -> int:
+def _show(config: LookConfig, run_id: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
-    return look.query(config, sql or "")
+    return look.show(config, run_id or "")
 
 
-def _approve(config: LookConfig, run_id: str | None, _: list[str]) -> int:
+def _query(config: QueryConfig, sql: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.query(config, sql)
+
+
+def _approve(config: ApproveConfig, run_id: str | None, _: list[str]) -> int:
     from beam_jobs import look
 
     return look.approve(config, run_id or "")
+
+
+def _reject(config: RejectConfig, run_id: str | None, _: list[str]) -> int:
+    from beam_jobs import look
+
+    return look.reject(config, run_id or "")
 
 
 def _rollback(config: RollbackConfig, _: str | None, __: list[str]) -> int:
@@ -146,16 +159,39 @@ VERBS = {
         _anomalies,
         argument=("RUN", "run id (default: the latest run)", False),
     ),
-    "query": Verb(
+    "show": Verb(
         LookConfig,
-        "ask the warehouse in SQL",
+        "show all of one run, also of a held, superseded or failed one",
+        _show,
+        argument=("RUN", "run id", True),
+    ),
+    "query": Verb(
+        QueryConfig,
+        "ask the warehouse in SQL, or one run's rows",
         _query,
-        argument=("SQL", "a query, such as 'SELECT * FROM run_history'", True),
+        argument=(
+            "SQL",
+            "one SELECT, such as 'SELECT * FROM run_history'; - reads it from standard input",
+            False,
+        ),
     ),
     "approve": Verb(
-        LookConfig, "publish a held run", _approve, argument=("RUN", "run id of the held run", True)
+        ApproveConfig,
+        "publish a held run, and show what that changes",
+        _approve,
+        argument=("RUN", "run id of the held run", True),
     ),
-    "rollback": Verb(RollbackConfig, "put an earlier run of a month back", _rollback),
+    "reject": Verb(
+        RejectConfig,
+        "end a held run: it is not published, its request files are free",
+        _reject,
+        argument=("RUN", "run id of the held run", True),
+    ),
+    "rollback": Verb(
+        RollbackConfig,
+        "put back what was published before, in the order of publications",
+        _rollback,
+    ),
     "template": Verb(
         TemplateConfig,
         "print the Flex Template metadata of a job, made from its flags",
@@ -176,7 +212,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Paths are local or gs://BUCKET/NAME. Every flag of a verb may also stand in"
         " beam-jobs.toml (docs in README.md)."
         " Exit codes: 0 published or nothing to do, 3 held by the gate, 2 wrong set-up,"
-        " 1 failed.",
+        " 1 failed, or what is needed is busy.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"beam-jobs {__version__}")
@@ -219,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal or a pipe that cannot show a value (LC_ALL=C) gets its escape, not an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = run(list(sys.argv[1:] if argv is None else argv))
+        code = run(list(sys.argv[1:] if argv is None else argv), reads_current_folder=True)
         sys.stdout.flush()  # here, where a closed pipe is still caught
         return code
     except BeamJobsError as error:
@@ -230,12 +266,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print_error("interrupted; nothing was published by this run")
-        return INTERRUPTED
+        print_error("interrupted")
+        return Interrupted.exit_code
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
     """Runs a verb; gives its exit code.
+
+    Args:
+        argv: the words behind `beam-jobs`.
+        reads_current_folder: whether `beam-jobs.toml` there counts where --config names no file:
+            in what a user types, not in what a program starts.
 
     Raises:
         BeamJobsError: what `main` reports in one line. A job that was to print JSON has printed it.
@@ -243,7 +284,7 @@ def run(argv: list[str]) -> int:
     started = time.monotonic()
     wants_json = "--json" in argv
     try:
-        verb, config, argument, extra = _parse(argv)
+        verb, config, argument, extra = _parse(argv, reads_current_folder)
         wants_json = getattr(config, "json", False)
         return verb.run(config, argument, extra)
     except BrokenPipeError:
@@ -254,7 +295,7 @@ def run(argv: list[str]) -> int:
         raise
 
 
-def _parse(argv: list[str]) -> tuple[Verb, Any, str | None, list[str]]:
+def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str | None, list[str]]:
     """(the verb, its configuration, its argument, Beam's own flags)."""
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
@@ -270,7 +311,11 @@ def _parse(argv: list[str]) -> tuple[Verb, Any, str | None, list[str]]:
 
         check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
-    config = flags.resolve(verb.config, given.verb, values, flags.load_file(given.config), known)
+    here = flags.DEFAULT_CONFIG_FILE
+    default = here if reads_current_folder and os.path.exists(here) else None
+    path = given.config or default
+    file = flags.load_file(path) if path else ({}, "")
+    config = flags.resolve(verb.config, given.verb, values, file, known)
     if given.verb in JOBS:
         from beam_jobs.notify import log_to_standard_error
 

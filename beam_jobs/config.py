@@ -31,6 +31,7 @@ class LookConfig:
         example="duckdb:ads.duckdb",
         required=True,
         is_path=True,
+        path_scheme="duckdb:",
         environment="BEAM_JOBS_WAREHOUSE",
         template_example="bigquery:my-project.ads",
     )
@@ -40,14 +41,59 @@ class LookConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RollbackConfig(LookConfig):
+class QueryConfig(LookConfig):
+    """Asks the warehouse, or one run's folder, in SQL."""
+
+    run: str | None = flag(
+        "Ask this run's own rows instead, in DuckDB's SQL: tables scores, quarantine, anomalies,"
+        " feature_statistics and inputs of its folder, also where it is not published",
+        metavar="RUN",
+        example="3f2c9a1b5d7e8f60",
+        in_file=False,
+    )
+    file: str | None = flag(
+        "File that holds the query, in place of SQL",
+        metavar="FILE",
+        example="drift.sql",
+        is_path=True,
+        in_file=False,
+    )
+    csv: bool = switch(
+        "Print CSV (RFC 4180) for programs: a null is an empty cell, an empty text is quoted"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectConfig(LookConfig):
+    """Ends a held run."""
+
+    reason: str | None = flag(
+        "Why; kept in the table publications, beside who and when",
+        example="'the new site is expected'",
+        in_file=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApproveConfig(RejectConfig):
+    """Publishes a run by a person's decision."""
+
+    yes: bool = switch(
+        "Publish also where nothing is scored, rows fall to half or less, or a newer run is"
+        " published"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackConfig(ApproveConfig):
     """Puts an earlier run of a month back."""
 
     month: str = flag(
         "Month to put back", metavar="YYYY-MM", example="2026-10", required=True, in_file=False
     )
     to: str | None = flag(
-        "Run to put back; without it the one published before the current one",
+        "Run to put back, an earlier or a later one; without it the one that was published before"
+        " the current one",
         metavar="RUN",
         example="3f2c9a1b5d7e8f60",
         in_file=False,
@@ -129,6 +175,7 @@ class BaselineConfig(DataConfig):
         example="'training/*.csv'",
         required=True,
         is_path=True,
+        is_pattern=True,
     )
     out: str = flag(
         "Folder for schema.pbtxt (an existing one is kept) and statistics.binpb",
@@ -245,6 +292,7 @@ class MonthlyConfig(JobConfig):
         example="'ads/{month}/*.csv'",
         required=True,
         is_path=True,
+        is_pattern=True,
         parameter=Parameter.GCS_READ_FILE,
     )
     timezone: str = flag(
@@ -263,6 +311,7 @@ class RequestsConfig(JobConfig):
         example="'queue/*.jsonl'",
         required=True,
         is_path=True,
+        is_pattern=True,
         parameter=Parameter.GCS_READ_FILE,
     )
     responses: str | None = flag(

@@ -21,20 +21,24 @@ class BeamJobsError(Exception):
     result: dict[str, Any] | None = None
 
 
+class Interrupted(BeamJobsError):
+    """Somebody interrupted a run; the message says what stands."""
+
+    exit_code = 130  # as a shell has it: 128 + SIGINT
+
+
 class UsageError(BeamJobsError):
     """The command, configuration, schema, model or policy is wrong; found before any work."""
 
     exit_code = 2
 
 
-class BusyError(UsageError):
-    """Somebody else uses what the command needs; it may be free in a moment."""
-
-    exit_code = 1
-
-
 class RunError(BeamJobsError):
-    """The run failed; nothing was published."""
+    """The run failed."""
+
+
+class BusyError(RunError):
+    """Somebody else uses what the command needs; it may be free in a moment."""
 
 
 class StorageError(RunError, OSError):
@@ -67,7 +71,7 @@ class ChangedError(InputError):
 
 
 class AuditError(RunError):
-    """The staged results do not add up (read != scored + quarantined); nothing was published."""
+    """The results do not add up (read != scored + quarantined)."""
 
 
 _KINDS: dict[str, type[BeamJobsError]] = {

@@ -46,6 +46,11 @@ class Feature:
     is_list: bool = False
 
     @property
+    def is_text(self) -> bool:
+        """Whether a row holds one text."""
+        return self.type is FeatureType.BYTES and not self.is_list
+
+    @property
     def arrow(self) -> pa.DataType:
         return pa.list_(self.type.arrow) if self.is_list else self.type.arrow
 

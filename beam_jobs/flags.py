@@ -56,7 +56,11 @@ class Flag:
         metavar: the type of the value, in capitals.
         example: a value as one would type it.
         required: whether a value must come from somewhere.
-        is_path: whether a relative value in a TOML file is relative to that file.
+        is_path: whether a value is a path or gs://; a relative one in a TOML file is relative to
+            that file.
+        is_pattern: whether `*`, `?` and `[abc]` in the path stand for other characters.
+        path_scheme: what stands before the path, such as `duckdb:`; a value that begins otherwise
+            is no path.
         environment: environment variable that gives the value where nothing else does.
         in_file: whether the TOML file may set it.
         pattern: regular expression that a whole value matches.
@@ -71,6 +75,8 @@ class Flag:
     example: str = ""
     required: bool = False
     is_path: bool = False
+    is_pattern: bool = False
+    path_scheme: str = ""
     environment: str = ""
     in_file: bool = True
     pattern: str = ""
@@ -157,24 +163,19 @@ def is_choice(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Choice)
 
 
-def load_file(path: str | None) -> tuple[dict[str, Any], str]:
+def load_file(path: str) -> tuple[dict[str, Any], str]:
     """(settings, folder that relative paths start from) of the TOML file.
-
-    Without a path `beam-jobs.toml` of the current folder is read where it exists.
 
     Raises:
         UsageError: not there, or not TOML.
     """
-    file = path or DEFAULT_CONFIG_FILE
-    if path is None and not os.path.exists(file):
-        return {}, ""
     try:
-        text = storage.read_bytes(file).decode()
-        return tomllib.loads(text), os.path.dirname(storage.absolute(file))
+        text = storage.read_bytes(path).decode()
+        return tomllib.loads(text), os.path.dirname(storage.absolute(path))
     except OSError as error:
-        raise UsageError(f"--config {file}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {file}: is not TOML: {error}") from error
+        raise UsageError(f"--config {path}: is not TOML: {error}") from error
 
 
 def resolve(
@@ -281,14 +282,13 @@ def _from_file(name: str, value: Any, kind: Any, about: Flag, folder: str) -> An
 
 def _rooted(value: str, about: Flag, folder: str) -> str:
     """A relative path of the file as seen from the file's folder; URIs stay."""
-    if not about.is_path or "://" in value:
+    if not about.is_path or "://" in value or not value.startswith(about.path_scheme):
         return value
-    if about.metavar != "URL":
-        return storage.resolve(folder, value)
-    scheme, colon, path = value.rpartition(":")
-    if scheme != "duckdb" or not storage.is_local(folder):
+    if about.path_scheme and not storage.is_local(folder):
         return value  # a DuckDB file lies on this machine, wherever its configuration does
-    return scheme + colon + storage.resolve(folder, path)
+    # The folder is no pattern, whatever its name holds.
+    start = storage.escape(folder) if about.is_pattern else folder
+    return about.path_scheme + storage.resolve(start, value.removeprefix(about.path_scheme))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,10 +13,10 @@ from beam_jobs.config import MonthlyConfig
 from beam_jobs.errors import AuditError, unwrap
 from beam_jobs.notify import Outcome, announce
 from beam_jobs.pipelines.failure import failed, failure_of, failure_recorded
-from beam_jobs.plan import Plan, describe, plan_monthly, standing_of
+from beam_jobs.plan import Plan, describe, plan_monthly
 from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
 from beam_jobs.plan.prices import Prices, load_prices
-from beam_jobs.publish import publishing
+from beam_jobs.publish.decisions import publish_again
 from beam_jobs.publish.ledger import TAKEN
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
@@ -32,7 +32,7 @@ UNCHANGED = "UNCHANGED"
 SUBMITTED = "SUBMITTED"
 RESULT = (
     "run_id", "job", "period", "status", "rows", "anomalies", "hold_reasons", "report",
-    "run_folder", "seconds",
+    "run_folder", "seconds", "notes",
 )  # fmt: skip
 """What `--json` prints of a summary."""
 
@@ -101,15 +101,16 @@ def execute(
         The summary (summary.json), with the status as it is now.
 
     Raises:
-        RunError: the run failed and nothing was published.
+        RunError: the run failed; the message says what stands in the warehouse.
     """
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
         # Asked under the lock: another process may just have finished this very run.
-        standing = standing_of(open_warehouse(plan.warehouse), plan.run_id)
+        standing = open_warehouse(plan.warehouse).run_of(plan.job, plan.period, plan.run_id)
         # Without a summary it was killed right behind publishing, or its folder was cleared away.
         is_whole = storage.exists(folder.summary)
-        if standing and standing.status is not RunStatus.FAILED and is_whole and not force:
+        is_over = standing is None or standing.status in (RunStatus.FAILED, RunStatus.REJECTED)
+        if standing is not None and not is_over and is_whole and not force:
             return _reuse(plan, standing, folder)
         return compute(plan, folder, beam_args, planned_in)
 
@@ -125,7 +126,6 @@ def compute(
 
     Errors that the caller mends are raised without a trace in `runs`.
     """
-    folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
     # The imports' seconds are not the run's.
     build = importlib.import_module(f"beam_jobs.pipelines.{plan.job.value}").build
     from beam_jobs.pipelines.options import is_remote, label_flags, pipeline_options
@@ -133,6 +133,7 @@ def compute(
     remote = is_remote(pipeline_options(beam_args))
     started = time.monotonic()
     with failure_recorded(plan, mended):
+        folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
         with shown_progress() as counter:
             job_id = run_pipeline(
                 lambda pipeline: build(pipeline, plan, None if remote else counter),
@@ -142,8 +143,8 @@ def compute(
         if job_id is not None:
             return failed(plan, 0.0) | {"status": SUBMITTED, "job_id": job_id}
         summary = _summary_of(plan, folder)
-    summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
-    folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+        summary["seconds"] = round(planned_in + time.monotonic() - started, 3)
+        folder.write(folder.summary, json.dumps(summary, indent=2).encode())
     if not remote and summary["status"] != TAKEN:  # there the graph itself does
         announce(Outcome.of_summary(summary), plan.notify)
     return summary
@@ -155,8 +156,7 @@ def _summary_of(plan: Plan, folder: RunFolder) -> dict[str, Any]:
         if summary["started_at"] == plan.started_at.isoformat():
             return summary
     raise AuditError(
-        f"run {plan.run_id}: the runner says that it is done, but it never came to its end; nothing"
-        " was published"
+        f"run {plan.run_id}: the runner says that it is done, but it never came to its end"
     )
 
 
@@ -177,15 +177,23 @@ def run_pipeline(
 
     pipeline = beam.Pipeline(options=pipeline_options(beam_args, input_bytes))
     build(pipeline)
+    result: Any = None
     try:
         with without_traces():
-            result: Any = pipeline.run()
+            result = pipeline.run()
             no_wait = pipeline.options.view_as(StandardOptions).no_wait_until_finish
             if no_wait and is_remote(pipeline.options):
                 submitted.append(result.job_id() if result.has_job else "")
                 return submitted[-1]
             wait_for_end(result)
             return None
+    except KeyboardInterrupt:
+        if result is not None and is_remote(pipeline.options):
+            raise KeyboardInterrupt(
+                f"the Dataflow job {result.job_id()} goes on without this process, and publishes or"
+                " holds the run by itself; its page in the Cloud console can cancel it"
+            ) from None
+        raise
     except Exception as error:
         ours = unwrap(error) or explained(error)
         if ours is None:
@@ -212,13 +220,13 @@ def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
     """The same run again: nothing is computed; one that was superseded is put back."""
     status = UNCHANGED
     if standing.status is RunStatus.SUPERSEDED:
-        warehouse = open_warehouse(plan.warehouse)
-        publishing.rollback(warehouse, standing.job, standing.period, standing.run_id)
+        publish_again(open_warehouse(plan.warehouse), standing)
         status = RunStatus.PUBLISHED.value
     held = standing.status is RunStatus.HELD
     summary = json.loads(storage.read_bytes(folder.summary)) | {
         "status": status,
         "hold_reasons": list(standing.hold_reasons) if held else [],
+        "notes": list(plan.notes),
         "seconds": 0.0,
     }
     announce(Outcome.of_summary(summary), plan.notify)

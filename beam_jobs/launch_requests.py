@@ -17,7 +17,7 @@ from beam_jobs.publish.ledger import TAKEN, consumed
 from beam_jobs.publish.parts import PartTable
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.publish.warehouse import RECENT, open_warehouse
 from beam_jobs.requests import staged
 from beam_jobs.requests.release import forget_release, release_left
 from beam_jobs.terminal.summary import LEFT_OUT
@@ -47,7 +47,8 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_watching: boo
     started = time.monotonic()
     warehouse = open_warehouse(config.warehouse)
     plan = plan_requests(config)
-    release_left(warehouse.runs(), terminal.print_note)
+    recent = warehouse.each_published(Job.REQUESTS, plan.period - RECENT)
+    release_left(recent, terminal.print_note)
     seen: dict[str, str] = {}
     for number in range(1, ATTEMPTS + 1):
         if not plan.inputs:
@@ -99,7 +100,15 @@ def attempt(
         return None
 
 
+_told: set[str] = set()
+"""Notes that a watch has told: its rounds say nothing twice."""
+
+
 def _print_line(summary: dict[str, Any]) -> int:
+    for note in summary["notes"]:
+        if note not in _told:
+            terminal.print_note(note)
+            _told.add(note)
     counts = ", ".join(f"{rows:,} {what}" for what, rows in summary["rows"].items())
     print(f"{summary['run_id']} {summary['status']}: {counts}", flush=True)
     for name, what in LEFT_OUT.items():

@@ -35,12 +35,13 @@ RUN_COLUMNS = (
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "runs": (
         *RUN_COLUMNS,
-        Column("status", pa.string(), "PUBLISHED, HELD, SUPERSEDED or FAILED"),
+        Column("status", pa.string(), "PUBLISHED, HELD, SUPERSEDED, REJECTED or FAILED"),
         Column("started_at", TIMESTAMP, "when the plan was made"),
         Column("finished_at", TIMESTAMP, "when the status was decided"),
         Column("rows_read", pa.int64(), "records in the inputs"),
         Column("rows_scored", pa.int64(), "rows in scores"),
         Column("rows_quarantined", pa.int64(), "rows in quarantine"),
+        Column("error", pa.string(), "why a FAILED run failed"),
         Column("model", pa.string(), "SavedModel folder"),
         Column("model_version", pa.string(), "version folder, else the model's fingerprint"),
         Column("schema_fingerprint", pa.string(), "hash of the schema"),
@@ -122,6 +123,18 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column(
             "rows", pa.int64(), "records that it held; null: it cannot be read, and was set aside"
         ),
+    ),
+    "publications": (
+        *RUN_COLUMNS,
+        Column("at", TIMESTAMP, "when"),
+        Column("action", pa.string(), "PUBLISHED, APPROVED, REJECTED or ROLLED_BACK (put back)"),
+        Column(
+            "by",
+            pa.string(),
+            "who: the system's user, in BigQuery the account; null before there was this table",
+        ),
+        Column("reason", pa.string(), "why (--reason)"),
+        Column("replaced_run_id", pa.string(), "run that was published until then"),
     ),
 }
 

@@ -2,13 +2,12 @@
 
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.timing import FEW, PYTHON, Timed, run
+from benchmarks.timing import FEW, Timed, run
 
 BANNER, LARGE = (300, 250), (1200, 628)
 LATENCY_SECONDS = 0.02
@@ -147,5 +146,4 @@ def cloud(images: Images, number: int) -> None:
 
 def tabular(folder: str, rows: int) -> None:
     """Training data, a model and a baseline without banners, in FOLDER/demo."""
-    command = [PYTHON, "-m", "benchmarks.tabular", f"{folder}/demo", str(rows)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run("-m", "benchmarks.tabular", f"{folder}/demo", str(rows), is_timed=False)

@@ -7,8 +7,10 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 PYTHON = sys.executable
+ROOT = str(Path(__file__).parents[1])
 FEW = 10  # rows of a run that is nothing but start-up
 HELD = 3  # a result too: clean data against a small demo's baseline may be held
 
@@ -27,10 +29,22 @@ class Timed:
 
 
 def run(*arguments: str, is_timed: bool = True) -> Timed:
-    """A Python process; `is_timed` ones end with a JSON line that has `seconds`."""
+    """A Python process; `is_timed` ones end with a JSON line that has `seconds`.
+
+    It runs in an empty folder, for a `beam-jobs.toml` in the current one is its user's, and so are
+    the variables of his shell.
+    """
+    environment = {name: text for name, text in os.environ.items() if "BEAM_JOBS_" not in name}
+    environment["PYTHONPATH"] = ROOT
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([PYTHON, *arguments], stdout=out, stderr=errors)
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryDirectory() as nowhere,
+    ):
+        process = subprocess.Popen(
+            [PYTHON, *arguments], stdout=out, stderr=errors, cwd=nowhere, env=environment
+        )
         _, status, usage = os.wait4(process.pid, 0)
         whole = time.monotonic() - started
         if os.waitstatus_to_exitcode(status) not in (0, HELD):

@@ -48,6 +48,9 @@ TABLE_MEANINGS = {
     "feature_statistics": "One row a slice and feature, distances included also where they are"
     " below their thresholds.",
     "inputs": "One row a file that was read.",
+    "publications": "One row a decision: who published, approved, rejected or put back which run,"
+    " when and why. Nothing is ever removed. Of months that were published before there was this"
+    " table, it holds what `runs` tells.",
 }
 
 DERIVED = {

@@ -1,11 +1,13 @@
 """The command line as a process: odd terminals, closed pipes, errors of workers."""
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
+from beam_jobs.cli import main
 from beam_jobs.errors import InputError, RunError, UsageError, unwrap
 
 COMMAND = [sys.executable, "-m", "beam_jobs"]
@@ -57,3 +59,32 @@ def test_our_error_is_found_in_the_text_of_another_process(kind):
 
 def test_an_error_that_is_not_ours_stays_unknown():
     assert unwrap(ValueError("UsageErrors are not meant here")) is None
+
+
+def test_a_query_comes_from_an_argument_a_file_or_standard_input(
+    warehouse, tmp_path, capsys, monkeypatch
+):
+    flags = [f"--warehouse={warehouse}", "--csv"]
+    sql = "SELECT count(*) AS n, NULL AS nothing, '' AS empty FROM words"
+    file = tmp_path / "q.sql"
+    file.write_text(f"\ufeff-- all words\n{sql};\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(sql))
+    for given in ([sql], ["-"], [f"--file={file}"]):
+        assert main(["query", *given, *flags]) == 0
+        assert capsys.readouterr().out == 'n,nothing,empty\r\n20000,,""\r\n'
+    file.write_bytes(b"SELECT '\xff'")
+    for given, message in (
+        ([], "give either SQL, or - for standard input, or --file FILE"),
+        ([sql, f"--file={file}"], "give either SQL"),
+        ([sql, "--json"], "--csv or --json, not both"),
+        ([f"--file={file}"], f"--file {file}: is not UTF-8 text"),
+        ([f"--file={file}.no"], f"--file {file}.no: cannot be read (No such file"),
+        ([""], "query: there is no statement in it"),
+        (["SELECT 1; SELECT 2"], "query: several statements"),
+        ([f"COPY words TO '{tmp_path}/out'"], "query: is COPY; only SELECT is allowed"),
+    ):
+        assert main(["query", *given, *flags]) == 2
+        done = capsys.readouterr()
+        assert (done.out, done.err.count("\n")) == ("", 1)
+        assert message in done.err
+    assert not (tmp_path / "out").exists()

@@ -3,12 +3,13 @@
 import argparse
 import datetime
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs import flags
+from beam_jobs import cli, flags
 from beam_jobs.cli import VERBS, make_parser
 from beam_jobs.config import (
     Gate,
@@ -22,6 +23,7 @@ from beam_jobs.errors import UsageError
 
 REQUIRED = {"month": "2026-10", "ads": ("a.csv",), "model": "m", "schema": "s", "runs": "r",
             "warehouse": "duckdb:w"}  # fmt: skip
+ROOT = Path(__file__).parents[1]
 KNOWN = {name for verb in VERBS.values() for name in flags.flags_of(verb.config)} | set(VERBS)
 
 
@@ -51,6 +53,73 @@ def test_paths_in_a_file_start_from_its_folder() -> None:
     assert config.ads == ("/work/ads/{month}/*.csv", "gs://bucket/x.csv")
     assert (config.model, config.warehouse) == ("/models/a", "duckdb:/work/w.duckdb")
     assert (config.key, config.schema) == ("ad_id", "s")
+
+
+PATHS = ("DIR", "FILE", "MODEL", "PATTERN", "PREFIX", "URL")
+"""Types of values, as help texts call them, that name a place."""
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_flag_that_names_a_place_is_one_in_a_file(verb: str) -> None:
+    """The kinds of values that a file may have, and what each becomes beside another folder."""
+    for name, about in flags.flags_of(VERBS[verb].config).items():
+        if not about.in_file:
+            continue
+        assert about.is_path == (about.metavar in PATHS), name
+        if not about.is_path:
+            continue
+        given = {
+            "place": "/w [1]/place",
+            "../place": "/place",
+            "/place": "/place",
+            "gs://bucket/place": "gs://bucket/place",
+        }
+        if about.path_scheme:
+            given = {"duckdb:" + value: "duckdb:" + there for value, there in given.items()}
+            given |= {"bigquery:p.d": "bigquery:p.d", "duckdb:gs://b": "duckdb:gs://b"}
+            given.pop("duckdb:gs://bucket/place")
+        if about.is_pattern:
+            given |= {"place": "/w [[]1]/place", "a[b]*": "/w [[]1]/a[b]*"}
+        for value, there in given.items():
+            assert flags._rooted(value, about, "/w [1]") == there, name
+
+
+def test_a_webhook_s_file_lies_beside_the_configuration(tmp_path: Path) -> None:
+    config = resolve(REQUIRED, {"notify": "secrets/hook.txt"}, "/work")
+    assert config.notify == "/work/secrets/hook.txt"
+    url = "https://hooks.slack.com/services/T0/B0/x"
+    assert resolve(REQUIRED, {"notify": url}, "/work").notify == url
+    assert resolve(REQUIRED, {"notify": "hook.txt"}, "gs://b/c").notify == "gs://b/c/hook.txt"
+
+
+def test_only_what_a_person_types_reads_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BEAM_JOBS_WAREHOUSE", raising=False)
+    (tmp_path / "beam-jobs.toml").write_text('warehouse = "duckdb:here.duckdb"\n')
+    (tmp_path / "other.toml").write_text('warehouse = "duckdb:there.duckdb"\n')
+    assert cli.main(["runs", "--json"]) == 0
+    assert capsys.readouterr().out == "[]\n"
+    with pytest.raises(UsageError, match="runs: --warehouse is required"):
+        cli.run(["runs"])
+    assert cli.run(["runs", "--config=other.toml"]) == 0
+
+
+def test_a_benchmark_runs_where_no_configuration_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BEAM_JOBS_WAREHOUSE", "duckdb:mine.duckdb")
+    (tmp_path / "beam-jobs.toml").write_text("this = is wrong")
+    program = (
+        "import os, benchmarks; assert os.listdir() == [];"
+        "assert not [name for name in os.environ if 'BEAM_JOBS_' in name]"
+    )
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.timing import run
+
+    assert run("-c", program, is_timed=False).whole > 0
 
 
 def test_whole_numbers_in_a_file() -> None:

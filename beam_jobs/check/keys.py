@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_jobs import records
+from beam_jobs import records, storage
 from beam_jobs.check.duplicates import (
     DUPLICATES_SCHEMA,
     ROW_BITS,
@@ -56,12 +56,12 @@ def find_duplicates(paths: Sequence[str], scratch: str) -> Iterator[pa.RecordBat
     later = """
         -- Grouping hashes first is eight times faster: few keys are left to group.
         WITH suspects AS (
-          SELECT hash(key) AS hashed FROM read_parquet($paths)
+          SELECT hash(key) AS hashed FROM read_parquet($paths, hive_partitioning = false)
           GROUP BY hashed HAVING count(*) > 1
         ),
         places AS (
           SELECT key, (CAST(file_index AS BIGINT) << $row_bits) | source_row AS place
-          FROM read_parquet($paths)
+          FROM read_parquet($paths, hive_partitioning = false)
           WHERE hash(key) IN (FROM suspects)
         ),
         firsts AS (
@@ -74,7 +74,8 @@ def find_duplicates(paths: Sequence[str], scratch: str) -> Iterator[pa.RecordBat
     import duckdb
 
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": scratch}) as connection:
-        found = connection.sql(later, params={"paths": list(paths), "row_bits": ROW_BITS})
+        parameters = {"paths": list(map(storage.escape, paths)), "row_bits": ROW_BITS}
+        found = connection.sql(later, params=parameters)
         for batch in found.to_arrow_reader(_ROWS_AT_ONCE):
             yield from pa.Table.from_batches([batch]).cast(DUPLICATES_SCHEMA).to_batches()
 
@@ -88,15 +89,18 @@ def files_with_repeats(paths: Sequence[str], scratch: str) -> set[int]:
         return set()
     query = """
         WITH suspects AS (
-          SELECT hash(key) AS hashed FROM read_parquet($paths)
+          SELECT hash(key) AS hashed FROM read_parquet($paths, hive_partitioning = false)
           GROUP BY hashed HAVING count(*) > 1
         )
-        SELECT DISTINCT file_index FROM read_parquet($paths) WHERE hash(key) IN (FROM suspects)
+        SELECT DISTINCT file_index
+        FROM read_parquet($paths, hive_partitioning = false)
+        WHERE hash(key) IN (FROM suspects)
     """
     import duckdb
 
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": scratch}) as connection:
-        return {row[0] for row in connection.execute(query, {"paths": list(paths)}).fetchall()}
+        found = connection.execute(query, {"paths": list(map(storage.escape, paths))})
+        return {row[0] for row in found.fetchall()}
 
 
 def mark_keys(

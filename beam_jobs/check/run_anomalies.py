@@ -155,8 +155,12 @@ def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
         likely = chance_of(counts.quarantined, counts.read, limit)
         return share > limit and (not counts.is_queue or likely < UNLIKELY)
 
-    held = is_beyond(limits.quarantined_share_hold)
-    warned = is_beyond(limits.quarantined_share)
+    # Requests that a broken model refuses would be answered for ever: somebody has to look.
+    model_fails = not counts.scored and Reason.MODEL_ERROR in counts.reasons
+    held = model_fails or is_beyond(limits.quarantined_share_hold)
+    warned = held or is_beyond(limits.quarantined_share)
+    why = "; the model gave no row a score" if model_fails else ""
+    why = why if warned else "; of so few rows, that may be chance"
     reasons = sorted(counts.reasons.items(), key=lambda item: -item[1])
     most = ", ".join(f"{reason.value} {rows:,}" for reason, rows in reasons[:3])
     return [
@@ -166,7 +170,7 @@ def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
             severity=Severity.HOLD if held else Severity.WARN if warned else Severity.INFO,
             short_description="Many rows in quarantine",
             description=f"{share:.1%} of the rows ({counts.quarantined:,}) are in quarantine:"
-            f" {most}{'' if warned else '; of so few rows, that may be chance'}.",
+            f" {most}{why}.",
             measure="quarantined_share",
             value=share,
             threshold=limits.quarantined_share_hold if held else limits.quarantined_share,

@@ -83,5 +83,5 @@ def check_measured(statistics: Statistics, readable: int) -> None:
     if measured != readable:
         raise AuditError(
             f"the statistics cover {measured} rows, but {readable} could be read: the runner lost"
-            " or doubled some on their way; nothing was published"
+            " or doubled some on their way"
         )

@@ -26,6 +26,8 @@ class ImageSpec:
         timeout: seconds for reading one image, its retries included.
         keeps_bytes: whether the model takes the encoded bytes.
         tensor: what the model takes of the pixels, None where it takes none.
+        fingerprint: of the files under the prefix; None where they are too many, or part of no
+            run's id.
     """
 
     column: str
@@ -34,6 +36,7 @@ class ImageSpec:
     timeout: int
     keeps_bytes: bool = False
     tensor: ImageTensorSpec | None = None
+    fingerprint: str | None = None
 
     def for_model(self, keeps_bytes: bool, tensor: ImageTensorSpec | None) -> "ImageSpec":
         return dataclasses.replace(self, keeps_bytes=keeps_bytes, tensor=tensor)

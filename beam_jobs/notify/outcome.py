@@ -101,7 +101,7 @@ class Outcome:
             "anomalies": self.anomalies,
             "hold_reasons": _shown(self.hold_reasons),
             "overruled": _shown(self.overruled),
-            "unreadable": _shown(self.unreadable),
+            **({"unreadable": _shown(self.unreadable)} if self.unreadable else {}),
             "report": self.report,
             "error": self.error and _cut(self.error),
             "seconds": self.seconds,

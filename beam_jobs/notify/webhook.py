@@ -59,7 +59,8 @@ def webhook_of(address: str | None) -> Webhook | None:
     """
     if address is None:
         return None
-    webhook = Webhook(address)
+    # Workers may have another current folder.
+    webhook = Webhook(address if "://" in address else storage.absolute(address))
     webhook.url()
     return webhook
 
@@ -91,7 +92,7 @@ def slack_text(outcome: Outcome) -> str:
     lines = [f"*{_escaped(outcome.sentence)}*"]
     lines += [f"• {_escaped(reason)}" for reason in outcome.to_json()["hold_reasons"]]
     lines += [f"• overruled: {_escaped(reason)}" for reason in outcome.to_json()["overruled"]]
-    lines += [f"• set aside: {_escaped(file)}" for file in outcome.to_json()["unreadable"]]
+    lines += [f"• set aside: {_escaped(file)}" for file in outcome.to_json().get("unreadable", [])]
     if outcome.status == "HELD":
         lines.append(f"`beam-jobs approve {outcome.run_id}` publishes it")
     if outcome.report:

@@ -23,8 +23,8 @@ from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.span import ReadSpec, format_of
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
 from beam_jobs.records import DEFAULT_ACTIONS, Located, readable
-from beam_jobs.score.fit import InputPlan
 from beam_jobs.score.handler import Score
+from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
 
 

@@ -42,10 +42,14 @@ from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.shapes import ID
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
 from beam_jobs.requests.unreadable import Unreadable
+
+MODEL_FAILS_ROWS = 64
+"""A model that fails on all of so many rows fails the run: few may all be poison."""
 
 
 @dataclass(eq=False)
@@ -155,6 +159,7 @@ def conclude(
     if len(left_out) - len(set_aside) == len(plan.inputs) > 0:
         return _taken(plan, folder, "all request files have changed since they were found")
     check_measured(statistics, total.readable)
+    _check_model(plan, total, parts)
     report = _find_anomalies(plan, total, sum(rows), statistics, set_aside)
     folder.write(folder.statistics, statistics.SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
@@ -172,6 +177,15 @@ def conclude(
         quarantined=total.quarantined,
         hold_reasons=decision.hold_reasons,
     )
+    # Whatever can fail comes before publishing, or after it can be repeated.
+    summary = _summary(run, total, report, parts)
+    summary["started_at"] = plan.started_at.isoformat()
+    summary["notes"] = list(plan.notes)
+    if plan.job is Job.REQUESTS:
+        summary["unreadable"] = [found.error for found in set_aside]
+        summary["changed"] = [
+            found.error for _, found in sorted(left_out.items()) if not found.is_set_aside
+        ]
     tables = {
         "anomalies": report.table,
         "feature_statistics": report.feature_statistics,
@@ -182,23 +196,19 @@ def conclude(
         run = publish_run(warehouse, run, parts, tables, takes_held=plan.takes_held)
     except TakenError as error:
         return _taken(plan, folder, str(error))
-    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
-        try:
-            release_answers(folder)
-        except RunError as error:
-            raise RunError(f"run {run.run_id} is published, but not answered: {error}") from error
-    summary = _summary(run, total, report, parts)
-    if plan.job is Job.REQUESTS:
-        summary["unreadable"] = [found.error for found in set_aside]
-        summary["changed"] = [
-            found.error for _, found in sorted(left_out.items()) if not found.is_set_aside
-        ]
-    summary["started_at"] = plan.started_at.isoformat()
+    summary |= _outcome(run)
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
         "publish": round(time.monotonic() - checked, 3),
     }
     folder.write(folder.summary, json.dumps(summary, indent=2).encode())
+    if plan.job is Job.REQUESTS and run.status is RunStatus.PUBLISHED:
+        try:
+            release_answers(folder)
+        except RunError as error:
+            raise RunError(
+                f"{error}; the next `beam-jobs requests` delivers the answers"
+            ) from error
     return summary
 
 
@@ -207,6 +217,19 @@ def _taken(plan: Plan, folder: RunFolder, why: str) -> dict[str, Any]:
     taken = {"status": TAKEN, "why": why, "started_at": plan.started_at.isoformat()}
     folder.write(folder.summary, json.dumps(taken).encode())
     return taken
+
+
+def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
+    """Raises RunError where the model gave no row a score: it is broken, or another's."""
+    failed = dict(total.reasons).get(Reason.MODEL_ERROR, 0)
+    if total.scored or failed < MODEL_FAILS_ROWS:
+        return
+    example = _examples(parts).get(Reason.MODEL_ERROR.value, "")
+    why = example.removeprefix(f"{Reason.MODEL_ERROR.value} ")
+    raise RunError(
+        f"model {plan.model.path}: gave none of {failed:,} rows a score: {why}; nothing was"
+        " published"
+    )
 
 
 def _find_anomalies(
@@ -284,12 +307,11 @@ def _inputs(plan: Plan, rows: Sequence[int], left_out: Mapping[int, Unreadable])
 def _summary(
     run: RunRow, total: FileCounts, report: AnomalyReport, parts: Iterable[Part]
 ) -> dict[str, Any]:
-    held = run.status is RunStatus.HELD
     return {
         "run_id": run.run_id,
         "job": run.job,
         "period": run.period.isoformat(),
-        "status": run.status.value,
+        **_outcome(run),
         "rows": {
             "read": run.rows_read,
             "scored": run.rows_scored,
@@ -299,13 +321,21 @@ def _summary(
         "flags": {reason.value: count for reason, count in total.flags},
         "examples": _examples(parts),
         "anomalies": report.table.to_pylist(),
-        "hold_reasons": list(run.hold_reasons) if held else [],
-        "overruled": [] if held else list(run.hold_reasons),
         "score": report.score,
         "report": None,
-        "run_folder": run.run_folder,
         # Until a launcher that waited knows better.
         "seconds": round((run.finished_at - run.started_at).total_seconds(), 3),
+    }
+
+
+def _outcome(run: RunRow) -> dict[str, Any]:
+    """What publishing has decided of the summary."""
+    held = run.status is RunStatus.HELD
+    return {
+        "status": run.status.value,
+        "hold_reasons": list(run.hold_reasons) if held else [],
+        "overruled": [] if held else list(run.hold_reasons),
+        "run_folder": run.run_folder,
     }
 
 
@@ -316,6 +346,8 @@ def _examples(parts: Iterable[Part]) -> dict[str, str]:
         if part.table is not PartTable.QUARANTINE:
             continue
         with (
+            # The audit, which comes next, names a part that cannot be read.
+            contextlib.suppress(OSError, InputError, pa.ArrowInvalid),
             storage.open_pinned(storage.info(part.uri)) as stream,
             pq.ParquetFile(stream) as file,
         ):

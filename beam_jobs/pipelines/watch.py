@@ -102,6 +102,7 @@ def wait_for_end(result: beam.runners.runner.PipelineResult) -> None:
     if not isinstance(result, PipelineResult):
         result.wait_until_finish()
         return
+    _listen_to_the_end(result)
     # In a thread: a job of Prism that lost its worker may not even end when it is cancelled.
     ended = _in_background(result.wait_until_finish)
     if _PRISM_JOB.fullmatch(result._job_id) and (lost := _await_end_or_loss(result, ended)):
@@ -117,6 +118,18 @@ def wait_for_end(result: beam.runners.runner.PipelineResult) -> None:
             f"the job service is gone ({_details(error)}): the runner ended before the"
             " job; start it again, then run the command again"
         ) from error
+
+
+def _listen_to_the_end(result: PipelineResult) -> None:
+    """Asks for states and messages anew, without a deadline.
+
+    Beam 2.72 stops listening after `--job_server_timeout`, 300 s, though the job goes on.
+    """
+    service, job = result._job_service, result._job_id
+    result._state_stream = service.GetStateStream(beam_job_api_pb2.GetJobStateRequest(job_id=job))
+    result._message_stream = service.GetMessageStream(
+        beam_job_api_pb2.JobMessagesRequest(job_id=job)
+    )
 
 
 def _in_background(function: Callable[[], object]) -> Future[None]:

@@ -1,7 +1,6 @@
 """Configuration -> Plan. Changes nothing; finds every mistake that can be found before any work."""
 
 from beam_jobs.plan.checks import check_model, find_images, match_inputs
-from beam_jobs.plan.job import standing_of
 from beam_jobs.plan.monthly import plan_monthly
 from beam_jobs.plan.plan import Job, Plan, Reference, describe
 from beam_jobs.plan.requests import plan_requests, request_spec
@@ -17,5 +16,4 @@ __all__ = [
     "plan_monthly",
     "plan_requests",
     "request_spec",
-    "standing_of",
 ]

@@ -14,7 +14,8 @@ from beam_jobs.images.table import NAMES
 from beam_jobs.images.tensor_options import OPTIONS_FILE, ImageTensorOptions, parse_options
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.read import format_of, peek_columns
-from beam_jobs.score.fit import InputPlan, ModelImages, fit
+from beam_jobs.score.fit import fit
+from beam_jobs.score.input_plan import InputPlan, ModelImages
 from beam_jobs.score.location import ModelLocation, resolve_model
 from beam_jobs.score.signature import read_signature
 
@@ -82,7 +83,7 @@ def check_model(
         if storage.exists(where):
             options = parse_options(storage.read_bytes(where).decode(errors="replace"), where)
         of_model = ModelImages(images.column, options, where)
-    return location, fit(signature, schema, data.label, data.score, of_model)
+    return location, fit(signature, schema, data.label, data.score, of_model, data.key)
 
 
 def find_images(

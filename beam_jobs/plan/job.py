@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import json
 from collections.abc import Callable, Sequence
 
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -12,13 +11,17 @@ from beam_jobs.check.policy import load_policy
 from beam_jobs.check.slices import check_slices
 from beam_jobs.config import DataConfig, JobConfig
 from beam_jobs.features import features_of, load_schema
+from beam_jobs.images.listing import MOST_IMAGES, fingerprint_of
+from beam_jobs.images.spec import ImageSpec
 from beam_jobs.notify import webhook_of
 from beam_jobs.plan.checks import check_model, find_images, reference
+from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow
-from beam_jobs.publish.warehouse import Warehouse, absolute_url, open_warehouse
+from beam_jobs.publish.warehouse import Warehouse, absolute_url
+from beam_jobs.score.location import ModelLocation
 from beam_jobs.tables import scores_schema
 
 Previous = tuple[Reference | None, RunRow | None, list[str]]
@@ -33,7 +36,8 @@ def plan_job(
     *,
     started_at: datetime.datetime,
     check_inputs: Callable[[schema_pb2.Schema], Sequence[str]],
-    find_previous: Callable[[Warehouse], Previous],
+    warehouse: Warehouse,
+    find_previous: Callable[[], Previous],
     responses: str | None = None,
     takes_held: bool = False,
 ) -> Plan:
@@ -46,6 +50,7 @@ def plan_job(
         inputs: the files that it reads.
         started_at: when planning began.
         check_inputs: refuses inputs that do not fit the schema; gives notes.
+        warehouse: of the configuration, opened once for all that planning asks it.
         find_previous: what drift is measured against.
         responses: folder for the answers of a queue run.
         takes_held: whether a queue run may take the request files of runs that are held.
@@ -63,27 +68,31 @@ def plan_job(
     if images is not None:
         images = images.for_model(input_plan.takes_encoded, input_plan.pixels)
         data = dataclasses.replace(data, images=images.prefix)
+        if job is Job.MONTHLY and images.prefix is not None:  # requests are answered once anyway
+            images = dataclasses.replace(images, fingerprint=fingerprint_of(images.prefix))
     baseline = reference(config.baseline, "--baseline")
     notify = webhook_of(config.notify)
-    warehouse = open_warehouse(config.warehouse)
     warehouse.check()
     check_warehouse_columns(warehouse, scores_schema(features_of(schema)))
-    previous, previous_run, more = find_previous(warehouse)
+    previous, previous_run, more = find_previous()
     schema_bytes = schema.SerializeToString(deterministic=True)
-    decided_by = {
-        "job": job.value,
-        "period": period.isoformat(),
-        "inputs": [(file.uri, file.generation) for file in inputs],
-        "model": model.fingerprint,
-        "schema": fingerprint(schema_bytes),
-        "baseline": baseline and baseline.fingerprint,
-        "previous": previous and (previous.run_id, previous.fingerprint),
-        "policy": policy.fingerprint,
-        "gate": config.gate.value,
-        "settings": dataclasses.asdict(data),
-        **({"responses": responses} if responses else {}),
-    }
-    run_id = fingerprint(json.dumps(decided_by, sort_keys=True).encode())
+    run_id = run_id_of(
+        decided_by(
+            job=job,
+            period=period,
+            inputs=inputs,
+            model=model,
+            schema=fingerprint(schema_bytes),
+            baseline=baseline,
+            previous=previous,
+            previous_run=previous_run,
+            policy=policy,
+            gate=config.gate,
+            data=data,
+            images=images,
+            responses=responses,
+        )
+    )
     storage.check_writable(config.runs, "--runs")
     return Plan(
         job=job,
@@ -101,24 +110,30 @@ def plan_job(
         baseline=baseline,
         previous=previous,
         previous_run=previous_run,
-        standing=standing_of(warehouse, run_id),
+        standing=warehouse.run_of(job, period, run_id),
         policy=policy,
         gate=config.gate,
         data=data,
         started_at=started_at,
         responses=responses,
         takes_held=takes_held,
-        notes=(*notes, *more),
+        notes=(*_notes(job, model, images), *input_plan.notes, *notes, *more),
         notify=notify,
         images=images,
     )
 
 
+def _notes(job: Job, model: ModelLocation, images: ImageSpec | None) -> list[str]:
+    """What the user should know of the model that was taken, and of images that are many."""
+    notes = [model.choice] if model.choice else []
+    if job is Job.MONTHLY and images is not None and images.prefix and not images.fingerprint:
+        notes.append(
+            f"--images {images.prefix}: more than {MOST_IMAGES:,} files, so the run's id does not"
+            " tell which they are; after replacing some under their names run with --force"
+        )
+    return notes
+
+
 def data_of(config: JobConfig) -> DataConfig:
     """The part of a job's configuration that decides how rows are read and scored."""
     return DataConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(DataConfig)})
-
-
-def standing_of(warehouse: Warehouse, run_id: str) -> RunRow | None:
-    """The line of exactly this run, None where it never ended."""
-    return next((run for run in warehouse.runs() if run.run_id == run_id), None)

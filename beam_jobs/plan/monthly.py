@@ -9,7 +9,7 @@ from beam_jobs.plan.job import data_of, plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow
-from beam_jobs.publish.warehouse import Warehouse
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
 
 
 def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) -> Plan:
@@ -21,6 +21,7 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
     started_at = now or datetime.datetime.now(datetime.UTC)
     period = parse_month(config.month, config.timezone, started_at)
     inputs = match_inputs([expand_month(pattern, period) for pattern in config.ads], "--ads")
+    warehouse = open_warehouse(config.warehouse)
     return plan_job(
         config,
         Job.MONTHLY,
@@ -28,7 +29,8 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
         inputs,
         started_at=started_at,
         check_inputs=lambda schema: check_columns(inputs, schema, data_of(config)),
-        find_previous=lambda warehouse: _previous(config, warehouse, period),
+        warehouse=warehouse,
+        find_previous=lambda: _previous(config, warehouse, period),
     )
 
 

@@ -19,7 +19,8 @@ from beam_jobs.notify import Webhook
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import Job, RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.read.inputs import Inputs, as_json
-from beam_jobs.score.fit import InputPlan
+from beam_jobs.results_version import RESULTS_VERSION
+from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
 
 
@@ -57,7 +58,7 @@ class Plan:
         left_alone: likewise, of files in the queue that are no request files.
         notify: told how the run ends; a secret, so it is in no JSON.
         images: where images lie and what is done with them, None where rows come without. Their
-            generations are not planned: there are too many.
+            generations are not pinned: there are too many.
     """
 
     job: Job
@@ -125,6 +126,7 @@ class Plan:
         scored: int = 0,
         quarantined: int = 0,
         hold_reasons: Sequence[str] = (),
+        error: str | None = None,
     ) -> RunRow:
         """This run's line in `runs`, decided now."""
         return RunRow(
@@ -137,6 +139,7 @@ class Plan:
             rows_read=read,
             rows_scored=scored,
             rows_quarantined=quarantined,
+            error=error,
             model=self.model.path,
             model_version=self.model.version,
             schema_fingerprint=self.schema_fingerprint,
@@ -169,6 +172,7 @@ class Plan:
             "standing": self.standing.status.value if self.standing else None,
             "notes": [*self.left_alone, *self.notes],
             "code_version": __version__,
+            "results_version": RESULTS_VERSION,
         }
 
 

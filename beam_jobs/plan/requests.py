@@ -17,8 +17,8 @@ from beam_jobs.plan.job import plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.ledger import consumed
 from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunRow, RunStatus
-from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+from beam_jobs.publish.runs import RunRow
+from beam_jobs.publish.warehouse import RECENT, Warehouse, open_warehouse
 from beam_jobs.requests.parse import RequestSpec
 from beam_jobs.requests.queue import Queue, list_queue, unconsumed
 
@@ -54,7 +54,8 @@ def plan_requests(
     queue = list_queue(config.queue)
     moving = {file for file in queue.files if seen.get(file.uri, "") not in ("", file.generation)}
     still = [file for file in queue.files if file not in moving]
-    known = consumed(open_warehouse(config.warehouse), still, takes_held=config.force)
+    warehouse = open_warehouse(config.warehouse)
+    known = consumed(warehouse, still, takes_held=config.force)
     plan = plan_job(
         config,
         Job.REQUESTS,
@@ -62,7 +63,8 @@ def plan_requests(
         unconsumed(still, known),
         started_at=started_at,
         check_inputs=lambda _: (),
-        find_previous=lambda warehouse: _previous(config, warehouse),
+        warehouse=warehouse,
+        find_previous=lambda: _previous(config, warehouse, period),
         responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
@@ -93,7 +95,7 @@ def _check_folders(config: RequestsConfig) -> None:
         return
     storage.check_writable(config.responses, "--responses")
     responses = storage.absolute(config.responses)
-    for pattern in map(storage.absolute, config.queue):
+    for pattern in map(storage.absolute_pattern, config.queue):
         folders = os.path.dirname(pattern)
         if "**" in folders:
             hit = fnmatch.fnmatch(f"{responses}/", folders.replace("**", "*") + "/*")
@@ -121,19 +123,19 @@ def _left_alone(queue: Queue, moving: Collection[storage.FileInfo]) -> tuple[str
 
 
 def _previous(
-    config: RequestsConfig, warehouse: Warehouse
+    config: RequestsConfig, warehouse: Warehouse, period: datetime.date
 ) -> tuple[Reference | None, RunRow | None, list[str]]:
-    """The statistics to measure drift against: given, or the latest published runs'."""
+    """The statistics to measure drift against: given, or the latest published runs'.
+
+    Those of the last `RECENT` days; older ones only where there are none.
+    """
     if config.previous is not None:
         return reference(config.previous, "--previous"), None, []
-    runs = [
-        run
-        for run in warehouse.runs()
-        if (run.job, run.status) == (Job.REQUESTS.value, RunStatus.PUBLISHED) and run.rows_read
-    ]
-    runs.sort(key=lambda run: (run.finished_at, run.run_id), reverse=True)
+    runs: list[RunRow] = []
+    for since in (period - RECENT, None):
+        runs = runs or warehouse.last_published(Job.REQUESTS, since, DRIFT_RUNS, with_rows=True)
     latest: list[RunRow] = []
-    for run in runs[:DRIFT_RUNS]:
+    for run in runs:
         latest.append(run)
         if sum(run.rows_read for run in latest) >= config.drift_rows:
             break

@@ -43,7 +43,7 @@ def audit(
         f"key {row['key']!r} stands {row['times']} times in scores" for row in fetch("audit_keys")
     ]
     if wrong:
-        raise AuditError(f"run {run.run_id} does not add up: {'; '.join(wrong)}; nothing published")
+        raise AuditError(f"run {run.run_id} does not add up: {'; '.join(wrong)}")
 
 
 def _file(row: Mapping[str, Any]) -> str:

@@ -5,16 +5,16 @@ one, which is started again.
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beam_jobs.errors import UsageError
+from beam_jobs.publish.bigquery_client import client_of
 from beam_jobs.publish.bigquery_errors import explained
 from beam_jobs.publish.bigquery_jobs import CALL_SECONDS, Dataset, bigquery, google_errors
 from beam_jobs.publish.bigquery_tables import google_type, tables
-from beam_jobs.publish.engine import QueryResult
+from beam_jobs.publish.engine import NOT_A_SELECT, QueryResult, check_one_statement, tables_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +45,7 @@ class BigQueryEngine:
                 " bigquery:my-project.ads"
             )
         self._project, self._dataset = found.groups()
+        self._location = ""
 
     def check(self) -> None:
         dataset = self._located(READ_SECONDS)
@@ -59,50 +60,48 @@ class BigQueryEngine:
         with explained(self.url, "cannot be read", UsageError):
             return _columns(tables(self._located(READ_SECONDS)))
 
-    def has_table(self, name: str) -> bool:
+    def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         dataset = self._connect(READ_SECONDS)
         with explained(self.url, "cannot be read", UsageError):
             try:
-                dataset.client.get_table(f"{dataset.id}.{name}", retry=dataset.retry)
+                return _result(dataset.query(sql, parameters)).records()
             except google_errors.NotFound:
-                self._located(READ_SECONDS)
-                return False
-        return True
+                if tables_of(sql) <= tables(self._located(READ_SECONDS)).keys():
+                    raise
+                return []
 
     def query(self, sql: str) -> QueryResult:
+        if _NO_STATEMENT.fullmatch(sql):
+            check_one_statement(0)
         dataset = self._connect(READ_SECONDS)
         with explained(self.url, "query failed", UsageError):
-            statement = self._dry_run(dataset, sql).statement_type
-            if statement != "SELECT":
-                raise UsageError(
-                    f"query: is {statement or 'no query'}; only SELECT is allowed, the warehouse is"
-                    " read-only here"
-                )
+            kind = self._dry_run(dataset, sql).statement_type
+            if kind == "SCRIPT":
+                check_one_statement(2)
+            if kind != "SELECT":
+                raise UsageError(NOT_A_SELECT.format(kind=kind or "no query"))
             return _result(dataset.query(sql))
 
     @contextlib.contextmanager
     def writing(self, files: Sequence[str] = ()) -> Iterator["BigQuerySession"]:
         dataset = self._located(CALL_SECONDS)
-        with explained(self.url, "publishing failed, the warehouse is as it was"):
+        with explained(self.url, "publishing failed"):
             yield BigQuerySession(dataset, self.url)
 
     def _connect(self, patience: float) -> Dataset:
         with explained(self.url, "cannot be reached", UsageError):
-            if os.environ.get("BIGQUERY_EMULATOR_HOST"):
-                from google.auth.credentials import AnonymousCredentials
-
-                client = bigquery.Client(self._project, credentials=AnonymousCredentials())
-            else:
-                client = bigquery.Client(self._project)
-        return Dataset(client, self._project, self._dataset, patience=patience)
+            client = client_of(self._project)
+        return Dataset(client, self._project, self._dataset, self._location, patience)
 
     def _located(self, patience: float) -> Dataset:
-        """The data set with its region.
+        """The data set with its region, which is asked for once.
 
         Raises:
             UsageError: it does not exist, or may not be seen.
         """
         dataset = self._connect(patience)
+        if self._location:
+            return dataset
         with explained(self.url, "cannot be opened", UsageError):
             try:
                 found = dataset.client.get_dataset(dataset.id, retry=dataset.retry)
@@ -111,7 +110,8 @@ class BigQueryEngine:
                     f"--warehouse {self.url}: there is no such data set; make it, in the region of"
                     f" the bucket: bq mk --location=EU --dataset {self._project}:{self._dataset}"
                 ) from error
-        return Dataset(dataset.client, self._project, self._dataset, found.location, patience)
+        self._location = found.location
+        return self._connect(patience)
 
     def _dry_run(self, dataset: Dataset, sql: str) -> Any:
         config = bigquery.QueryJobConfig(default_dataset=dataset.id, dry_run=True)
@@ -127,6 +127,10 @@ class BigQuerySession:
 
     def columns(self) -> dict[str, dict[str, str]]:
         return _columns(self._tables)
+
+    def account(self) -> str:
+        (row,) = self.fetch("SELECT SESSION_USER() AS account", {})
+        return str(row["account"])
 
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         return _result(self._dataset.query(sql, parameters, _types())).records()
@@ -145,13 +149,18 @@ class BigQuerySession:
         return Staging(self._dataset, self._url, table, run_id, uris, schema).load()
 
 
+_NO_STATEMENT = re.compile(r"(--[^\n]*|#[^\n]*|/\*.*?\*/|[;\s])*", re.DOTALL)
+"""Comments, and nothing else."""
+
+
 def _types() -> dict[str, str]:
     """{parameter: GoogleSQL type}: the columns of `runs`, and what statements need beside them."""
     from beam_jobs.publish import statements
     from beam_jobs.tables import arrow_schema
 
     types = {field.name: statements.google_type(field.type) for field in arrow_schema("runs")}
-    return types | {"now": "TIMESTAMP", "takes_held": "BOOL"}
+    texts = dict.fromkeys(("action", "decided_by", "reason"), "STRING")
+    return types | texts | {"now": "TIMESTAMP", "takes_held": "BOOL"}
 
 
 def _columns(found: Mapping[str, bigquery.Table]) -> dict[str, dict[str, str]]:

@@ -70,7 +70,7 @@ class Dataset:
 
         Args:
             parameters: {name: value} for `@name`.
-            types: {name: GoogleSQL type} of them.
+            types: {name: GoogleSQL type} of those whose value does not tell it.
 
         Returns:
             The rows (of a script: of its last statement), a google.cloud.bigquery RowIterator.
@@ -96,7 +96,9 @@ class Dataset:
         return bigquery.QueryJobConfig(
             default_dataset=self.id,
             query_parameters=[
-                _parameter(n, v, types[n]) for n, v in parameters.items() if n in used
+                _parameter(n, v, types.get(n) or _type_of(v))
+                for n, v in parameters.items()
+                if n in used
             ],
         )
 
@@ -163,6 +165,22 @@ def outcome(dataset: Dataset, job: Job) -> google_errors.GoogleAPICallError | No
             raise
         return error
     return None
+
+
+_TYPES = {
+    str: "STRING",
+    bool: "BOOL",
+    int: "INT64",
+    float: "FLOAT64",
+    datetime.date: "DATE",
+    datetime.datetime: "TIMESTAMP",
+    list: "ARRAY<STRING>",
+}
+
+
+def _type_of(value: Any) -> str:
+    """The GoogleSQL type of a value that is no null; a list holds texts."""
+    return _TYPES[type(value)]
 
 
 def _parameter(name: str, value: Any, type_: str) -> Any:

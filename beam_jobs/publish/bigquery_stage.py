@@ -90,7 +90,7 @@ class Staging:
             if not found:
                 raise RunError(
                     f"--warehouse {self.url}: {arrived} rows are in {name}, {rows} were loaded;"
-                    " nothing was published; run the command again"
+                    " run the command again"
                 )
             # Loaded long ago: the table has expired since and was made anew above.
         self._keep(name)

@@ -3,10 +3,13 @@
 DuckDB and BigQuery differ here and nowhere else; what is published, and how, is written once.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from beam_jobs.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,11 +26,31 @@ class QueryResult:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
+NOT_A_SELECT = "query: is {kind}; only SELECT is allowed, the warehouse is read-only here"
+"""Where a statement would do something else; `kind` is the warehouse's word for it."""
+
+
+def check_one_statement(count: int) -> None:
+    """Raises UsageError where a query is not exactly one statement."""
+    if count == 0:
+        raise UsageError("query: there is no statement in it; give one SELECT")
+    if count > 1:
+        raise UsageError("query: several statements; give one SELECT, the others in further calls")
+
+
+def tables_of(sql: str) -> set[str]:
+    """The tables that a query of ours reads."""
+    return set(re.findall(r"\b(?:FROM|JOIN) (\w+)", sql))
+
+
 class Session(Protocol):
     """An open warehouse, for the short time of publishing; staged tables go by themselves."""
 
     def columns(self) -> dict[str, dict[str, str]]:
         """As `Engine.columns`, seen from inside."""
+
+    def account(self) -> str:
+        """Who publishes: the system's user, or the account that the warehouse knows."""
 
     def define(self, statements: Sequence[str]) -> None:
         """Runs GoogleSQL statements that make or extend tables and views; safe to repeat."""
@@ -75,14 +98,24 @@ class Engine(Protocol):
     def columns(self) -> dict[str, dict[str, str]]:
         """{table or view: {column: GoogleSQL type}}; empty where there is no warehouse yet."""
 
-    def has_table(self, name: str) -> bool:
-        """Whether there is a table of that name, quicker than by `columns`."""
+    def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of a query of ours; none where its tables are still to be made.
 
-    def query(self, sql: str) -> QueryResult:
-        """Answers SQL in the warehouse's own dialect, without changing anything.
+        Args:
+            sql: one SELECT that every dialect takes as it is, with `@name` parameters. Of a list
+                `IN UNNEST(@name)`.
+            parameters: {name: text, number, date, time or list of texts}.
 
         Raises:
-            UsageError: the warehouse cannot be opened, or does not take the statement.
+            UsageError: the warehouse cannot be opened.
+        """
+
+    def query(self, sql: str) -> QueryResult:
+        """Answers one SELECT in the warehouse's own dialect; nothing else can be reached by it.
+
+        Raises:
+            UsageError: the warehouse cannot be opened, or does not take the statement; it is none,
+                several, or no SELECT.
         """
 
     def writing(self, files: Sequence[str] = ()) -> AbstractContextManager[Session]:

@@ -5,8 +5,8 @@ times: when it is planned, before it computes, and within the transaction that p
 the last one counts, the others save work.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,15 +20,20 @@ from beam_jobs.storage import FileInfo
 TAKEN = "TAKEN"
 """Status of a queue run that left no trace, because another one has its request files."""
 
-_FEW = 500
-"""Files that are asked for by name; for more the whole ledger is read."""
+_AT_ONCE = 20_000
+"""Files of one query: their names are a parameter, and BigQuery takes 10 MB of them."""
 
-_PLAIN = re.compile(r"[^'\\\x00-\x1f]+")
-"""A URI that every dialect of SQL takes between single quotes as it is."""
+_CONSUMED = """
+SELECT i.uri, i.generation
+FROM inputs AS i
+JOIN runs AS r ON r.run_id = i.run_id AND r.period = i.period AND r.job = i.job
+WHERE i.job = @job AND r.status IN UNNEST(@statuses) AND i.uri IN UNNEST(@uris)
+  AND (i.`rows` IS NOT NULL OR NOT @takes_held)
+"""
 
 
 class TakenError(RunError):
-    """Another run has answered some of the request files, or holds them; nothing was published."""
+    """Another run has answered some of the request files, or holds them."""
 
 
 def consumed(
@@ -40,27 +45,23 @@ def consumed(
 
     Args:
         warehouse: may not exist yet.
-        files: those that are of interest; the result may hold others.
+        files: those that are of interest; the result may hold other generations of them.
         takes_held: leave out those that only a held run has, and those that were set aside.
     """
-    if not files or not {"inputs", "runs"} <= warehouse.engine.columns().keys():
-        return set()
     statuses = [RunStatus.PUBLISHED] if takes_held else [RunStatus.PUBLISHED, RunStatus.HELD]
-    query = (
-        "SELECT i.uri, i.generation FROM inputs AS i JOIN runs AS r ON r.run_id = i.run_id"
-        f" WHERE i.job = '{Job.REQUESTS.value}'"
-        f" AND r.status IN ({_texts(status.value for status in statuses)})"
-    )
-    if takes_held:
-        query += " AND i.rows IS NOT NULL"
+    known: dict[str, Any] = {
+        "job": Job.REQUESTS.value,
+        "statuses": [status.value for status in statuses],
+    }
+    known["takes_held"] = takes_held
     uris = [file.uri for file in files]
-    if len(uris) <= _FEW and all(map(_PLAIN.fullmatch, uris)):
-        query += f" AND i.uri IN ({_texts(uris)})"
-    return {(uri, generation) for uri, generation in warehouse.query(query).rows}
-
-
-def _texts(values: Iterable[str]) -> str:
-    return ", ".join(f"'{value}'" for value in values)
+    return {
+        (row["uri"], row["generation"])
+        for start in range(0, len(uris), _AT_ONCE)
+        for row in warehouse.engine.fetch(
+            _CONSUMED, known | {"uris": uris[start : start + _AT_ONCE]}
+        )
+    }
 
 
 def check_ledger(
@@ -78,5 +79,5 @@ def check_ledger(
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise TakenError(
             f"run {run.run_id}: {first['uri']}{more} belongs to run {first['run_id']}, which is"
-            f" {first['status']}; nothing was published"
+            f" {first['status']}"
         )

@@ -230,7 +230,7 @@ class PartWriter:
 def cannot_write(uri: str, error: OSError) -> RunError:
     """The error of a run whose folder cannot take a file."""
     return RunError(
-        f"{uri}: cannot be written ({error.strerror or error}); nothing was published;"
+        f"{uri}: cannot be written ({error.strerror or error});"
         " make room or choose another --runs, then run the command again"
     )
 

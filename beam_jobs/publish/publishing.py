@@ -8,19 +8,21 @@ import dataclasses
 import datetime
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs import storage
-from beam_jobs.errors import AuditError, RunError, UsageError
+from beam_jobs.errors import AuditError, BusyError, RunError, UsageError
 from beam_jobs.publish import statements
 from beam_jobs.publish.audit import audit
 from beam_jobs.publish.engine import Session
 from beam_jobs.publish.ledger import TakenError, check_ledger
 from beam_jobs.publish.parts import Part, PartTable
+from beam_jobs.publish.publications import Action, Decision
 from beam_jobs.publish.run_folder import RUN_TABLES, Manifest, RunFolder
-from beam_jobs.publish.runs import Job, RunRow, RunStatus, checked_run_id, period_name
+from beam_jobs.publish.runs import Job, RunRow, RunStatus, checked_run_id
 from beam_jobs.publish.warehouse import Warehouse
 from beam_jobs.tables import TABLES, arrow_schema
 
@@ -72,85 +74,16 @@ def publish_run(
     manifest = Manifest(run, tuple(here))
     folder.write_manifest(manifest)
     folder.sweep(here)
-    return _publish(warehouse, folder, manifest, takes_held)
+    return _publish(warehouse, folder, manifest, Decision(Action.PUBLISHED), takes_held)
 
 
 def fail_run(warehouse: Warehouse, run: RunRow) -> None:
     """Leaves a FAILED line; an earlier outcome of the same run stays."""
     failed = run.decided(RunStatus.FAILED, run.finished_at)
     with warehouse.engine.writing() as session:
-        _prepare(session, warehouse.url, arrow_schema("scores"))
+        prepare(session, warehouse.url)
         text = statements.statement("fail", {}, arrow_schema("scores"))
         session.run(text, failed.parameters())
-
-
-def approve(warehouse: Warehouse, run_id: str) -> RunRow:
-    """Publishes a held run from its folder; a run that is published already stays as it is.
-
-    An older held run may be approved too: it then takes the place of the month's published run.
-
-    Raises:
-        UsageError: the run is not held, or its folder is gone.
-        TakenError: another run took its request files in the meantime.
-        AuditError: the folder's files are not those that the run wrote.
-    """
-    run = warehouse.find_run(run_id)
-    if run.status is RunStatus.PUBLISHED:
-        return run
-    if run.status is RunStatus.SUPERSEDED and run.job == Job.REQUESTS.value:
-        raise UsageError(
-            f"run {run.run_id}: is superseded; a later run with --force has its request files"
-        )
-    if run.status is RunStatus.SUPERSEDED:
-        when = period_name(run.job, run.period)
-        raise UsageError(
-            f"run {run.run_id}: is superseded, not held; `beam-jobs rollback --month {when}"
-            f" --to {run.run_id}` puts it back"
-        )
-    if run.status is RunStatus.FAILED:
-        raise UsageError(f"run {run.run_id}: failed, so there is nothing to approve; run it again")
-    return _restore(warehouse, run)
-
-
-def rollback(
-    warehouse: Warehouse, job: str, period: datetime.date, to: str | None = None
-) -> RunRow:
-    """Puts an earlier run of a period back; `to` may also name a later one, to roll forward.
-
-    Without `to`: of the runs that started before the published one, the one superseded last. So
-    repeating it goes back further, never forward.
-
-    Raises:
-        UsageError: there is no such run of the period, it was never published, or its folder is
-            gone.
-        AuditError: the folder's files are not those that the run wrote.
-    """
-    what = f"{job} {period_name(job, period)}"
-    current = warehouse.latest_published(job, period)
-    others = [
-        run
-        for run in warehouse.runs()
-        if (run.job, run.period, run.status) == (job, period, RunStatus.SUPERSEDED)
-    ]
-    if to is not None:
-        target = warehouse.find_run(to)
-        if (target.job, target.period) != (job, period):
-            its = f"{target.job} {period_name(target.job, target.period)}"
-            raise UsageError(f"--to {to}: is a run of {its}, not of {what}")
-        if target.status is RunStatus.PUBLISHED:
-            return target
-        if target.status is not RunStatus.SUPERSEDED:
-            raise UsageError(
-                f"--to {to}: is {target.status.value} and was never published;"
-                f" {_known(others)}; `beam-jobs approve` publishes a held run"
-            )
-        return _restore(warehouse, target)
-    if current is None:
-        raise UsageError(f"{what}: nothing is published, so there is nothing to roll back")
-    earlier = [run for run in others if run.started_at < current.started_at]
-    if not earlier:
-        raise UsageError(f"{what}: no run was published before {current.run_id}; {_known(others)}")
-    return _restore(warehouse, max(earlier, key=lambda run: run.finished_at))
 
 
 def check_columns(warehouse: Warehouse, scores: pa.Schema) -> None:
@@ -166,12 +99,15 @@ def check_columns(warehouse: Warehouse, scores: pa.Schema) -> None:
     _missing_columns(warehouse.engine.columns(), warehouse.url, scores)
 
 
-def _known(runs: Sequence[RunRow]) -> str:
-    names = ", ".join(run.run_id for run in runs)
-    return f"runs that --to can name: {names}" if names else "there is no other run to go to"
+def restore(warehouse: Warehouse, run: RunRow, decision: Decision) -> RunRow:
+    """Publishes a run from its folder, whatever became of it before.
 
-
-def _restore(warehouse: Warehouse, run: RunRow) -> RunRow:
+    Raises:
+        UsageError: the folder is gone, or holds another run.
+        TakenError: another run took its request files in the meantime.
+        AuditError: the folder's files are not those that the run wrote.
+        BusyError: another process works on the run.
+    """
     folder = RunFolder(run.run_folder)
     folder.read_manifest()
     with folder.lock():
@@ -181,11 +117,15 @@ def _restore(warehouse: Warehouse, run: RunRow) -> RunRow:
                 f"run folder {folder.path}: holds run {manifest.run.run_id}, not {run.run_id}"
             )
         restored = dataclasses.replace(manifest, run=run.decided(RunStatus.PUBLISHED))
-        return _publish(warehouse, folder, restored)
+        return _publish(warehouse, folder, restored, decision)
 
 
 def _publish(
-    warehouse: Warehouse, folder: RunFolder, manifest: Manifest, takes_held: bool = False
+    warehouse: Warehouse,
+    folder: RunFolder,
+    manifest: Manifest,
+    decision: Decision,
+    takes_held: bool = False,
 ) -> RunRow:
     run, job = manifest.run, Job(manifest.run.job)
     folder.check(manifest.parts)
@@ -199,11 +139,10 @@ def _publish(
             if run.status is RunStatus.HELD and _is_published(session, run):
                 run = run.decided(RunStatus.PUBLISHED)
             name = "hold" if run.status is RunStatus.HELD else "publish"
-            now = datetime.datetime.now(datetime.UTC)
-            parameters = run.parameters() | {"now": now, "takes_held": takes_held}
+            parameters = decided_now(session, run, decision) | {"takes_held": takes_held}
             session.run(statements.statement(name, staged, scores, job), parameters)
     except RunError as error:
-        if job.replaces_period or isinstance(error, TakenError | AuditError):
+        if job.replaces_period or isinstance(error, TakenError | AuditError | BusyError):
             raise
         # Where writers do not exclude each other, the transaction itself finds another's files.
         with warehouse.engine.writing(uris) as session:
@@ -221,7 +160,7 @@ def _staged(
     takes_held: bool,
 ) -> dict[str, str]:
     """{table: its staged rows}, of a run whose input files are its own."""
-    _prepare(session, warehouse.url, scores)
+    prepare(session, warehouse.url, scores)
     staged = {
         table: session.stage(table, run.run_id, uris, _schema(table, scores))
         for table, uris in files.items()
@@ -230,6 +169,12 @@ def _staged(
     if not Job(run.job).replaces_period:
         check_ledger(session, run, staged, scores, takes_held=takes_held)
     return staged
+
+
+def decided_now(session: Session, run: RunRow, decision: Decision) -> dict[str, Any]:
+    """Parameters of the statements that decide about a run, by whom and when included."""
+    now = datetime.datetime.now(datetime.UTC)
+    return run.parameters() | decision.parameters() | {"now": now, "decided_by": session.account()}
 
 
 def _is_published(session: Session, run: RunRow) -> bool:
@@ -254,8 +199,15 @@ def _files(folder: RunFolder, manifest: Manifest) -> dict[str, list[str]]:
     return files | {name: [folder.table(name)] for name in RUN_TABLES}
 
 
-def _prepare(session: Session, url: str, scores: pa.Schema) -> None:
-    """Makes what is missing: tables, columns, views. Repeatable, and harmless on its own."""
+def prepare(session: Session, url: str, scores: pa.Schema | None = None) -> None:
+    """Makes what is missing: tables, columns, views. Repeatable, and harmless on its own.
+
+    Args:
+        session: of the warehouse.
+        url: of the warehouse, for messages.
+        scores: the columns of a run's scores; without them the fixed ones.
+    """
+    scores = arrow_schema("scores") if scores is None else scores
     missing = _missing_columns(session.columns(), url, scores)
     session.define(
         [

@@ -67,6 +67,8 @@ class RunFolder:
         self.summary = storage.join(self.path, "summary.json")
         self.report = storage.join(self.path, "report.html")
         self.keys = storage.join(self.path, "keys")
+        self.failure = storage.join(self.path, "failure.json")
+        self.traceback = storage.join(self.path, "failure.txt")
 
     @classmethod
     def of(cls, runs: str, job: str, period: datetime.date, run_id: str) -> "RunFolder":
@@ -201,7 +203,7 @@ class RunFolder:
                 )
         wrong += [found for found in looked_at[len(parts) :] if isinstance(found, str)]
         if wrong:
-            raise AuditError(f"run folder {self.path}: {'; '.join(wrong)}; nothing was published")
+            raise AuditError(f"run folder {self.path}: {'; '.join(wrong)}")
 
     def sweep(self, parts: Sequence[Part]) -> list[str]:
         """Removes what attempts that were killed left: other parts, unfinished files.

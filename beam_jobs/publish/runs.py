@@ -34,11 +34,13 @@ class RunStatus(str, enum.Enum):
 
     A month has at most one PUBLISHED run; SUPERSEDED runs were published before it. Of the queue
     job, SUPERSEDED runs were held until `--force` gave their request files to another run.
+    REJECTED runs were held until somebody decided against them.
     """
 
     PUBLISHED = "PUBLISHED"
     HELD = "HELD"
     SUPERSEDED = "SUPERSEDED"
+    REJECTED = "REJECTED"
     FAILED = "FAILED"
 
 
@@ -72,6 +74,7 @@ class RunRow:
     rows_read: int
     rows_scored: int
     rows_quarantined: int
+    error: str | None = dataclasses.field(default=None, kw_only=True)
     model: str
     model_version: str
     schema_fingerprint: str
@@ -81,10 +84,19 @@ class RunRow:
     run_folder: str
     hold_reasons: tuple[str, ...] = ()
 
+    @property
+    def quarantined_share(self) -> float | None:
+        """Of the rows that were read; None where none was."""
+        return self.rows_quarantined / self.rows_read if self.rows_read else None
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "RunRow":
-        """From a row of the warehouse, or from `to_json`."""
-        values = {field.name: record[field.name] for field in dataclasses.fields(cls)}
+        """From a row of the warehouse, or from `to_json`; later columns may be missing."""
+        values = {
+            field.name: record[field.name]
+            for field in dataclasses.fields(cls)
+            if field.name in record or field.default is dataclasses.MISSING
+        }
         for name in ("started_at", "finished_at"):
             if isinstance(values[name], str):
                 values[name] = datetime.datetime.fromisoformat(values[name])
@@ -92,7 +104,7 @@ class RunRow:
         if isinstance(values["period"], str):
             values["period"] = datetime.date.fromisoformat(values["period"])
         values["status"] = RunStatus(values["status"])
-        values["hold_reasons"] = tuple(values["hold_reasons"] or ())
+        values["hold_reasons"] = tuple(values.get("hold_reasons") or ())
         return cls(**values)
 
     def parameters(self) -> dict[str, Any]:

@@ -45,8 +45,11 @@ def statement(
     values["columns_runs"] = ", ".join(map(quoted, RUN_COLUMNS))
     values["values_runs"] = ", ".join(f"@{column}" for column in RUN_COLUMNS)
     values["replaced"] = "TRUE" if job.replaces_period else "run_id = @run_id"
-    values["ledger"] = ""
-    if not job.replaces_period:
+    values["ledger"] = values["earlier"] = ""
+    values["recorded"] = string.Template(_text("recorded")).substitute(values)
+    if job.replaces_period:
+        values["earlier"] = string.Template(_text("earlier")).substitute(values)
+    elif "inputs" in staged:
         values["taken"] = string.Template(_text("taken")).substitute(values)
         values["ledger"] = string.Template(_text("ledger")).substitute(values)
     return string.Template(_text(name)).substitute(values)

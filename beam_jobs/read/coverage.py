@@ -7,8 +7,8 @@ from typing import TypeVar
 from beam_jobs.errors import AuditError
 
 T = TypeVar("T")
-_BLAME_SPAN = "the runner lost or doubled a span; nothing was published"
-_BLAME = "the runner lost or doubled it; nothing was published"
+_BLAME_SPAN = "the runner lost or doubled a span"
+_BLAME = "the runner lost or doubled it"
 
 
 @dataclass(frozen=True, order=True)

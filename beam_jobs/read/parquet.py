@@ -10,41 +10,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import batches, columns
+from beam_jobs.read.parquet_process import ParquetProcess, opened
 from beam_jobs.read.span import ReadSpec, Span
 from beam_jobs.records import Findings, Reason
 
 
 @contextlib.contextmanager
-def _opened(file: storage.FileInfo) -> Iterator[pq.ParquetFile]:
-    with storage.open_pinned(file) as stream:
-        with _named(file):
-            parquet = pq.ParquetFile(stream, pre_buffer=False)
-        yield parquet
-
-
-@contextlib.contextmanager
-def _named(file: storage.FileInfo) -> Iterator[None]:
-    """Around reading alone: a column that cannot be converted is no broken file."""
+def _opened(file: storage.FileInfo) -> Iterator[ParquetProcess]:
     try:
-        yield
+        with opened(file) as parquet:
+            yield parquet
     except StorageError:
         raise
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{file.uri}: the Parquet data cannot be read ({reason})") from error
+    except OSError as error:
+        raise InputError(f"{file.uri}: cannot be read ({error.strerror or error})") from error
 
 
 def column_names(file: storage.FileInfo) -> list[str]:
     """Raises InputError where the file is not Parquet."""
     with _opened(file) as parquet:
-        return list(parquet.schema_arrow.names)
+        return list(parquet.footer.names)
 
 
 def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span]:
@@ -54,39 +45,36 @@ def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span
         InputError: the file is not Parquet.
     """
     with _opened(file) as parquet:
-        found: list[Span] = []
-        start, row, size, rows = 0, 1, 0, 0
-        for group in range(parquet.num_row_groups):
-            metadata = parquet.metadata.row_group(group)
-            size, rows = size + metadata.total_byte_size, rows + metadata.num_rows
-            if size >= span_bytes or group == parquet.num_row_groups - 1:
-                is_last = group == parquet.num_row_groups - 1
-                found.append(Span(file, file_index, len(found), start, group + 1, row, is_last))
-                start, row, size, rows = group + 1, row + rows, 0, 0
-        return found or [Span(file, file_index, 0, 0, 0)]
+        groups = parquet.footer.groups
+    found: list[Span] = []
+    start, row, size, rows = 0, 1, 0, 0
+    for number, group in enumerate(groups):
+        size, rows = size + group.bytes, rows + group.rows
+        if size >= span_bytes or number == len(groups) - 1:
+            is_last = number == len(groups) - 1
+            found.append(Span(file, file_index, len(found), start, number + 1, row, is_last))
+            start, row, size, rows = number + 1, row + rows, 0, 0
+    return found or [Span(file, file_index, 0, 0, 0)]
 
 
 def read(span: Span, spec: ReadSpec, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a span's row groups."""
+    """The rows of a span's row groups.
+
+    Raises:
+        InputError: the file cannot be read, or contradicts itself; naming row group and column.
+    """
     row = span.first_row
     with _opened(span.file) as parquet:
-        present = parquet.schema_arrow.names
+        present = parquet.footer.names
         twice = next((name for name in present if present.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"{span.file.uri}: column {twice!r} stands twice")
         wanted = batches.wanted_columns(present, spec.features, spec.key, spec.key_only)
-        names = [name for name in present if name in wanted or name == spec.key]
-        groups = list(range(span.start, span.end))
-        for batch in _batches(span.file, parquet, groups, rows_per_batch, names):
+        # Without one that is wanted any tells how many rows there are.
+        names = [name for name in present if name in wanted or name == spec.key] or present[:1]
+        for batch in parquet.batches(range(span.start, span.end), names, rows_per_batch):
             yield _typed(batch, span, spec, wanted, row)
             row += batch.num_rows
-
-
-def _batches(
-    file: storage.FileInfo, parquet: pq.ParquetFile, groups: list[int], rows: int, names: list[str]
-) -> Iterator[pa.RecordBatch]:
-    with _named(file):
-        yield from parquet.iter_batches(rows, groups, columns=names)
 
 
 def _typed(

@@ -106,7 +106,7 @@ def _check_complete(scans: Sequence[SpanScan]) -> None:
         numbers = ", ".join(str(span.number) for span in spans)
         raise AuditError(
             f"{spans[0].file.uri}: of its spans only or more than once {numbers} arrived: the"
-            " runner lost or doubled one; nothing was published"
+            " runner lost or doubled one"
         )
 
 

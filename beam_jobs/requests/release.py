@@ -16,7 +16,7 @@ import orjson
 from beam_jobs import storage
 from beam_jobs.errors import InputError
 from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import Job, RunRow, RunStatus
+from beam_jobs.publish.runs import RunRow
 from beam_jobs.requests.queue import answer_names
 from beam_jobs.requests.staged import FOLDER, RELEASED, Answers, cannot_answer, read_answers
 
@@ -69,14 +69,11 @@ def unreleased(runs: Iterable[RunRow]) -> list[RunRow]:
     runs there are, few folders are looked into.
 
     Args:
-        runs: of the warehouse.
+        runs: published ones of the queue, the one that was published last first.
     """
-    published = [
-        run for run in runs if run.job == Job.REQUESTS.value and run.status is RunStatus.PUBLISHED
-    ]
     left: list[RunRow] = []
     since: datetime.datetime | None = None
-    for run in sorted(published, key=lambda run: run.finished_at, reverse=True):
+    for run in runs:
         if since is not None and run.finished_at < since - _SLACK:
             break
         if is_released(RunFolder(run.run_folder)):
@@ -90,7 +87,7 @@ def release_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
     """Releases what earlier processes left behind; a folder that is gone is told, not an error.
 
     Args:
-        runs: of the warehouse.
+        runs: published ones of the queue, the one that was published last first.
         tell: told one sentence for the user.
 
     Raises:

@@ -147,7 +147,7 @@ def check_answered(
         raise AuditError(
             f"{file.uri}: the answers do not follow each other from the first of {wanted} requests"
             f" to the last, but stop or repeat at request {answered + 1}: the runner lost or"
-            " doubled some; nothing was published"
+            " doubled some"
         )
 
 
@@ -194,7 +194,7 @@ def stage(
         if found != size:
             raise AuditError(
                 f"{uri}: {'is missing' if found is None else f'has {found} bytes'}, written were"
-                f" {size}; nothing was published"
+                f" {size}"
             )
 
 

@@ -164,7 +164,7 @@ def _all_once(found: Sequence[tuple[int, T]], groups: Sequence[Group]) -> list[t
     if numbers != [group.number for group in groups]:
         raise AuditError(
             f"of {len(groups)} groups of request files the ids of {numbers} arrived: the runner"
-            " lost or doubled some; nothing was published"
+            " lost or doubled some"
         )
     return ordered
 

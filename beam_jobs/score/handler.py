@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
 from beam_jobs.records import Actions, Located
-from beam_jobs.score.fit import InputPlan
+from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
 from beam_jobs.score.model import Predict, load_model
 from beam_jobs.score.scorer import Scorer
@@ -29,7 +29,7 @@ class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
 
     def load_model(self) -> Scorer:
         predict = _loaded(self._location, self._plan.signature)
-        return Scorer(predict, self._plan, self._actions)
+        return Scorer(predict, self._plan, self._actions, name=self._location.path)
 
     def run_inference(
         self,
@@ -71,7 +71,7 @@ class Score(beam.PTransform):
         actions: which findings keep a row from it.
 
     Raises:
-        RunError: the model cannot be loaded, or does not give one row a row.
+        RunError: the model cannot be loaded, does not give one row a row, or fails on every row.
     """
 
     location: ModelLocation

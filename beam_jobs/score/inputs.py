@@ -11,7 +11,7 @@ from beam_jobs import records
 from beam_jobs.features import FeatureType
 from beam_jobs.records import Findings, Reason, shown
 from beam_jobs.score.defaults import Default
-from beam_jobs.score.fit import Feed, InputPlan, Source
+from beam_jobs.score.input_plan import Feed, InputPlan, Source
 from beam_jobs.score.signature import DType, SignatureKind
 
 _NUMPY = {

@@ -4,6 +4,7 @@ Light on purpose (no TensorFlow): planning names the model before anything is lo
 """
 
 import atexit
+import dataclasses
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, UsageError
@@ -33,11 +34,13 @@ class ModelLocation:
         path: the SavedModel folder.
         version: the version folder's number; the fingerprint where the folder has none.
         fingerprint: 16 hexadecimal digits, a hash of all its files' names and contents.
+        choice: why this one of several versions, where nobody named it; else empty.
     """
 
     path: str
     version: str
     fingerprint: str
+    choice: str = field(default="", compare=False)
 
 
 def resolve_model(uri: str, flag: str = "--model") -> ModelLocation:
@@ -75,7 +78,9 @@ def resolve_model(uri: str, flag: str = "--model") -> ModelLocation:
         )
     aliases = _aliases(root, where) if ALIASES_FILE in inside else {}
     if not at and CHAMPION not in aliases:
-        return _located(storage.join(root, versions[-1]), versions[-1], where)
+        newest = _located(storage.join(root, versions[-1]), versions[-1], where)
+        choice = _choice(newest, versions[:-1], where, ALIASES_FILE in inside)
+        return dataclasses.replace(newest, choice=choice)
     name = alias or CHAMPION
     if name not in aliases:
         known = ", ".join(sorted(aliases)) or "none"
@@ -88,6 +93,20 @@ def resolve_model(uri: str, flag: str = "--model") -> ModelLocation:
             f" {', '.join(versions)}"
         )
     return _located(storage.join(root, version), version, where)
+
+
+def _choice(newest: ModelLocation, others: Sequence[str], where: str, has_aliases: bool) -> str:
+    """What the user should know where the highest number was taken because no alias says more."""
+    if not others:
+        return ""
+    since = storage.since(storage.join(newest.path, SAVED_MODEL_FILE))
+    why = f"{ALIASES_FILE} names no {CHAMPION}" if has_aliases else f"there is no {ALIASES_FILE}"
+    pin = json.dumps({CHAMPION: newest.version})
+    return (
+        f"{where}: {why}, so version {newest.version} is taken, the highest, there since"
+        f" {since:%Y-%m-%d %H:%M} UTC; there are also {', '.join(reversed(others))};"
+        f" {pin} in {ALIASES_FILE} pins it"
+    )
 
 
 def _aliases(root: str, where: str) -> dict[str, str]:

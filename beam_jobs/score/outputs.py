@@ -1,22 +1,26 @@
 """The arrays that a signature gives -> the score, and the other outputs as JSON."""
 
 import json
-from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.errors import RunError
-from beam_jobs.score.fit import InputPlan, positive_column
+from beam_jobs.score.class_check import Outputs, check_classes
+from beam_jobs.score.input_plan import InputPlan
+from beam_jobs.score.score_choice import positive_column
 
-Outputs = Mapping[str, np.ndarray]
-
-_HALF = 2  # bytes
+_FLOAT_BYTES = 4
 
 
 def check_outputs(outputs: Outputs, plan: InputPlan, rows: int) -> None:
-    """Raises RunError where the model does not give one row a row, or not the score's column."""
+    """Whether an answer holds a score for each row.
+
+    Raises:
+        RunError: the model does not give one row a row, or not the score's column, or its classes
+            say that another column is the positive one.
+    """
     for name, value in outputs.items():
         if value.ndim == 0 or value.shape[0] != rows:
             raise RunError(
@@ -32,6 +36,7 @@ def check_outputs(outputs: Outputs, plan: InputPlan, rows: int) -> None:
             f" {'that is surely' if index is None else f'{index} for'} the score; choose one with"
             " --score OUTPUT:INDEX"
         )
+    check_classes(outputs, plan.score)
 
 
 def score_of(outputs: Outputs, plan: InputPlan) -> np.ndarray:
@@ -73,17 +78,37 @@ def _json(value: np.ndarray) -> pa.Array:
 
 
 def _texts(values: np.ndarray) -> pa.Array:
-    """JSON texts; NaN and infinities, which JSON lacks, become null."""
+    """JSON texts whose JSON type follows the array's: floats always with a point or exponent.
+
+    Floats are the shortest decimals that give the same value back in their own type (those of
+    half the size, in float32). NaN and infinities, which JSON lacks, become null; of bytes, what
+    is not UTF-8 is written as \\xNN.
+    """
     if values.dtype == object:
         # Few distinct texts (classes) in many rows.
         encoded = pa.array(values, pa.binary()).dictionary_encode()
-        texts = [json.dumps(v.decode(errors="replace")) for v in encoded.dictionary.to_pylist()]
+        texts = [
+            json.dumps(v.decode(errors="backslashreplace")) for v in encoded.dictionary.to_pylist()
+        ]
         return pa.array(texts, pa.string()).take(encoded.indices)
-    if values.dtype.itemsize == _HALF and values.dtype.kind in "fV":
-        # float16 and bfloat16, which Arrow cannot print.
-        values = values.astype(np.float32)
+    values = _for_arrow(values)
     array = pa.array(values)
     texts = pc.cast(array, pa.string())
-    if values.dtype.kind == "f":
-        texts = pc.if_else(pc.is_finite(array), texts, "null")
-    return texts
+    if values.dtype.kind != "f":
+        return texts
+    whole = values == np.floor(values)  # also of those that are so large that they have an exponent
+    if whole.any():
+        bare = pc.and_(pa.array(whole), pc.invert(pc.match_substring_regex(texts, "[.e]")))
+        texts = pc.if_else(bare, pc.binary_join_element_wise(texts, ".0", ""), texts)
+    return pc.if_else(pc.is_finite(array), texts, "null")
+
+
+def _for_arrow(values: np.ndarray) -> np.ndarray:
+    """The same numbers in a type that Arrow can print.
+
+    It cannot print half floats, nor the types that NumPy has from elsewhere (bfloat16, float8,
+    int4).
+    """
+    if "float" in values.dtype.name:
+        return values.astype(np.float32) if values.dtype.itemsize < _FLOAT_BYTES else values
+    return values.astype(np.int8) if values.dtype.kind == "V" else values

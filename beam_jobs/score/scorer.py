@@ -7,11 +7,17 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs import records
+from beam_jobs.errors import RunError
 from beam_jobs.records import Actions, Findings, Reason
-from beam_jobs.score.fit import InputPlan
+from beam_jobs.score.class_check import Outputs
+from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.inputs import check_inputs, to_arrays
 from beam_jobs.score.model import Predict
 from beam_jobs.score.outputs import check_outputs, others_as_json, score_of
+from beam_jobs.score.poison import Failed, find_failing
+
+WHOLE_BATCHES = 4
+"""A model that fails on so many batches as a whole, and has scored no row, ends the run."""
 
 _MESSAGE_LENGTH = 300
 _GRAPH_PLACES = re.compile(
@@ -29,12 +35,16 @@ class Scorer:
         plan: how rows are given to it.
         actions: which findings keep a row from the model.
         max_rows: rows at a time; halved for good when the model runs out of memory.
+        name: of the model, for messages.
     """
 
     predict: Predict
     plan: InputPlan
     actions: Actions
     max_rows: int = field(default=records.ROWS_PER_BATCH)
+    name: str = ""
+    _has_scored: bool = field(default=False, init=False)
+    _whole_batches: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.max_rows = min(self.max_rows, self.plan.max_rows)
@@ -46,7 +56,7 @@ class Scorer:
         makes it fail, or whose score is no number, gains a finding.
 
         Raises:
-            RunError: the model does not give one row a row.
+            RunError: the model does not give one row a row, or fails on every row.
         """
         rows = np.flatnonzero(~records.quarantined_rows(batch, self.actions))
         candidates = _take(batch, rows)
@@ -66,39 +76,78 @@ class Scorer:
         return records.with_findings(batch, found)
 
     def _score_all(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array, dict[int, str]]:
-        """(scores, other outputs, {row: why it failed}); a queue of ranges instead of recursion."""
+        """(scores, other outputs, {row: why it failed})."""
         scores = np.full(batch.num_rows, np.nan)
         others: list[tuple[int, pa.Array]] = []
-        failed: dict[int, str] = {}
-        ranges = [(0, batch.num_rows)] if batch.num_rows else []
-        while ranges:
-            first, last = ranges.pop()
-            if last - first > self.max_rows:
-                middle = first + self.max_rows
-                ranges += [(middle, last), (first, middle)]
-                continue
-            part = batch.slice(first, last - first)
+
+        def attempt(first: int, last: int) -> str | None:
             try:
-                outputs = self.predict(to_arrays(part, self.plan))
+                answers = self._answers(batch, first, last)
+            except RunError:
+                raise
             except Exception as error:  # noqa: BLE001 (a model may raise anything)
-                if last - first == 1:
-                    failed[first] = f"the model failed: {_line(error)}"
-                    continue
-                if _is_out_of_memory(error):
-                    # Another thread may have found a smaller one.
-                    self.max_rows = min(self.max_rows, max(1, (last - first) // 2))
-                middle = (first + last) // 2
-                ranges += [(middle, last), (first, middle)]
-                continue
-            check_outputs(outputs, self.plan, last - first)
-            scores[first:last] = score_of(outputs, self.plan)
-            others.append((first, others_as_json(outputs, self.plan, last - first)))
+                return _line(error)
+            for start, outputs in answers:
+                part = score_of(outputs, self.plan)
+                scores[start : start + len(part)] = part
+                others.append((start, others_as_json(outputs, self.plan, len(part))))
+            return None
+
+        starts = range(0, batch.num_rows, self.max_rows)
+        pieces = [(start, min(start + self.max_rows, batch.num_rows)) for start in starts]
+        found = find_failing(attempt, pieces)
+        self._has_scored = self._has_scored or bool(others)
+        failed = {row: f"the model failed: {why}" for row, why in found.rows.items()}
+        if found.untried:
+            failed |= dict.fromkeys(found.untried, self._why_untried(found))
         for row in np.flatnonzero(~np.isfinite(scores)).tolist():
             failed.setdefault(row, f"the score is {scores[row]}")
         return (
             pa.array(scores, mask=~np.isfinite(scores)),
             _joined(others, failed, batch.num_rows),
             dict(sorted(failed.items())),
+        )
+
+    def _answers(self, batch: pa.RecordBatch, first: int, last: int) -> list[tuple[int, Outputs]]:
+        """[(first row, what the model gives)] for rows [first, last): one call, or several where
+        memory is short.
+
+        Raises:
+            RunError: it does not give one row a row.
+            Exception: whatever the model raises.
+        """
+        answers: list[tuple[int, Outputs]] = []
+        while first < last:
+            rows = min(last - first, self.max_rows)
+            try:
+                outputs = self.predict(to_arrays(batch.slice(first, rows), self.plan))
+            except Exception as error:
+                if rows == 1 or not _is_out_of_memory(error):
+                    raise
+                # Another thread may have found a smaller one.
+                self.max_rows = min(self.max_rows, rows // 2)
+                continue
+            check_outputs(outputs, self.plan, rows)
+            answers.append((first, outputs))
+            first += rows
+        return answers
+
+    def _why_untried(self, found: Failed) -> str:
+        """What is said of rows of a batch on which the model fails as a whole.
+
+        Raises:
+            RunError: there were several such batches, and it has never scored a row.
+        """
+        why = next(iter(found.rows.values()))
+        self._whole_batches += 1
+        if self._whole_batches >= WHOLE_BATCHES and not self._has_scored:
+            raise RunError(
+                f"model {self.name}: has failed on every row of {self._whole_batches} batches, and"
+                f" has scored none: {why}"
+            )
+        return (
+            f"the model failed on each of {len(found.rows)} rows of the batch that were tried"
+            f" alone, so this one was not: {why}"
         )
 
 

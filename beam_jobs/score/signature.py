@@ -2,7 +2,8 @@
 
 import enum
 import fnmatch
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -10,6 +11,7 @@ from google.protobuf.message import DecodeError
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
 from beam_jobs.flags import nearest
+from beam_jobs.score.evidence import Evidence, Use, read_evidence
 from beam_jobs.score.location import SAVED_MODEL_FILE, ModelLocation
 from beam_jobs.score.saved_model import dtype_name, parse_saved_model
 
@@ -73,20 +75,28 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature of a SavedModel."""
+    """A signature of a SavedModel.
+
+    Attributes:
+        name: of it.
+        inputs, outputs: sorted by name.
+        kind: how rows are given to it.
+        evidence: what the graph tells of its inputs and outputs.
+    """
 
     name: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     kind: SignatureKind
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 def read_signature(location: ModelLocation, name: str) -> Signature:
     """Reads saved_model.pb.
 
     Raises:
-        UsageError: it is not a SavedModel, is not for serving, has no such signature, or its
-            variables' files are missing.
+        UsageError: it is not a SavedModel, is not for serving, has no such signature, its
+            variables' files are missing, or no row can be given to the signature.
     """
     try:
         data = storage.read_bytes(storage.join(location.path, SAVED_MODEL_FILE))
@@ -113,14 +123,55 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
     definition = known[name]
     _check_dense(name, definition)
     inputs = _tensors(definition.inputs)
-    takes_examples = (
+    outputs = _tensors(definition.outputs)
+    evidence = read_evidence(
+        graphs[0].graph_def,
+        {tensor.name: tensor.tensor for tensor in inputs if tensor.dtype == DType.STRING.value},
+        {tensor.name: (tensor.tensor, tensor.dtype) for tensor in outputs},
+    )
+    kind = _kind(name, definition.method_name, inputs, evidence)
+    return Signature(name, inputs, outputs, kind, evidence)
+
+
+def _kind(
+    name: str, method: str, inputs: Sequence[TensorInfo], evidence: Evidence
+) -> SignatureKind:
+    """Decided by the graph; by the method and the names where the graph does not hold the input.
+
+    Raises:
+        UsageError: the graph parses what a row cannot be given as.
+    """
+    where = f"--signature {name}:"
+    is_method_of_examples = method.endswith(("/classify", "/regress"))
+    takes_one_text = (
         len(inputs) == 1
         and inputs[0].dtype == DType.STRING.value
         and inputs[0].shape in (None, (None,))
-        and (definition.method_name.endswith(("/classify", "/regress")) or _is_example(inputs[0]))
     )
-    kind = SignatureKind.EXAMPLES if takes_examples else SignatureKind.RAW
-    return Signature(name, inputs, _tensors(definition.outputs), kind)
+    for tensor in inputs:
+        use = evidence.use_of(tensor.name)
+        if use.use is Use.MESSAGE:
+            raise UsageError(
+                f"{where} input {tensor} is parsed by {use.operation}; rows can be given as"
+                " tf.Example or as tensors by name: export a signature with these"
+            )
+        if use.use is Use.EXAMPLE and not takes_one_text:
+            raise UsageError(
+                f"{where} input {tensor} is parsed as tf.Example ({use.operation}); export a"
+                " signature whose one input is a batch of serialized tf.Examples, string [None]"
+            )
+    if not takes_one_text:
+        return SignatureKind.RAW
+    use = evidence.use_of(inputs[0].name)
+    if use.use is Use.UNKNOWN:
+        is_example = is_method_of_examples or _is_named_example(inputs[0])
+        return SignatureKind.EXAMPLES if is_example else SignatureKind.RAW
+    if use.use is not Use.EXAMPLE and is_method_of_examples:
+        raise UsageError(
+            f"{where} its method {method} means tf.Examples, but the graph does not parse input"
+            f" {inputs[0]} as such; export it as a signature of prediction"
+        )
+    return SignatureKind.EXAMPLES if use.use is Use.EXAMPLE else SignatureKind.RAW
 
 
 def _check_variables(path: str, graph: Any) -> None:
@@ -133,7 +184,7 @@ def _check_variables(path: str, graph: Any) -> None:
             raise UsageError(f"--model {path}: has variables, but no variables/{pattern}; copy it")
 
 
-def _is_example(tensor: TensorInfo) -> bool:
+def _is_named_example(tensor: TensorInfo) -> bool:
     """Whether a string input is by name, as exporters give it, a serialized tf.Example."""
     names = f"{tensor.name} {tensor.tensor}".lower()
     return "example" in names or tensor.name == "inputs"

@@ -1,16 +1,17 @@
 """Files by URI: local paths and `gs://`. Where bytes live is decided by scheme, once, here.
 
-    find     info, match, match_flag, list_files, children, exists, check_readable
+    find     info, match, match_flag, list_files, children, exists, since, check_readable
     read     open_pinned, open_ahead, check_unchanged, read_bytes, digest
     write    open_atomic, write_atomic, create, replace, remove, check_writable, lock
     copy     fetched, fetch_folder: local copies for libraries that read local files only
-    names    absolute, join, resolve, relative, is_local
+    names    absolute, absolute_pattern, escape, join, resolve, relative, is_local
 
 docs/storage.md says what generations, retries, locks and permissions mean for users.
 """
 
 import collections
 import contextlib
+import datetime
 import functools
 import io
 import itertools
@@ -28,17 +29,20 @@ from beam_jobs.errors import InputError, StorageTimeout, UsageError
 from beam_jobs.storage import locks
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell
 from beam_jobs.storage.local import LocalStorage
+from beam_jobs.storage.patterns import escape, with_real_names
 
 __all__ = [
     "FileInfo",
     "FileTooLarge",
     "absolute",
+    "absolute_pattern",
     "check_readable",
     "check_unchanged",
     "check_writable",
     "children",
     "create",
     "digest",
+    "escape",
     "exists",
     "fetch_folder",
     "fetched",
@@ -57,10 +61,14 @@ __all__ = [
     "remove",
     "replace",
     "resolve",
+    "since",
     "write_atomic",
 ]
 
 _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
+_ODD = re.compile(r"[*?\[\]\\]")
+"""Characters that DuckDB's readers do not take as they are."""
+
 _LOCAL = LocalStorage()
 _COPY_BYTES = 8 << 20
 _COPIES_AT_ONCE = 8
@@ -119,7 +127,16 @@ def match(pattern: str) -> list[FileInfo]:
     `*`, `?`, `[abc]` stay within a folder, `**` is any number of folders; none of them matches a
     name that begins with a dot.
     """
-    return _of(pattern).match(pattern)
+    return _of(pattern).match(absolute_pattern(pattern))
+
+
+def absolute_pattern(pattern: str) -> str:
+    """A glob as `match` takes it: absolute, and with what is a name in it escaped.
+
+    The current folder is a name, and so is what holds a `[` and exists just so: `runs[1]`.
+    """
+    storage = _of(pattern)
+    return with_real_names(storage.absolute_pattern(pattern), storage.exists)
 
 
 def match_flag(pattern: str, flag: str) -> list[FileInfo]:
@@ -157,6 +174,17 @@ def children(folder: str) -> list[str]:
 def exists(uri: str) -> bool:
     """Whether there is such a file, or a folder that is not empty."""
     return _of(uri).exists(uri)
+
+
+def since(uri: str) -> datetime.datetime:
+    """When a file came to where it is, in UTC; of a local one, it or the folder that holds it.
+
+    Copies keep the time of the content; this is the time of the copy, or of the folder's move.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _of(uri).since(uri)
 
 
 def open_pinned(file: FileInfo) -> BinaryIO:
@@ -315,16 +343,24 @@ def lock(folder: str, waiting: Tell) -> AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def fetched(uris: Iterable[str]) -> Iterator[dict[str, str]]:
-    """{file: a local path with its content}; copies of objects go when the context ends."""
+    """{file: a local path with its content}; copies of objects go when the context ends.
+
+    A path that a library could take for a pattern gets another name.
+    """
     named = list(dict.fromkeys(uris))
-    found = {uri: uri for uri in named if is_local(uri)}
-    remote = [uri for uri in named if uri not in found]
-    if not remote:
+    local = [uri for uri in named if is_local(uri)]
+    found = {uri: uri for uri in local if not _ODD.search(uri)}
+    others = [uri for uri in named if uri not in found]
+    if not others:
         yield found
         return
     with tempfile.TemporaryDirectory(prefix="beam-jobs-") as scratch:
-        targets = {uri: f"{scratch}/{i}-{posixpath.basename(uri)}" for i, uri in enumerate(remote)}
+        targets = {uri: f"{scratch}/{number}" for number, uri in enumerate(others)}
+        for uri in local:
+            if uri in targets:
+                os.symlink(absolute(uri), targets[uri])
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+            remote = [uri for uri in others if not is_local(uri)]
             list(pool.map(lambda uri: _download(info(uri), targets[uri]), remote))
         yield found | targets
 

@@ -1,5 +1,6 @@
 """Files in Cloud Storage, by the official client."""
 
+import datetime
 import errno
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -45,11 +46,15 @@ class CloudStorage:
             raise self._missing(uri)
         return found
 
+    def absolute_pattern(self, pattern: str) -> str:
+        split_uri(pattern)
+        return pattern
+
     def match(self, pattern: str) -> list[FileInfo]:
         bucket, text = split_uri(pattern)
         wanted = parse_pattern(text)
         if wanted.names is None:
-            found = self._find(pattern)
+            found = self._find(f"gs://{bucket}/{wanted.prefix}")
             if found is None:
                 self._check_bucket(pattern)
             return [] if found is None else [found]
@@ -75,6 +80,14 @@ class CloudStorage:
             return True
         bucket, name = split_uri(self.absolute(uri))
         return bool(self._list(bucket, f"{name}/" if name else "", limit=1))
+
+    def since(self, uri: str) -> datetime.datetime:
+        blob = blob_of(uri)
+        try:
+            calls.call(lambda: blob.reload(timeout=calls.timeouts(), retry=None), uri)
+        except FileNotFoundError:
+            raise self._missing(uri) from None
+        return blob.time_created
 
     def open_pinned(self, file: FileInfo) -> BinaryIO:
         return open_reader(file)

@@ -1,6 +1,7 @@
 """Files on a local disk."""
 
 import contextlib
+import datetime
 import errno
 import fcntl
 import glob
@@ -16,6 +17,7 @@ from beam_jobs.errors import ChangedError, InputError, UsageError
 from beam_jobs.process import Holder
 from beam_jobs.storage import locks
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell
+from beam_jobs.storage.patterns import escape
 
 
 class LocalStorage:
@@ -28,8 +30,12 @@ class LocalStorage:
         stat = os.stat(uri)
         return FileInfo(uri, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
 
+    def absolute_pattern(self, pattern: str) -> str:
+        # The current folder is no pattern, whatever its name holds.
+        return os.path.normpath(os.path.join(escape(os.getcwd()), pattern))
+
     def match(self, pattern: str) -> list[FileInfo]:
-        paths = glob.glob(os.path.abspath(pattern), recursive=True)
+        paths = glob.glob(pattern, recursive=True)
         return [self.info(path) for path in sorted(paths) if os.path.isfile(path)]
 
     def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
@@ -48,6 +54,11 @@ class LocalStorage:
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
 
+    def since(self, uri: str) -> datetime.datetime:
+        # st_ctime: a copy may keep the time of the content (cp -p), and a move the whole file.
+        changed = max(os.stat(path).st_ctime for path in (uri, os.path.dirname(uri)))
+        return datetime.datetime.fromtimestamp(changed, datetime.UTC)
+
     def open_pinned(self, file: FileInfo) -> BinaryIO:
         try:
             stream = open(file.uri, "rb")  # noqa: SIM115 (the caller closes it)
@@ -55,7 +66,11 @@ class LocalStorage:
             raise ChangedError(f"{file.uri}: was removed during the run") from error
         except OSError as error:
             raise InputError(f"{file.uri}: cannot be read ({error.strerror})") from error
-        self.check_unchanged(file)
+        try:
+            self.check_unchanged(file)
+        except BaseException:
+            stream.close()
+            raise
         return stream
 
     def check_unchanged(self, file: FileInfo) -> None:
@@ -156,7 +171,8 @@ def _is_free(stream: TextIO) -> bool:
 @contextlib.contextmanager
 def _temporary(uri: str) -> Iterator[str]:
     """A name beside a file; nothing is left under it where the caller fails."""
-    temporary = f"{uri}.{uuid.uuid4().hex}.tmp"
+    # Short: the file's own name may be as long as a name can be.
+    temporary = os.path.join(os.path.dirname(uri), f".{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
     except BaseException:

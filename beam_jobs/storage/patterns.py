@@ -1,9 +1,12 @@
 """Globs over the names of objects, with the meaning that `glob.glob(recursive=True)` gives them."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _MAGIC = re.compile(r"[*?\[]")
+_ESCAPED = re.compile(r"\[([*?\[])\]")
+_PLAIN_START = re.compile(r"(?:[^*?\[]|\[[*?\[]\])*")
 _VISIBLE = r"(?!\.)"  # as in a shell, a wildcard does not match the dot that a name begins with
 
 
@@ -22,15 +25,56 @@ class Pattern:
     in_one_folder: bool
 
 
+def escape(path: str) -> str:
+    """The pattern that matches exactly this path: each `*`, `?` and `[` stands in brackets."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a pattern matches one name only, the one that `unescaped` gives."""
+    return _PLAIN_START.fullmatch(text) is not None
+
+
+def unescaped(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text)
+
+
+def with_real_names(pattern: str, exists: Callable[[str], bool]) -> str:
+    """The pattern with each name in it escaped that holds a `[` and is there as it stands.
+
+    Such a name does not match itself: `runs[1]` as a pattern is `runs1`. Names behind the first
+    that really is a pattern stay as they are.
+
+    Args:
+        pattern: absolute.
+        exists: whether there is a file or folder of that path.
+    """
+    names: list[str] = []
+    path: list[str] = []
+    rest = pattern.split("/")
+    while rest:
+        name = rest[0]
+        if "[" in name and exists("/".join([*path, name])):
+            names.append(escape(name))
+        elif is_plain(name):
+            names.append(name)
+        else:
+            break
+        path.append(unescaped(names[-1]))
+        rest.pop(0)
+    return "/".join(names + rest)
+
+
 def parse_pattern(text: str) -> Pattern:
     """The pattern of an object's name, without bucket."""
-    found = _MAGIC.search(text)
-    if found is None:
-        return Pattern(text, None, True)
+    if is_plain(text):
+        return Pattern(unescaped(text), None, True)
     *folders, last = text.split("/")
     parts = ["".join(map(_folder, folders)), _name(last) if last != "**" else _folder("**") + _ANY]
-    in_one_folder = last != "**" and not any(map(_MAGIC.search, folders))
-    return Pattern(text[: found.start()], re.compile("".join(parts)), in_one_folder)
+    in_one_folder = last != "**" and all(map(is_plain, folders))
+    start = _PLAIN_START.match(text)
+    assert start is not None, "it matches the empty text"
+    return Pattern(unescaped(start[0]), re.compile("".join(parts)), in_one_folder)
 
 
 _ANY = rf"{_VISIBLE}[^/]+"

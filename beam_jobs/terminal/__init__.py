@@ -3,13 +3,16 @@
 Rich is imported inside the functions that draw on a terminal, so that verbs start at once.
 """
 
+from beam_jobs.terminal.details import print_details
 from beam_jobs.terminal.progress import Progress
 from beam_jobs.terminal.summary import print_summary
-from beam_jobs.terminal.tables import print_table
+from beam_jobs.terminal.tables import print_csv, print_table
 from beam_jobs.terminal.text import print_error, print_json, print_note, print_pairs
 
 __all__ = [
     "Progress",
+    "print_csv",
+    "print_details",
     "print_error",
     "print_json",
     "print_note",

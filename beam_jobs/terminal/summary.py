@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SEVERITIES = ("HOLD", "WARN", "INFO")
 ANOMALIES_SHOWN = 25
+NOTES_SHOWN = 10
 
 FILES_SHOWN = 10
 
@@ -25,7 +26,6 @@ MEANINGS = {
     "PUBLISHED": "in the warehouse",
     "HELD": "complete, but not published until it is approved",
     "UNCHANGED": "this very run was done already; nothing was done twice",
-    "FAILED": "nothing was published",
     "SUPERSEDED": "a later run of the period is published",
 }
 
@@ -48,6 +48,7 @@ def print_summary(
         _anomalies(summary, screen)
         _hold_reasons(summary, screen)
         _left_out(summary, screen)
+        _notes(summary, screen)
         _results(summary, screen)
         _next(next_commands(summary, options), screen)
     for line in captured.get().splitlines():
@@ -218,6 +219,21 @@ def _left_out(summary: Mapping[str, Any], screen: "Console") -> None:
             screen.print(Padding(Text(printable(file)), (0, 0, 0, 2)))
         if len(files) > FILES_SHOWN:
             screen.print(f"  and {len(files) - FILES_SHOWN:,} more", style="dim")
+
+
+def _notes(summary: Mapping[str, Any], screen: "Console") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    notes = summary.get("notes", [])
+    if not notes:
+        return
+    screen.print()
+    screen.print("notes", style="bold")
+    for note in notes[:NOTES_SHOWN]:
+        screen.print(Padding(Text(printable(note)), (0, 0, 0, 2)))
+    if len(notes) > NOTES_SHOWN:
+        screen.print(f"  and {len(notes) - NOTES_SHOWN:,} more", style="dim")
 
 
 def _results(summary: Mapping[str, Any], screen: "Console") -> None:

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from beam_jobs.terminal.text import console, is_terminal, json_text, plain, printable, shown
+from beam_jobs.terminal.text import (
+    console,
+    csv_cell,
+    is_terminal,
+    json_text,
+    plain,
+    printable,
+    shown,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +36,7 @@ STYLES = {
     "HELD": "bold yellow",
     "FAILED": "bold red",
     "SUPERSEDED": "dim",
+    "REJECTED": "dim",
 }
 """Words with a colour, wherever they are a whole cell."""
 
@@ -65,6 +74,15 @@ def print_table(
         lines = ["\t".join(map(printable, columns))]
         lines += ["\t".join(map(plain, row)) for row in rows]
         print("\n".join(lines), file=out, flush=True)
+
+
+def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Prints rows on standard output as CSV (RFC 4180): a header, lines that end in CR LF.
+
+    Columns of the same name get a number, lists and structures are JSON.
+    """
+    lines = [",".join(map(csv_cell, line)) for line in (_distinct(columns), *rows)]
+    print("".join(f"{line}\r\n" for line in lines), end="", flush=True)
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

@@ -48,6 +48,24 @@ def plain(value: Any) -> str:
     return printable(str(value))
 
 
+def csv_cell(value: Any) -> str:
+    """A value in full as a cell of CSV (RFC 4180): nothing for null, `""` for an empty text."""
+    match value:
+        case None:
+            return ""
+        case str():
+            text = value
+        case bytes():
+            text = value.decode(errors="backslashreplace")
+        case list() | tuple() | Mapping():
+            text = json_text(value)
+        case _:
+            return plain(value)
+    if not text or text != text.strip() or any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
 def shown(value: Any) -> str:
     """A value as a person reads it; numbers have at most six significant digits."""
     match value:

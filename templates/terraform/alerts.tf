@@ -200,7 +200,7 @@ resource "google_monitoring_alert_policy" "failed" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "Nothing was published. The job's log has a line with the event beam_jobs_run that says why; the same launch again finishes the month."
+    content   = "The job's log has a line with the event beam_jobs_run that says why, and what was published; the same launch again finishes the month."
   }
 }
 

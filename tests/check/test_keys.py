@@ -267,3 +267,16 @@ def test_row_groups_are_few_and_each_is_read_once(
     assert len(groups) == len(set(groups)) == pq.read_metadata(found.uri).num_row_groups
     sizes = [pq.read_metadata(found.uri).row_group(group).num_rows for group in groups]
     assert max(sizes) <= 65_536
+
+
+def test_a_path_of_keys_is_no_pattern(tmp_path: Path) -> None:
+    """Beside the odd folder lies one that its name would match, with the same keys."""
+    names = ["k[1]", "k1", "k?*'", "kxy'", "file_index=7"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        pq.write_table(key_table(batch_of(["a", name]), 0), tmp_path / name / "keys.parquet")
+    for name in names:
+        paths = [f"{tmp_path}/{name}/keys.parquet"]
+        assert list(find_duplicates(paths, str(tmp_path))) == []
+        assert files_with_repeats(paths, str(tmp_path)) == set()
+        assert files_with_repeats(paths * 2, str(tmp_path)) == {0}

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.gcs import GcsServer
 from stage_kit import SMALL, Storage, batch_of, detail, joined, reasons, rows_of, spec_of, write
+from waiting import PATIENCE
 
 from beam_jobs import records
 from beam_jobs.errors import InputError, StorageError
@@ -230,7 +231,7 @@ def test_threads_end_with_their_reader(folder: Path) -> None:
     threads = list(reader._threads)
     reader.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
 
 

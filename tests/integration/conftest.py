@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import quick_beam
 
 from beam_jobs.cli import main
 from beam_jobs.config import DemoConfig
 from beam_jobs.demo.run import run_demo
 
 ROWS = 3_000
+
+quick_beam.remember()
 
 
 class Result(NamedTuple):

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import quick_beam
 from waiting import PATIENCE
 
 
@@ -174,7 +175,13 @@ def _serve() -> None:
     import beam_jobs.demo.run
     import beam_jobs.pipelines.monthly
     import beam_jobs.pipelines.requests
+    import beam_jobs.pipelines.watch
+    import beam_jobs.publish.duckdb_engine
     import beam_jobs.storage.cloud  # noqa: F401
+    from beam_jobs.publish import statements
+
+    statements.for_duckdb(statements.views())  # the translator warms up once, here
+    quick_beam.remember()
 
     ended: dict[int, int] = {}
     for line in sys.stdin:

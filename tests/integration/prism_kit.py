@@ -93,6 +93,11 @@ class Prism:
             f"--environment_config=localhost:{pool}",
         ]
 
+    @property
+    def process(self) -> int:
+        """Prism's own process."""
+        return self._processes[0].pid
+
     def ensure(self) -> None:
         """Starts it anew where Prism has ended: it does not outlive every death of a worker."""
         if self._ended():

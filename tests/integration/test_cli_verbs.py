@@ -16,7 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROWS, Result, Run, run_command
 
+from beam_jobs.errors import RunError
+from beam_jobs.pipelines import watch
+from beam_jobs.pipelines.watch import wait_for_end
 from beam_jobs.publish import duckdb_engine
+from beam_jobs.publish.run_folder import RunFolder
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]
@@ -25,6 +29,7 @@ COSTS = Path(__file__).parents[2] / "docs/costs.md"
 SHAPE = {
     "run_id": str, "job": str, "period": str, "status": str, "rows": dict, "anomalies": int,
     "hold_reasons": list, "report": (str, type(None)), "run_folder": str, "seconds": (int, float),
+    "notes": list,
 }  # fmt: skip
 """The object that `--json` prints, as the contract has it, in its order."""
 
@@ -33,7 +38,7 @@ def the_object(done: Result) -> dict[str, Any]:
     """Standard output is this one object and nothing else."""
     (line,) = done.out.splitlines()
     result = json.loads(line)
-    assert list(result) == list(SHAPE)
+    assert list(result) == [*SHAPE, *(["error"] if done.code in (1, 130) else [])]
     for name, kind in SHAPE.items():
         assert isinstance(result[name], kind), name
     assert list(result["rows"]) == ["read", "scored", "quarantined"]
@@ -86,6 +91,13 @@ def test_json_says_what_came_of_the_run(demo: Path, monthly: Run, ask: Ask, tmp_
     assert failed["run_folder"] == str(next(tmp_path.glob(f"runs/*/*/{failed['run_id']}")))
     (error,) = done.err.strip().splitlines()[-1:]
     assert str(cut) in error
+    assert error == f"beam-jobs: error: {failed['error']}"
+    assert error.endswith("; nothing was published")
+    (cause,) = ask(f"SELECT error FROM runs WHERE run_id = '{failed['run_id']}'")
+    assert f"{cause['error']}; nothing was published" == failed["error"]
+    folder = Path(failed["run_folder"])
+    assert json.loads((folder / "failure.json").read_text())["error"] == cause["error"]
+    assert "Traceback" in (folder / "failure.txt").read_text()
     assert "Traceback" not in done.err
     assert {run["run_id"]: run["status"] for run in ask("SELECT run_id, status FROM runs")} == {
         published["run_id"]: "PUBLISHED", held["run_id"]: "HELD", failed["run_id"]: "FAILED",
@@ -120,6 +132,12 @@ def test_a_person_decides_by_the_command_line(monthly: Run, ask: Ask, tmp_path: 
     assert is_current(first)
     assert decide(*back, f"--to={second['run_id']}") == (0, second["run_id"], "PUBLISHED")
     assert is_current(second)
+    # Champion 1, 2, 1 again: the same run, whose lock the job holds, is put back.
+    again = monthly("--json", f"--policy={lenient}", month="2026-10").json
+    assert (again["run_id"], again["status"]) == (first["run_id"], "PUBLISHED")
+    assert is_current(first)
+    assert decide(*back) == (0, second["run_id"], "PUBLISHED")
+    assert is_current(second)
     statuses = ask("SELECT run_id, status FROM runs ORDER BY status")
     assert statuses == [
         {"run_id": second["run_id"], "status": "PUBLISHED"},
@@ -135,6 +153,42 @@ def test_a_person_decides_by_the_command_line(monthly: Run, ask: Ask, tmp_path: 
         done = run_command(*wrong, warehouse)
         assert (done.code, len(done.err.splitlines()), done.out) == (2, 1, ""), wrong
         assert is_current(second)
+
+
+def test_what_fails_behind_publication_is_told_with_what_stands(
+    monthly: Run, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = RunFolder.write
+
+    def fail(folder: RunFolder, uri: str, data: bytes) -> None:
+        if uri == folder.summary:
+            raise RunError(f"{uri}: cannot be written (No space left on device)")
+        write(folder, uri, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", fail)
+        done = monthly("--json")
+    failed = the_object(done)
+    assert (done.code, failed["status"], failed["rows"]["read"]) == (1, "PUBLISHED", ROWS)
+    what = f"run {failed['run_id']} is PUBLISHED; what failed after it: "
+    assert failed["error"].startswith(what)
+    assert "summary.json: cannot be written" in failed["error"]
+    assert ask("SELECT run_id, status FROM runs") == [
+        {"run_id": failed["run_id"], "status": "PUBLISHED"}
+    ]
+
+    def interrupted(result: Any) -> None:
+        wait_for_end(result)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "wait_for_end", interrupted)
+        done = monthly("--json")
+    assert (done.code, the_object(done)["status"]) == (130, "PUBLISHED")
+    assert f"interrupted; run {failed['run_id']} is PUBLISHED; " in done.err
+    # Whatever was left undone, the same command does.
+    done = monthly("--json")
+    assert (done.code, the_object(done)["status"]) == (0, "UNCHANGED")
 
 
 def _nothing(folder: Path, demo: Path) -> None:
@@ -244,9 +298,12 @@ def test_a_mistake_is_one_line_before_any_work(
     before = sorted(tmp_path.rglob("*"))
     for plan in ([], ["--plan"]):
         done = monthly("--json", flag.format(**names), *plan)
-        assert (done.code, done.out) == (2, ""), done.err
+        assert done.code == 2, done.err
         (line,) = done.err.splitlines()
         assert message.format(**names) in line
+        failed = done.json
+        assert (failed["status"], failed["run_id"]) == ("FAILED", None)
+        assert line == f"beam-jobs: error: {' '.join(failed['error'].split())}"
         assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -272,7 +329,8 @@ def test_a_locked_warehouse_is_one_line_before_any_work(
     for plan in ([], ["--plan"]):
         done = monthly(*plan)
         assert done.code == 1
-        (line,) = done.err.splitlines()
+        note, line = done.err.splitlines()
+        assert "waiting up to 0.2 s for process" in note
         assert f"--warehouse duckdb:{locked}: locked by process" in line
         assert list(tmp_path.iterdir()) == [locked]
 

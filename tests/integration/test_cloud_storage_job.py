@@ -305,7 +305,7 @@ def test_two_runs_at_once_and_one_that_was_killed(
         assert [done.code for done in ended] == [3] * number, ended
         statuses = sorted(done.json["status"] for done in ended)
         assert statuses == ["HELD", "UNCHANGED"][:number], steps[step]
-        assert any("works on this run; waiting for it" in done.err for done in ended)
+        assert any("; waiting for it to end, or to give no" in done.err for done in ended)
         assert [done.json["rows"] for done in ended] == [first.json["rows"]] * number
         scores, quarantine = (rows_of(gcs, folder, table) for table in ("scores", "quarantine"))
         both_tables = pd.concat([scores, quarantine])

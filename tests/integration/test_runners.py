@@ -19,6 +19,7 @@ from prism_kit import Prism
 from queue_kit import good, make_setup, put, queue_flags
 from waiting import until
 
+from beam_jobs.errors import RunError
 from beam_jobs.pipelines import watch
 from beam_jobs.pipelines.workers import workers_of
 from beam_jobs.publish.warehouse import open_warehouse
@@ -253,6 +254,57 @@ def test_a_worker_of_prism_is_seen_while_it_works(
     pipeline = beam.Pipeline(options=pipeline_options(flags))
     _ = pipeline | beam.Create([seen]) | beam.Map(lambda path: until(lambda: os.path.exists(path)))
     watch.wait_for_end(pipeline.run())
+
+
+def test_a_worker_of_prism_dies_between_two_bundles(prism: Prism, tmp_path: Path) -> None:
+    """Prism hears of the end of a bundle and of its worker at once; it may then wait for ever."""
+    import apache_beam as beam
+
+    from beam_jobs.pipelines.options import pipeline_options
+
+    def kill(at_work: Path) -> None:
+        worker = int(until(lambda: at_work.exists() and at_work.read_text(), "the first bundle"))
+        until(lambda: state_of(prism.process) == "T", "the runner to stop")
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: state_of(worker) in "Z", "the worker's end")
+        os.kill(prism.process, signal.SIGCONT)
+
+    for number in range(3):
+        prism.ensure()
+        at_work = tmp_path / str(number)
+        pipeline = beam.Pipeline(options=pipeline_options(prism.flags))
+        _ = (
+            pipeline
+            | beam.Create([(str(at_work), prism.process)])
+            | beam.Map(stop_the_runner)
+            | beam.GroupByKey()
+            | beam.Map(print)
+        )
+        killer = threading.Thread(target=kill, args=[at_work])
+        killer.start()
+        with pytest.raises((RunError, RuntimeError)) as raised, watch.without_traces():
+            watch.wait_for_end(pipeline.run())
+        killer.join()
+        told = watch.explained(raised.value) or raised.value
+        assert str(told).startswith("a worker process died")
+
+
+def stop_the_runner(element: tuple[str, int]) -> tuple[str, int]:
+    """What a worker does: it tells its id, and stops the runner as its bundle ends."""
+    path, runner = element
+    with open(f"{path}.tmp", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(f"{path}.tmp", path)
+    os.kill(runner, signal.SIGSTOP)
+    return element
+
+
+def state_of(process: int) -> str:
+    """As /proc tells it: T stopped, Z ended; empty where there is no such process."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
 
 
 def test_dask_and_absent_job_services_are_refused_before_any_work(

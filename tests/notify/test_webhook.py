@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from servers.webhook import WebhookServer
 from test_outcome import SUMMARY
+from waiting import PATIENCE
 
 from beam_jobs.errors import UsageError
 from beam_jobs.notify import Outcome, Webhook, announce, webhook, webhook_of
@@ -22,7 +23,8 @@ OUTCOME = Outcome.of_summary(SUMMARY)
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookServer]:
     monkeypatch.setattr(webhook, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(webhook, "LONGEST_WAIT", 0.02)
-    monkeypatch.setattr(webhook, "PATIENCE", 0.5)
+    monkeypatch.setattr(webhook, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(webhook, "TIMEOUT", PATIENCE)
     server = WebhookServer()
     yield server
     server.stop()
@@ -97,7 +99,10 @@ def test_what_stays_is_not_tried_again(server: WebhookServer, answer: int) -> No
     assert len(server.posts) == 1
 
 
-def test_nothing_secret_is_logged_and_nothing_raised(server: WebhookServer, log: list[str]) -> None:
+def test_nothing_secret_is_logged_and_nothing_raised(
+    server: WebhookServer, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "PATIENCE", 0.5)
     hook = Webhook(f"{server.url}/services/{SECRET}?token={SECRET}")
     server.answers = [503] * 1_000
     announce(OUTCOME, hook)

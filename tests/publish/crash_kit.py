@@ -21,6 +21,7 @@ from waiting import PATIENCE
 from beam_jobs.publish import (
     bigquery_engine,  # noqa: F401
     bigquery_stage,  # noqa: F401
+    decisions,
     duckdb_engine,
     publishing,
     statements,
@@ -61,11 +62,15 @@ def hold(warehouse: Warehouse, runs: str) -> None:
 
 
 def approve(warehouse: Warehouse, runs: str) -> None:
-    publishing.approve(warehouse, "held")
+    decisions.approve(warehouse, "held")
+
+
+def reject(warehouse: Warehouse, runs: str) -> None:
+    decisions.reject(warehouse, "held", "wrong")
 
 
 def rollback(warehouse: Warehouse, runs: str) -> None:
-    publishing.rollback(warehouse, "monthly", publish_kit.OCTOBER, to="older")
+    decisions.rollback(warehouse, "monthly", publish_kit.OCTOBER, to="older")
 
 
 Action = Callable[[Warehouse, str], None]

@@ -171,6 +171,8 @@ WHOLE_MONTH = " UNION ALL ".join(
 
 _STATE = f"""
 {WHOLE_MONTH}
+UNION ALL SELECT concat(action, ' for ', coalesce(replaced_run_id, 'none')), run_id, count(*)
+FROM publications GROUP BY action, replaced_run_id, run_id
 UNION ALL SELECT status, run_id, 1 FROM runs
 UNION ALL SELECT 'sum', run_id, CAST(round(sum(score * 1000)) AS INT64) FROM scores GROUP BY run_id
 """
@@ -178,7 +180,7 @@ UNION ALL SELECT 'sum', run_id, CAST(round(sum(score * 1000)) AS INT64) FROM sco
 
 def month_state(warehouse: Warehouse) -> set[tuple[str, str, int]]:
     """Everything a reader can tell of the warehouse: rows by table and run, statuses, scores."""
-    if not warehouse.engine.has_table("runs"):
+    if "runs" not in warehouse.engine.columns():
         return set()
     return set(ask(warehouse, _STATE).rows)
 

@@ -17,8 +17,9 @@ from beam_jobs.cli import main
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish import bigquery_engine, bigquery_jobs, bigquery_stage
 from beam_jobs.publish.bigquery_stage import batches
+from beam_jobs.publish.decisions import approve
 from beam_jobs.publish.parts import PartTable
-from beam_jobs.publish.publishing import approve, publish_run
+from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import open_warehouse
@@ -240,7 +241,7 @@ def test_a_transaction_that_is_always_aborted_is_an_error(
     bigquery.faults.append(
         Fault(lambda c: c.is_transaction, 200, "invalidQuery", ABORTED, times=99)
     )
-    with pytest.raises(RunError, match=r"the warehouse is as it was .*aborted due to concurrent"):
+    with pytest.raises(RunError, match=r"publishing failed .*aborted due to concurrent"):
         publish("r1")
     assert month_state(warehouse) == before
 
@@ -366,7 +367,10 @@ def test_answers_look_the_same_as_duckdbs(publish, tmp_path, url, capsys):
         ("INSERT INTO runs (run_id) VALUES ('x')", "is INSERT; only SELECT"),
         ("CREATE TABLE x (a INT64)", "is CREATE_TABLE; only SELECT"),
         ("DROP TABLE scores", "is DROP_TABLE; only SELECT"),
-        ("SELECT 1; DELETE FROM scores WHERE TRUE", "is SCRIPT; only SELECT"),
+        ("SELECT 1; DELETE FROM scores WHERE TRUE", "several statements"),
+        ("SELECT 1; SELECT 2", "several statements"),
+        ("", "there is no statement"),
+        ("# nothing\n-- at all\n/* here */ ;", "there is no statement"),
         ("SELEC 1", "query failed .*Syntax error"),
         ("SELECT * FROM nope", "query failed .*nope"),
         ("SELECT CAST('a' AS INT64)", "query failed"),

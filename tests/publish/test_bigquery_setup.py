@@ -1,10 +1,16 @@
 """BigQuery that is set up wrongly, or not at all, is found before any work."""
 
+import contextlib
+import os
+import subprocess
+import sys
+
 import pytest
 from publish_kit import OCTOBER, write_run
 from servers.bigquery import Fault
 
 from beam_jobs.errors import UsageError
+from beam_jobs.publish.bigquery_client import client_of, close_clients
 from beam_jobs.publish.bigquery_engine import BigQueryEngine
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.warehouse import open_warehouse
@@ -87,3 +93,31 @@ def test_a_new_data_set_is_an_empty_warehouse(warehouse):
     assert warehouse.runs() == []
     assert warehouse.engine.columns() == {}
     assert warehouse.latest_published("monthly", OCTOBER) is None
+
+
+def _sockets() -> int:
+    """Open sockets of this process, as the kernel lists them."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own, closed since
+            found += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return found
+
+
+def test_a_process_has_one_client_a_project_and_closes_it(bigquery, url):
+    close_clients()
+    before = _sockets()
+    for _ in range(10):
+        assert open_warehouse(url).runs() == []
+    assert client_of("test-project") is client_of("test-project")
+    assert before < _sockets() <= before + 3  # however often a warehouse was opened
+    close_clients()
+    assert _sockets() == before
+    assert open_warehouse(url).runs() == []  # whoever asks again gets a new one
+
+
+def test_a_command_leaves_no_connection_behind(bigquery, url):
+    code = f"from beam_jobs.cli import main; assert main(['runs', '--warehouse={url}']) == 0"
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "ResourceWarning" not in done.stderr

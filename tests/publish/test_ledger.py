@@ -6,8 +6,9 @@ import pytest
 from publish_kit import ask, write_run
 
 from beam_jobs.errors import BeamJobsError, RunError
+from beam_jobs.publish.decisions import approve
 from beam_jobs.publish.ledger import TakenError, consumed
-from beam_jobs.publish.publishing import approve, publish_run
+from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.storage import FileInfo
 

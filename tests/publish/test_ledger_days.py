@@ -8,8 +8,9 @@ from publish_kit import ask, write_run
 
 from beam_jobs.errors import RunError
 from beam_jobs.publish import publishing
+from beam_jobs.publish.decisions import approve
 from beam_jobs.publish.ledger import TakenError, consumed
-from beam_jobs.publish.publishing import approve, publish_run
+from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.storage import FileInfo
 

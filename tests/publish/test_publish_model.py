@@ -1,4 +1,8 @@
-"""Any sequence of publish, hold, fail, approve and rollback, against a model of a few lines."""
+"""Any sequence of publish, hold, fail, approve, reject and rollback, against a short model.
+
+The model of the way back: the path of runs that led to the published one, as a list. Publishing
+appends, going back cuts off; every path that there was is remembered, for the way forward.
+"""
 
 import dataclasses
 import datetime
@@ -12,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from publish_kit import WHOLE_MONTH, write_run
 
 from beam_jobs.errors import UsageError
-from beam_jobs.publish.publishing import approve, fail_run, publish_run, rollback
+from beam_jobs.publish.decisions import approve, reject, rollback
+from beam_jobs.publish.publishing import fail_run, publish_run
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import open_warehouse
 
@@ -28,7 +33,6 @@ class _Run:
     order: int
     status: RunStatus
     rows: int
-    superseded: int = -1
 
 
 class PublishMachine(RuleBasedStateMachine):
@@ -40,6 +44,8 @@ class PublishMachine(RuleBasedStateMachine):
         self.warehouse = open_warehouse(self.new_url())
         self.runs: dict[str, _Run] = {}
         self.clock = itertools.count()
+        self.paths: dict[datetime.date, list[tuple[str, ...]]] = {}
+        self.decided: list[tuple[str, str, str | None]] = []
 
     def new_url(self):
         return f"duckdb:{self.folder.name}/ads.duckdb"
@@ -62,19 +68,36 @@ class PublishMachine(RuleBasedStateMachine):
                 return name
         return None
 
-    def _becomes_published(self, name):
-        current = self._published(self.runs[name].period)
-        if current not in (None, name):
+    def _path(self, period):
+        return self.paths.get(period, [()])[-1]
+
+    def _becomes_published(self, name, action, path=None):
+        """`path` leads to the run, where that is not the current one with the run added."""
+        period = self.runs[name].period
+        current = self._published(period)
+        if current == name:
+            return
+        if current is not None:
             self.runs[current].status = RunStatus.SUPERSEDED
-            self.runs[current].superseded = next(self.clock)
         self.runs[name].status = RunStatus.PUBLISHED
+        path = (*self._path(period), name) if path is None else path
+        self.paths.setdefault(period, []).append(path)
+        self.decided.append((name, action, current))
+
+    def _path_back_to(self, name):
+        """Where the run was last on the way here, else where it was last at all."""
+        paths = self.paths[self.runs[name].period]
+        before = paths[-1][:-1]
+        if name in before:
+            return before[: len(before) - before[::-1].index(name)]
+        return [path for path in paths if path[-1] == name][-1]
 
     @rule(period=PERIODS)
     def publish(self, period):
         run, written = self._write(period, RunStatus.PUBLISHED)
         publish_run(self.warehouse, *written)
-        self.runs[written[0].run_id] = run
-        self._becomes_published(written[0].run_id)
+        self.runs[written[0].run_id] = dataclasses.replace(run, status=RunStatus.HELD)
+        self._becomes_published(written[0].run_id, "PUBLISHED")
 
     @rule(period=PERIODS)
     def hold(self, period):
@@ -96,7 +119,7 @@ class PublishMachine(RuleBasedStateMachine):
         _, written = self._write(old.period, status, name)
         publish_run(self.warehouse, *written)
         if status is RunStatus.PUBLISHED or old.status is RunStatus.PUBLISHED:
-            self._becomes_published(name)
+            self._becomes_published(name, "PUBLISHED")
         else:
             old.status = status
 
@@ -105,25 +128,32 @@ class PublishMachine(RuleBasedStateMachine):
     def approve(self, at):
         name = sorted(self.runs)[at % len(self.runs)]
         if self.runs[name].status in (RunStatus.HELD, RunStatus.PUBLISHED):
-            approve(self.warehouse, name)
-            self._becomes_published(name)
+            approve(self.warehouse, name, "good")
+            self._becomes_published(name, "APPROVED")
         else:
             self._refused(approve, name)
 
+    @precondition(lambda self: self.runs)
+    @rule(at=ANY)
+    def reject(self, at):
+        name = sorted(self.runs)[at % len(self.runs)]
+        status = self.runs[name].status
+        if status is RunStatus.HELD:
+            self.decided.append((name, "REJECTED", None))
+        if status in (RunStatus.HELD, RunStatus.REJECTED):
+            assert reject(self.warehouse, name, "bad").status is RunStatus.REJECTED
+            self.runs[name].status = RunStatus.REJECTED
+        else:
+            self._refused(reject, name)
+
     @rule(period=PERIODS)
     def rollback(self, period):
-        current = self._published(period)
-        earlier = [
-            name
-            for name, run in self.runs.items()
-            if current is not None
-            and (run.period, run.status) == (period, RunStatus.SUPERSEDED)
-            and run.order < self.runs[current].order
-        ]
-        if earlier:
-            target = max(earlier, key=lambda name: self.runs[name].superseded)
-            assert rollback(self.warehouse, "monthly", period).run_id == target
-            self._becomes_published(target)
+        path = self._path(period)[:-1]
+        while path and self.runs[path[-1]].status is not RunStatus.SUPERSEDED:
+            path = path[:-1]
+        if path:
+            assert rollback(self.warehouse, "monthly", period).run_id == path[-1]
+            self._becomes_published(path[-1], "ROLLED_BACK", path)
         else:
             self._refused(rollback, "monthly", period)
 
@@ -134,7 +164,8 @@ class PublishMachine(RuleBasedStateMachine):
         run = self.runs[name]
         if run.period == period and run.status in (RunStatus.SUPERSEDED, RunStatus.PUBLISHED):
             rollback(self.warehouse, "monthly", period, name)
-            self._becomes_published(name)
+            if run.status is RunStatus.SUPERSEDED:
+                self._becomes_published(name, "ROLLED_BACK", self._path_back_to(name))
         else:
             self._refused(rollback, "monthly", period, name)
 
@@ -160,6 +191,15 @@ class PublishMachine(RuleBasedStateMachine):
         assert {run.run_id: run.status for run in self.warehouse.runs()} == {
             name: run.status for name, run in self.runs.items()
         }
+        found = [
+            publication
+            for period in sorted({run.period for run in self.runs.values()})
+            for publication in self.warehouse.publications("monthly", period)
+        ]
+        # Of one period in their order; the model has both periods in one list.
+        recorded = [(each.run_id, each.action.value, each.replaced_run_id) for each in found]
+        by_period = sorted(self.decided, key=lambda decided: self.runs[decided[0]].period)
+        assert recorded == by_period
 
 
 TestPublishMachine = PublishMachine.TestCase

@@ -20,8 +20,9 @@ from publish_kit import (
 
 from beam_jobs.errors import AuditError, UsageError
 from beam_jobs.features import Feature, FeatureType
+from beam_jobs.publish.decisions import approve, rollback
 from beam_jobs.publish.parts import PartTable
-from beam_jobs.publish.publishing import approve, check_columns, fail_run, publish_run, rollback
+from beam_jobs.publish.publishing import check_columns, fail_run, publish_run
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import open_warehouse

@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ import duckdb
 import pytest
 from publish_kit import OCTOBER, expected_rows, month_state, write_run
 
-from beam_jobs.errors import UsageError
+from beam_jobs.errors import BusyError, UsageError
 from beam_jobs.publish import duckdb_engine
+from beam_jobs.publish.duckdb_engine import DuckDbEngine
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
 
 KIT = str(Path(__file__).parent)
 
@@ -89,6 +91,29 @@ def test_what_is_no_database_is_refused_in_one_line(path, spoil, message):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "neighbour"),
+    [("runs[1]", "runs1"), ("r*ns", "runs"), ("r?ns", "runs"), ("job=a", "b"), ("a\\b'\"", "a")],
+)
+def test_no_path_of_ours_is_a_pattern(path, tmp_path, name, neighbour):
+    """Parts, tables and the file itself; a folder a=b is no column."""
+    run, parts, tables = write_run(str(tmp_path / name), "r1")
+    shutil.copytree(tmp_path / name, tmp_path / neighbour)
+    warehouse = open_warehouse(f"duckdb:{tmp_path}/[a]*%#'.duckdb")
+    for _ in range(2):
+        published = publish_run(warehouse, run, parts, tables)
+        assert published.rows_scored == run.rows_scored
+        assert month_state(warehouse) >= expected_rows(run)
+    found = warehouse.query("SELECT DISTINCT job, period FROM scores")
+    assert found.rows == [("monthly", OCTOBER)]
+
+
+@pytest.mark.parametrize("character", "?\\")
+def test_a_path_that_duckdb_loses_is_refused_before_any_work(tmp_path, character):
+    with pytest.raises(UsageError, match=r"DuckDB cannot keep a file under a path with"):
+        open_warehouse(f"duckdb:{tmp_path}/a{character}b.duckdb").check()
+
+
 def test_a_place_that_cannot_be_written_is_found_before_work(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"/file cannot be written \(Not a directory\)"):
@@ -113,15 +138,62 @@ def test_a_read_only_file_is_found_before_work_and_can_be_read(published, path, 
     [
         ("SELEC 1", "Parser Error"),
         ("SELECT * FROM nope", "Table with name nope does not exist"),
-        ("DELETE FROM scores", "read-only"),
+        ("DELETE FROM scores", "query: is DELETE; only SELECT is allowed"),
+        ("", "there is no statement"),
+        (" ; -- nothing\n/* at all */", "there is no statement"),
+        ("SELECT 1; SELECT 2", "several statements"),
+        ("SELECT 1; DROP TABLE scores", "several statements"),
+        ("COPY scores TO '{out}'", "is COPY; only SELECT"),
+        ("COPY (SELECT 1) TO '{out}' (FORMAT parquet)", "is COPY; only SELECT"),
+        ("EXPORT DATABASE '{out}'", "is EXPORT; only SELECT"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'", "own tables only"),
+        ("EXPLAIN ANALYZE DELETE FROM scores", "read-only"),
+        ("ATTACH '{out}' AS other", "is ATTACH; only SELECT"),
+        ("INSTALL httpfs", "is LOAD; only SELECT"),
+        ("SET memory_limit = '1GB'", "is SET; only SELECT"),
+        ("PRAGMA enable_profiling", "is PRAGMA; only SELECT"),
+        ("CREATE TEMP TABLE x AS SELECT 1", "is CREATE; only SELECT"),
+        ("CREATE SECRET (TYPE s3)", "is CREATE; only SELECT"),
+        ("CHECKPOINT", "is CALL; only SELECT"),
+        ("UPDATE runs SET status = 'HELD' RETURNING *", "is UPDATE; only SELECT"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "own tables only"),
+        ("SELECT * FROM read_text('/etc/hostname')", "own tables only"),
+        ("SELECT * FROM glob('/*')", "own tables only"),
+        ("FROM '/etc/passwd'", "query: "),
+        ("SELECT * FROM 'http://127.0.0.1:1/a.parquet'", "own tables only"),
+        ("SELECT * FROM query('COPY scores TO $${out}$$')", "query: "),
+        ("SELECT * FROM settings", "Table with name settings does not exist"),
         ("SELECT score / 'a' FROM scores", "Could not convert"),
     ],
 )
-def test_a_mistake_in_a_query_is_the_users(published, sql, message):
+def test_a_query_reads_one_select_and_can_do_nothing_else(published, tmp_path, sql, message):
     before = month_state(published)
+    out = tmp_path / "out"
     with pytest.raises(UsageError, match=message):
-        published.query(sql)
+        published.query(sql.format(out=out))
     assert month_state(published) == before
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS x;",
+        "-- one\nSELECT 1 AS x; -- and no more",
+        "WITH a AS (SELECT 1 AS x) SELECT x FROM a",
+        "FROM scores SELECT 1 AS x LIMIT 1",
+        "VALUES (1)",
+        "PIVOT (SELECT 'a' AS name, 1 AS x) ON name USING sum(x)",
+        "SELECT 1 FROM runs WHERE date_trunc('month', started_at) <= started_at",
+    ],
+)
+def test_every_way_to_ask_is_taken(published, sql):
+    assert published.query(sql).rows == [(1,)]
+
+
+def test_what_describes_is_a_question_too(published):
+    for sql in ("DESCRIBE scores", "SHOW TABLES", "SUMMARIZE runs", "EXPLAIN SELECT 1"):
+        assert published.query(sql).rows
 
 
 def test_a_query_gives_names_and_values(published):
@@ -131,12 +203,12 @@ def test_a_query_gives_names_and_values(published):
 
 
 class _Holder:
-    """Another process that keeps the file open for writing."""
+    """Another process that keeps the file open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         code = (
             "import duckdb, sys\n"
-            "connection = duckdb.connect(sys.argv[1])\n"
+            f"connection = duckdb.connect(sys.argv[1], read_only={read_only})\n"
             "print('open', flush=True)\n"
             "sys.stdin.read()"
         )
@@ -150,35 +222,70 @@ class _Holder:
         self.process.communicate()
 
 
-def test_a_locked_file_is_refused_after_a_while_and_names_the_holder(
-    published, path, tmp_path, monkeypatch
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_that_others_use_is_refused_after_a_while_and_they_are_named(
+    published, path, tmp_path, monkeypatch, read_only
 ):
-    holder = _Holder(path)
+    """Also where they only read it, as a notebook does: then it can be read, not written."""
+    holder = _Holder(path, read_only)
     monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.2, write=0.2))
+    told = []
+    who = rf"process {holder.process.pid} \(.*python.*\)"
     try:
-        message = rf"locked by process {holder.process.pid} \(.*python.*\), for 0.2 s already"
-        for look in (published.check, published.runs):
-            with pytest.raises(UsageError, match=message):
+        warehouse = Warehouse(DuckDbEngine(str(path), told.append))
+        looks = [
+            warehouse.check,
+            warehouse.runs,
+            lambda: publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r2")),
+        ]
+        for look in looks[2:] if read_only else looks:
+            told.clear()
+            with pytest.raises(BusyError, match=rf"locked by {who}, for 0.2 s already") as caught:
                 look()
-        with pytest.raises(UsageError, match=message):
-            publish_run(published, *write_run(str(tmp_path / "runs"), "r2"))
+            assert caught.value.exit_code == 1
+            (line,) = told
+            assert re.search(rf"waiting up to 0.2 s for {who}$", line)
     finally:
         holder.release()
     assert [run.run_id for run in published.runs()] == ["r1"]
 
 
-def test_readers_and_writers_wait_for_a_lock_that_goes_away(published, path, tmp_path):
-    holder = _Holder(path)
-    timer = threading.Timer(0.5, holder.release)
-    timer.start()
-    assert [run.run_id for run in published.runs()] == ["r1"]
-    timer.join()
-    holder = _Holder(path)
-    timer = threading.Timer(0.5, holder.release)
-    timer.start()
+@pytest.mark.parametrize("read_only", [False, True])
+def test_who_waits_says_so_at_once_and_goes_on_when_the_file_is_free(
+    published, path, tmp_path, monkeypatch, read_only
+):
+    """The holder lets go when it is said for whom the other waits, not some time later."""
+    holders = [_Holder(path, read_only)]
+    monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=600, write=600))
+    patient = Warehouse(DuckDbEngine(str(path), lambda _: holders.pop().release()))
+    publish_run(patient, *write_run(str(tmp_path / "runs"), "r2", order=1))
+    assert holders == []
+    holders.append(_Holder(path))
+    assert [run.run_id for run in patient.runs()] == ["r2", "r1"]
+    assert holders == []
+
+
+def test_a_file_that_this_process_has_open_elsewhere_is_busy(published, path, monkeypatch):
+    """A notebook that uses these functions beside a connection of its own."""
+    monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.05))
+    with duckdb.connect(str(path), read_only=True) as own:
+        with pytest.raises(BusyError, match=rf"this process itself \({os.getpid()}\)"):
+            published.query("SELECT 1")
+        own.execute("SET threads = 1")  # its settings are its own
+    assert published.query("SELECT 1 AS x").rows == [(1,)]
+
+
+def test_every_duckdb_since_1_0_reads_the_file(published, path, tmp_path):
+    """The version in the file's header, https://duckdb.org/docs/stable/internals/storage."""
+
+    def version():
+        header = path.read_bytes()[:20]
+        assert header[8:12] == b"DUCK"
+        return int.from_bytes(header[12:20], "little")
+
+    assert version() == 64
     publish_run(published, *write_run(str(tmp_path / "runs"), "r2", order=1))
-    timer.join()
-    assert published.runs()[0].run_id == "r2"
+    assert version() == 64
 
 
 def test_a_reader_in_another_process_sees_only_whole_months(url, tmp_path):
@@ -246,7 +353,7 @@ sys.path.insert(0, {kit!r})
 from publish_kit import write_run
 from beam_jobs.errors import RunError
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.publish.warehouse import Warehouse, open_warehouse
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 written = write_run({runs!r}, "r2", rows=30_000, order=1)
 limit = {limit}

@@ -17,7 +17,7 @@ from reading import FEATURES, Row, read_rows
 from beam_jobs import storage
 from beam_jobs.errors import InputError
 from beam_jobs.features import Feature, FeatureType
-from beam_jobs.read import candidate_spans, parquet, peek_columns
+from beam_jobs.read import parquet, peek_columns
 from beam_jobs.records import Reason
 
 TYPE = [Reason.INVALID_TYPE]
@@ -242,35 +242,6 @@ def test_no_rows(tmp_path: Path, groups: int) -> None:
     assert read_rows(path) == []
 
 
-def good_file(folder: Path) -> Path:
-    path = folder / "ads.parquet"
-    ids = [f"{row:06d}" for row in range(3_000)]
-    pq.write_table(pa.table({"id": ids, "n": range(3_000)}), path, row_group_size=1_000)
-    return path
-
-
-@pytest.mark.parametrize("kept", [0, 3, 4, 12, 0.3, 0.9, -1, -8])
-def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path, kept: float) -> None:
-    path = good_file(tmp_path)
-    data = path.read_bytes()
-    size = int(len(data) * kept) if 0 < kept < 1 else int(kept)
-    path.write_bytes(data[:size])
-    with pytest.raises(InputError, match=r"ads\.parquet: the Parquet data cannot be read"):
-        read_rows(path)
-    with pytest.raises(InputError, match=r"ads\.parquet: the Parquet data cannot be read"):
-        peek_columns(storage.info(str(path)))
-
-
-def test_a_page_that_was_overwritten_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    path = good_file(tmp_path)
-    data = bytearray(path.read_bytes())
-    offset = pq.ParquetFile(path).metadata.row_group(1).column(0).dictionary_page_offset
-    data[offset : offset + 400] = b"\xff" * 400
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"ads\.parquet: the Parquet data cannot be read"):
-        read_rows(path)
-
-
 def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ads.parquet"
     column = pa.array(["a"])
@@ -279,17 +250,11 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
         read_rows(path)
 
 
-def test_a_file_that_changes_after_planning_is_an_error(tmp_path: Path) -> None:
-    path = good_file(tmp_path)
-    planned = storage.info(str(path))
-    pq.write_table(pa.table({"id": ["z"]}), path)
-    with pytest.raises(InputError, match=r"ads\.parquet: changed during the run"):
-        candidate_spans(planned, 0)
-
-
 def test_the_features_are_those_of_other_formats(tmp_path: Path) -> None:
     assert FEATURES[0] == Feature("id", FeatureType.BYTES)
-    assert peek_columns(storage.info(str(good_file(tmp_path)))) == ["id", "n"]
+    path = tmp_path / "ads.parquet"
+    pq.write_table(pa.table({"id": ["a"], "n": [1]}), path)
+    assert peek_columns(storage.info(str(path))) == ["id", "n"]
 
 
 @given(

@@ -9,7 +9,8 @@ from beam_jobs import records
 from beam_jobs.errors import UsageError
 from beam_jobs.images.tensor_options import ImageTensorOptions, Scaling
 from beam_jobs.records import DEFAULT_ACTIONS
-from beam_jobs.score.fit import CALL_BYTES, InputPlan, ModelImages, Source, fit
+from beam_jobs.score.fit import fit
+from beam_jobs.score.input_plan import CALL_BYTES, InputPlan, ModelImages, Source
 from beam_jobs.score.location import resolve_model
 from beam_jobs.score.model import load_model
 from beam_jobs.score.scorer import Scorer

@@ -1,6 +1,9 @@
 """Which version of a model a value of --model names; no TensorFlow."""
 
+import datetime
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -46,6 +49,31 @@ def test_the_version(ads: Path, names: dict[str, str] | None, at: str, version: 
         aliases(ads, **names)
     located = resolve_model(f"{ads}{at}")
     assert (located.path, located.version) == (str(ads / version), version)
+
+
+def test_a_version_that_nobody_named_is_told(ads: Path) -> None:
+    """A copied folder switches the champion: since when, and what else there is."""
+    before = datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0)
+    os.utime(ads / "10/saved_model.pb", (0, 0))  # as `cp -p` keeps it
+    found = resolve_model(str(ads)).choice
+    told = re.fullmatch(
+        rf"--model {ads}: there is no aliases.json, so version 10 is taken, the highest, there"
+        r" since (.*) UTC; there are also 9, 2; \{\"champion\": \"10\"\} in aliases.json pins it",
+        found,
+    )
+    assert told is not None
+    since = datetime.datetime.fromisoformat(f"{told[1]}+00:00")
+    assert before <= since <= datetime.datetime.now(datetime.UTC)
+    aliases(ads, challenger="9")
+    assert ": aliases.json names no champion, so version 10" in resolve_model(str(ads)).choice
+    assert resolve_model(f"{ads}@challenger").choice == ""
+    aliases(ads, champion="9")
+    assert resolve_model(str(ads)).choice == ""
+
+
+def test_one_version_alone_is_no_choice(tmp_path: Path) -> None:
+    model(tmp_path / "ads/3")
+    assert resolve_model(str(tmp_path / "ads")).choice == ""
 
 
 def test_one_model_is_versioned_by_its_fingerprint(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from score_kit import batch_of, details, plan_of, reasons, save, schema_of, scor
 from beam_jobs import records
 from beam_jobs.errors import RunError
 from beam_jobs.features import Feature, FeatureType
-from beam_jobs.score.fit import Feed
+from beam_jobs.score.input_plan import Feed
 from beam_jobs.score.inputs import to_examples
 from beam_jobs.score.location import resolve_model
 from beam_jobs.score.model import load_model

@@ -77,11 +77,20 @@ def quoted(heading: str) -> list[str]:
         "signature whose inputs and outputs are all dense tensors",
         "name the output that is the score; there are ",
         " columns; choose one, for example",
+        " in the schema, but the model parses it as ",
+        "the model requires ",
+        ", but the model parses",
+        "export it under the name of the text that it takes, of ",
+        "; export a signature whose one input is ",
+        " 2 columns; choose ",
+        " calls them ",
+        " batches, and has scored none: ",
+        " rows of the batch that were tried alone, so this one was not: ",
         " is what the model takes",
         ": cannot be loaded: ",
         "; as a model of TensorFlow 1: ",
         ", so no column",
-        ": is missing, and the schema has no default_value for it",
+        "is missing, and the schema has no default_value for it",
         " values, the model takes ",
         "is beyond ",
         "is no boolean",
@@ -96,10 +105,10 @@ def test_a_message_of_the_page_is_one_of_the_code(phrase: str) -> None:
 
 
 def test_the_names_that_are_scores_are_those_of_the_code() -> None:
-    from beam_jobs.score.fit import _SCORE_NAMES
+    from beam_jobs.score.score_choice import SCORE_NAMES
 
     listed = PAGE.partition("3. The first that exists of ")[2].partition(".\n")[0]
-    assert tuple(re.findall(r"`(\w+)`", listed)) == _SCORE_NAMES
+    assert tuple(re.findall(r"`(\w+)`", listed)) == SCORE_NAMES
 
 
 def test_the_reasons_of_the_page_are_reason_codes() -> None:

@@ -104,7 +104,7 @@ def test_a_score_that_is_no_number_is_an_error_of_the_model(value: float) -> Non
     found = Scorer(predict, plan(), DEFAULT_ACTIONS).score(batch_of(SCHEMA, bid=[1.0, 3.0, 5.0]))
     rows = found.to_pydict()
     assert rows[records.SCORE] == [1.0, None, 5.0]
-    assert rows[records.OUTPUTS] == ['{"other":1}', None, '{"other":5}']
+    assert rows[records.OUTPUTS] == ['{"other":1.0}', None, '{"other":5.0}']
     assert reasons(rows) == [[], ["MODEL_ERROR"], []]
     assert details(rows, 1) == [f"the score is {value}"]
 

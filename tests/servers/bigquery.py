@@ -93,6 +93,7 @@ class BigQueryServer:
         faults: what goes wrong next; used up ones are removed.
         calls: all that clients asked for.
         done: ids of the load jobs and transactions that were carried out.
+        sent: bytes of all answers.
     """
 
     host: str
@@ -100,6 +101,7 @@ class BigQueryServer:
     faults: list[Fault] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
+    sent: int = 0
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _jobs: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     _uploads: dict[str, Call] = field(default_factory=dict)
@@ -112,6 +114,11 @@ class BigQueryServer:
         self.faults.clear()
         self.calls.clear()
         self.done.clear()
+        self.sent = 0
+
+    def queries(self) -> list[str]:
+        """The SQL that was run, dry runs left out."""
+        return [call.sql for call in self.calls if call.is_job and call.sql and not call.is_dry_run]
 
     def new_dataset(self) -> str:
         """PROJECT.DATASET of a data set that was just made, empty."""
@@ -324,6 +331,7 @@ def _handler(server: BigQueryServer) -> type[BaseHTTPRequestHandler]:
                 status, answered, content = server.answer(self.command, self.path, headers, body)
             except OSError as error:
                 status, answered, content = _error(502, "badGateway", str(error))
+            server.sent += len(content)
             skipped = ("content-length", "transfer-encoding", "connection", "date", "server")
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed by a test
                 self.send_response(status)

@@ -1,5 +1,6 @@
 """Objects of Cloud Storage as files: a real server, the official client."""
 
+import datetime
 import gzip
 import io
 import os
@@ -257,6 +258,22 @@ def test_copies_for_libraries_that_read_local_files(gcs: GcsServer, tmp_path: Pa
     assert not Path(paths[uris[0]]).exists()
     storage.fetch_folder(gcs.uri("a"), storage.list_files(gcs.uri("a")), str(tmp_path / "to"))
     assert (tmp_path / "to/part").read_bytes() == b"one"
+
+
+def test_since_is_when_a_file_came(gcs: GcsServer, tmp_path: Path) -> None:
+    """Whatever time its content has; a folder that is moved brings its files along."""
+    (tmp_path / "staged").mkdir()
+    (tmp_path / "staged/file").write_text("x")
+    os.utime(tmp_path / "staged/file", (0, 0))
+    first = storage.since(str(tmp_path / "staged/file"))
+    (tmp_path / "staged").rename(tmp_path / "live")
+    assert first <= storage.since(str(tmp_path / "live/file"))
+    gcs.put(gcs.uri("a"), b"x")
+    since = storage.since(gcs.uri("a"))
+    assert first - datetime.timedelta(minutes=1) < since < first + datetime.timedelta(minutes=10)
+    for missing in (str(tmp_path / "none"), gcs.uri("none")):
+        with pytest.raises(FileNotFoundError):
+            storage.since(missing)
 
 
 def test_digests_follow_the_content(gcs: GcsServer) -> None:

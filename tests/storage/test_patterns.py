@@ -1,5 +1,7 @@
 """Globs over objects find what Python's own glob finds on a disk."""
 
+import fnmatch
+import io
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from servers.gcs import GcsServer
 
 from beam_jobs import storage
-from beam_jobs.storage.patterns import parse_pattern
+from beam_jobs.storage.patterns import escape, is_plain, parse_pattern, unescaped, with_real_names
 
 NAMES = [
     "ads/2026-10/a.csv",
@@ -77,6 +79,63 @@ def test_patterns_mean_what_they_mean_on_a_disk(gcs: GcsServer, tmp_path: Path) 
 def test_every_pattern_is_a_valid_expression_that_keeps_its_prefix(text: str) -> None:
     pattern = parse_pattern(text)
     assert text.startswith(pattern.prefix)
+
+
+@given(st.text(st.sampled_from("ab*?[]!/-\\"), max_size=12))
+def test_an_escaped_path_is_the_pattern_of_itself_alone(path: str) -> None:
+    assert is_plain(escape(path))
+    assert unescaped(escape(path)) == path
+    assert parse_pattern(escape(path)).prefix == path
+    assert parse_pattern(escape(path) + "/*").prefix == path + "/"
+    assert fnmatch.fnmatchcase(path, escape(path))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "there", "meant"),
+    [
+        ("/runs[1]/*.csv", {"/runs[1]"}, "/runs[[]1]/*.csv"),
+        ("/runs[1]/*.csv", set(), "/runs[1]/*.csv"),
+        ("/w?[1]*/a[2].csv", {"/w?[1]*", "/w?[1]*/a[2].csv"}, "/w[?][[]1][*]/a[[]2].csv"),
+        ("/w?[1]*/a[2].csv", {"/w?[1]*"}, "/w[?][[]1][*]/a[2].csv"),
+        ("/w[[]1]/b[2]", {"/w[1]/b[2]"}, "/w[[]1]/b[[]2]"),
+        ("/*/b[2]", {"/*", "/*/b[2]"}, "/*/b[2]"),
+        ("/a?b/c", {"/a?b"}, "/a?b/c"),
+        ("gs://b/x[1]/*", {"gs://b/x[1]"}, "gs://b/x[[]1]/*"),
+    ],
+)
+def test_a_name_with_a_bracket_that_is_there_is_meant(
+    pattern: str, there: set[str], meant: str
+) -> None:
+    assert with_real_names(pattern, there.__contains__) == meant
+
+
+def test_a_folder_with_odd_characters_is_no_pattern(
+    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, neighbour = "we?ird [1]*'\" é%#\\", "we1ird 1x'\" é%#\\"
+    for folder in (odd, neighbour):
+        (tmp_path / folder / "ads").mkdir(parents=True)
+        (tmp_path / folder / "ads/a.csv").write_bytes(folder.encode())
+    gcs.put_folder(tmp_path, gcs.uri())
+    monkeypatch.chdir(tmp_path / odd)
+    for pattern in ("ads/*.csv", f"{tmp_path}/{odd}/*/a.csv", gcs.uri(f"{odd}/**")):
+        (found,) = storage.match(pattern)
+        assert storage.read_bytes(found.uri) == odd.encode()
+    with storage.fetched([f"{tmp_path}/{odd}/ads/a.csv", gcs.uri(f"{odd}/ads/a.csv")]) as paths:
+        assert len(set(paths.values())) == 2
+        for path in paths.values():
+            assert not set(path) & set("*?[]\\")
+            assert Path(path).read_bytes() == odd.encode()
+
+
+def test_a_name_may_be_as_long_as_a_name_can_be(gcs: GcsServer, tmp_path: Path) -> None:
+    name = "n" * 255
+    storage.write_atomic(f"{tmp_path}/{name}", b"x")
+    assert storage.create(f"{tmp_path}/{'m' * 255}", io.BytesIO(b"y"))
+    storage.write_atomic(gcs.uri("n" * 200), b"z")
+    with storage.fetched([f"{tmp_path}/{name}", gcs.uri("n" * 200)]) as paths:
+        assert [Path(path).read_bytes() for path in paths.values()] == [b"x", b"z"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m" * 255, name]
 
 
 def test_one_folder_is_listed_without_what_lies_below_it(gcs: GcsServer) -> None:

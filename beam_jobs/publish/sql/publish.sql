@@ -6,6 +6,8 @@ BEGIN TRANSACTION;
 
 UPDATE turns SET run_id = @run_id WHERE job = @job;
 ${ledger}
+${earlier}
+${recorded}
 
 DELETE FROM scores WHERE period = @period AND job = @job AND ${replaced};
 INSERT INTO scores (${columns_scores}) SELECT ${columns_scores} FROM ${staged_scores};

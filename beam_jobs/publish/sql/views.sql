@@ -65,7 +65,8 @@ SELECT
   r.previous_run_id,
   r.code_version,
   r.run_folder,
-  r.hold_reasons
+  r.hold_reasons,
+  r.error
 FROM runs AS r
 LEFT JOIN (
   SELECT

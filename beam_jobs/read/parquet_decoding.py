@@ -1,0 +1,196 @@
+"""Parquet row groups -> Arrow arrays that are what the footer says, or an error.
+
+Arrow trusts what a file says of itself. `iter_batches` ends without a word where a column ends
+early, and a short column beside a long one ends the process (pyarrow 10; 26 still loses rows). So
+each column is read by itself, its values are counted, and every array is validated before anybody
+uses it. What still ends the process ends one of its own: `parquet_process`.
+"""
+
+import inspect
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+_BUFFER_BYTES = 8 << 20
+"""Of a column chunk read at a time: a row group of any size is decoded in the same memory."""
+
+Tell = Callable[[str], None]
+"""Told what is read next: `row group 2 of 3, column 'bid'`."""
+
+
+class DamagedError(Exception):
+    """The file contradicts itself."""
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """What the footer says of a row group: rows, and bytes of its values before compression."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the footer says: names of the columns, and the row groups."""
+
+    names: tuple[str, ...]
+    groups: tuple[RowGroup, ...]
+
+
+def open_file(source: pa.NativeFile | io.RawIOBase) -> pq.ParquetFile:
+    """Reads the footer.
+
+    Raises:
+        DamagedError: a name is not UTF-8.
+        pa.ArrowException, OSError: it is not Parquet.
+    """
+    try:
+        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES, **_checksums())
+        _ = file.schema_arrow.names
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"a column name is not UTF-8: {error}") from error
+    return file
+
+
+def _checksums() -> dict[str, bool]:
+    """The option that compares pages with their checksums, where this pyarrow has it."""
+    option = "page_checksum_verification"
+    return {option: True} if option in inspect.signature(pq.ParquetFile).parameters else {}
+
+
+def footer_of(file: pq.ParquetFile) -> Footer:
+    """Raises DamagedError where the row groups do not add up to the file."""
+    about = file.metadata
+    found = [about.row_group(number) for number in range(about.num_row_groups)]
+    groups = tuple(RowGroup(group.num_rows, max(group.total_byte_size, 0)) for group in found)
+    if (
+        min((g.rows for g in groups), default=0) < 0
+        or sum(g.rows for g in groups) != about.num_rows
+    ):
+        rows = ", ".join(str(group.rows) for group in groups[:20])
+        raise DamagedError(
+            f"the footer says {about.num_rows} rows, its {len(groups)} row groups say {rows}"
+        )
+    if about.num_rows and not file.schema_arrow.names:
+        raise DamagedError(f"the footer says {about.num_rows} rows and no columns")
+    return Footer(tuple(file.schema_arrow.names), groups)
+
+
+def decode(
+    file: pq.ParquetFile, group: int, names: Sequence[str], rows_per_batch: int, tell: Tell
+) -> Iterator[pa.RecordBatch]:
+    """Columns of a row group, every row of it.
+
+    Args:
+        file: from `open_file`.
+        group: which row group.
+        names: of columns that the file has, each once; at least one.
+        rows_per_batch: of all batches but the last.
+        tell: told what is read, before it is.
+
+    Raises:
+        DamagedError: a column holds fewer values than the footer says, or values that cannot be.
+        pa.ArrowException, OSError: a page cannot be read.
+    """
+    columns = [_Column(file, group, name, rows_per_batch, tell) for name in names]
+    rest = file.metadata.row_group(group).num_rows
+    while rest:
+        rows = min(rest, rows_per_batch)
+        yield pa.RecordBatch.from_arrays([column.take(rows) for column in columns], list(names))
+        rest -= rows
+
+
+class _Column:
+    """A column of a row group, read by itself."""
+
+    def __init__(
+        self, file: pq.ParquetFile, group: int, name: str, rows_per_batch: int, tell: Tell
+    ) -> None:
+        of = file.metadata.num_row_groups
+        self._place = f"row group {group + 1} of {of}, column {name!r}"
+        self._tell = tell
+        tell(self._place)
+        leaves = _leaves_of(file, name)
+        _check_chunks(file, group, leaves)
+        self._batches = file.reader.iter_batches(rows_per_batch, [group], leaves, use_threads=False)
+
+    def take(self, rows: int) -> pa.Array:
+        """So many values more."""
+        self._tell(self._place)
+        parts: list[pa.Array] = []
+        while (missing := rows - sum(map(len, parts))) > 0:
+            batch = next(self._batches, None)
+            if batch is None or batch.num_columns != 1:
+                raise DamagedError(f"{missing} of its rows are missing")
+            parts.append(batch.column(0))
+        if missing:
+            raise DamagedError(f"{-missing} values stand where none belong")
+        values = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+        # Bytes that are no UTF-8 are a matter of their rows; what makes an array unsafe is not.
+        values.view(_with_bytes(values.type)).validate(full=True)
+        return values
+
+
+def _leaves_of(file: pq.ParquetFile, name: str) -> list[int]:
+    """The columns of the file that make a column of the table. (Arrow finds them by the parts of
+    dotted names, and a name may hold dots.)"""
+    schema = file.schema_arrow
+    counts = [_leaves(field.type) for field in schema]
+    if sum(counts) != file.metadata.num_columns:
+        raise DamagedError(
+            f"the schema names {sum(counts)} columns, the file has {file.metadata.num_columns}"
+        )
+    place = schema.names.index(name)
+    first = sum(counts[:place])
+    return list(range(first, first + counts[place]))
+
+
+def _leaves(kind: pa.DataType) -> int:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _leaves(kind.storage_type)
+    if pt.is_map(kind):
+        return _leaves(kind.key_type) + _leaves(kind.item_type)
+    if pt.is_struct(kind):
+        return sum(_leaves(field.type) for field in kind)
+    if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
+        return _leaves(kind.value_type)
+    return 1
+
+
+def _check_chunks(file: pq.ParquetFile, group: int, leaves: Sequence[int]) -> None:
+    """Raises DamagedError where the footer says what cannot be."""
+    about = file.metadata.row_group(group)
+    for leaf in leaves:
+        chunk = about.column(leaf)
+        is_repeated = file.schema.column(leaf).max_repetition_level > 0
+        if chunk.num_values < about.num_rows or (
+            chunk.num_values > about.num_rows and not is_repeated
+        ):
+            raise DamagedError(f"{chunk.num_values} values for {about.num_rows} rows")
+
+
+def _with_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes where it has texts; the buffers are the same."""
+    if pt.is_string(kind):
+        return pa.binary()
+    if pt.is_large_string(kind):
+        return pa.large_binary()
+    if pt.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _with_bytes(kind.value_type), kind.ordered)
+    if pt.is_map(kind):
+        return pa.map_(_with_bytes(kind.key_type), _with_bytes(kind.item_type), kind.keys_sorted)
+    if pt.is_struct(kind):
+        return pa.struct([field.with_type(_with_bytes(field.type)) for field in kind])
+    if pt.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_with_bytes(kind.value_type)))
+    if pt.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_with_bytes(kind.value_type)))
+    if pt.is_fixed_size_list(kind):
+        field = kind.value_field.with_type(_with_bytes(kind.value_type))
+        return pa.list_(field, kind.list_size)
+    return kind
