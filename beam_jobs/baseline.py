@@ -13,10 +13,13 @@ from beam_jobs.config import BaselineConfig
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.features import features_of, load_schema
 from beam_jobs.images.spec import ImageSpec, image_spec, read_features
+from beam_jobs.images.table import NAMES
 from beam_jobs.launch import run_pipeline, shown_progress
 from beam_jobs.plan import check_model, find_images, match_inputs
+from beam_jobs.plan.checks import notes_of_reserved
 from beam_jobs.read import peek_columns
 from beam_jobs.read.inputs import write_inputs
+from beam_jobs.terminal import print_note
 
 SCHEMA_FILE = "schema.pbtxt"
 STATISTICS_FILE = "statistics.binpb"
@@ -32,7 +35,7 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
     """
     inputs = match_inputs(config.data, "--data")
     storage.check_writable(config.out, "--out")
-    _check_names(inputs, config)
+    columns = _check_names(inputs, config)
     out = storage.absolute(config.out)
     schema_uri, statistics_uri = (
         storage.join(out, name) for name in (SCHEMA_FILE, STATISTICS_FILE)
@@ -42,6 +45,8 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
         infer_schema_file(config, schema_uri, beam_args)
     schema = load_schema(schema_uri, "--out")
     images = find_images(config, schema)
+    for note in notes_of_reserved(columns, schema, images=False):
+        print_note(note)
     check_slices(schema, config.slice)
     rows = dataset_of(_statistics(inputs, config, schema, images, statistics_uri, beam_args), ALL)
     assert rows is not None
@@ -51,13 +56,20 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
     return 0
 
 
-def _check_names(inputs: Sequence[storage.FileInfo], config: BaselineConfig) -> None:
+def _check_names(inputs: Sequence[storage.FileInfo], config: BaselineConfig) -> set[str]:
+    """The columns of the data, which must have those that flags name."""
     columns = {name for file in inputs if file.size for name in peek_columns(file)}
+    taken = sorted(columns & NAMES) if config.images is not None else []
+    if taken:
+        raise UsageError(
+            f"--data: has a column {taken[0]!r}, and --images computes one of that name; rename it"
+        )
     for flag, name in (("--key", config.key), ("--label", config.label)):
         if name is not None and name not in columns:
             raise UsageError(
                 f"{flag} {name}: no such column in --data; it has {', '.join(sorted(columns))}"
             )
+    return columns
 
 
 def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]) -> None:

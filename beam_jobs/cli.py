@@ -266,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print_error("interrupted")
+        print_error("interrupted; `beam-jobs runs` tells what is published")
         return Interrupted.exit_code
 
 

@@ -13,7 +13,7 @@ drops a row, a row that fails only gains findings. A batch holds
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -207,6 +207,14 @@ def column_or_none(batch: pa.RecordBatch, name: str) -> pa.Array | None:
 def feature_names(batch: pa.RecordBatch) -> list[str]:
     """Names of all columns that are not reserved."""
     return [name for name in batch.schema.names if not name.startswith(RESERVED_PREFIX)]
+
+
+def given_way(name: str, taken: Collection[str]) -> str:
+    """What a column of the data is called whose own name is one of ours: `ad_NAME`."""
+    other = f"ad_{name}"
+    while other in taken:
+        other = f"ad_{other}"
+    return other
 
 
 def rows_with(batch: pa.RecordBatch, reasons: frozenset[Reason]) -> np.ndarray:

@@ -4,13 +4,21 @@ The run folder's Parquet files, both warehouses and docs/tables.md follow from h
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from beam_jobs.features import Feature
 from beam_jobs.records import FINDINGS_TYPE
+
+_RESERVED_BY_BIGQUERY = (
+    "_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_",
+)  # fmt: skip
+"""https://cloud.google.com/bigquery/docs/schemas#column_names"""
+
+_LONGEST_NAME = 280
+"""BigQuery takes 300 characters; a prefix and a number must fit."""
 
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
@@ -147,15 +155,15 @@ def arrow_schema(table: str) -> pa.Schema:
 def own_columns(features: Sequence[Feature]) -> dict[str, str]:
     """{feature name: column name in `scores`} for the ad's own columns.
 
-    Characters that BigQuery does not take become `_`; a name that `scores` uses itself gets the
-    prefix `ad_`; what then still clashes (BigQuery ignores case) gets a number.
+    Characters that BigQuery does not take become `_`, and what is longer than it takes is cut; a
+    name that `scores` uses itself, or BigQuery, gets the prefix `ad_`; what then still clashes
+    (BigQuery ignores case) gets a number. A name that can stay as it is does.
     """
     taken = {column.name.lower() for column in TABLES["scores"]}
+    stays = {f.name for f in features if _plain_name(f.name) == f.name} - taken
     names: dict[str, str] = {}
-    for feature in features:
-        name = re.sub(r"[^0-9A-Za-z_]", "_", feature.name) or "_"
-        if name[0].isdigit():
-            name = "_" + name
+    for feature in sorted(features, key=lambda feature: feature.name not in stays):
+        name = _plain_name(feature.name)
         if name.lower() in taken:
             name = "ad_" + name
         base, count = name, 2
@@ -163,7 +171,25 @@ def own_columns(features: Sequence[Feature]) -> dict[str, str]:
             name, count = f"{base}_{count}", count + 1
         taken.add(name.lower())
         names[feature.name] = name
-    return names
+    return {feature.name: names[feature.name] for feature in features}
+
+
+def _plain_name(feature: str) -> str:
+    """The name as both warehouses take it."""
+    name = re.sub(r"[^0-9A-Za-z_]", "_", feature) or "_"
+    if name[0].isdigit():
+        name = "_" + name
+    if name.upper().startswith(_RESERVED_BY_BIGQUERY):
+        name = "ad_" + name
+    return name[:_LONGEST_NAME]
+
+
+def same_but_for_case(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that are equal but for case: no warehouse tells such columns apart."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.lower(), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def scores_schema(features: Sequence[Feature]) -> pa.Schema:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from beam_jobs import storage
+from beam_jobs import errors, storage
 from beam_jobs.errors import BusyError, UsageError
 
 LONGEST_PAUSE_SECONDS = 60.0
@@ -37,12 +37,15 @@ def watch(
 
     Raises:
         UsageError: the first round found that the set-up is wrong.
+        errors.Interrupted: somebody interrupted a round.
     """
     pause, told = seconds, ""
     for number in itertools.count():
         try:
             one_round()
             pause, told = seconds, ""
+        except errors.Interrupted:
+            raise
         except Exception as error:  # a watch outlives defects, too
             if not number and isinstance(error, UsageError) and not isinstance(error, BusyError):
                 raise

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from servers.bigquery import BigQueryServer, bigquery_server
 from servers.gcs import GcsServer
 from waiting import PATIENCE
@@ -14,8 +14,8 @@ from waiting import PATIENCE
 if TYPE_CHECKING:
     from beam_jobs.publish.warehouse import Warehouse
 
-# The first example may import a library for seconds; speed is measured in benchmarks/.
-settings.register_profile("repository", deadline=None)
+# Speed is measured in benchmarks/: here neither an example nor making one may be too slow.
+settings.register_profile("repository", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repository")
 
 
@@ -102,6 +102,7 @@ def bigquery(
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_servers.host)
     monkeypatch.setattr(bigquery_jobs, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(bigquery_jobs, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(bigquery_jobs, "ATTEMPTS", 1000)
     bigquery_servers.clear()
     yield bigquery_servers
     bigquery_servers.clear()

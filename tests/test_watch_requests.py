@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs import launch_requests
+from beam_jobs import errors, launch_requests
 from beam_jobs.cli import main
 from beam_jobs.errors import BusyError, InputError, RunError, StorageTimeout, UsageError
 from beam_jobs.plan import Job
@@ -47,6 +47,13 @@ def test_ten_thousand_failures_end_no_watch_and_pause_a_minute_at_most() -> None
     assert script.pauses[:8] == [2, 4, 8, 16, 32, 60, 60, 60]
     assert set(script.pauses[8:]) == {60.0}
     assert script.told == ["the queue is away"]
+
+
+def test_an_interrupted_round_ends_the_watch() -> None:
+    script = Script([None, errors.Interrupted("interrupted; run r1 is PUBLISHED"), None])
+    with pytest.raises(errors.Interrupted, match="run r1 is PUBLISHED"):
+        script.play(1.0, 3)
+    assert (len(script.pauses), script.told) == (1, [])
 
 
 @given(st.floats(1e-3, 1.7e308), st.integers(1, 50))

@@ -25,8 +25,7 @@ from beam_jobs.check.quality import Pair, missing_values, reference_of, shared_i
 from beam_jobs.check.report import Anomaly, AnomalyReport
 from beam_jobs.check.run_anomalies import UNLIKELY, RunCounts, chance_of, of_run
 from beam_jobs.check.slices import ALL
-from beam_jobs.check.statistics import score_feature_name
-from beam_jobs.check.statistics_files import Statistics, dataset_of
+from beam_jobs.check.statistics_files import Statistics, dataset_of, score_feature_name
 from beam_jobs.check.tfdv import tfdv
 from beam_jobs.features import SERVING, in_environment
 

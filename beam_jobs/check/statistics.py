@@ -1,6 +1,6 @@
 """Statistics of batches: TFDV's own PTransform on RecordBatches, whole and by slice."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,7 +12,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from beam_jobs import records
 from beam_jobs.check.slices import ALL, slice_values, slices_of
+from beam_jobs.check.statistics_files import score_feature_name
 from beam_jobs.check.tfdv import tfdv
+from beam_jobs.features import features_of, names
+from beam_jobs.images.table import NAMES as IMAGE_NAMES
+from beam_jobs.read.columns import texts
 
 SliceFunction: TypeAlias = Callable[[pa.RecordBatch], Iterator[tuple[str, pa.RecordBatch]]]
 
@@ -20,24 +24,29 @@ _QUANTILES = 100
 """Buckets of equal mass: robust distances are as fine as these."""
 
 
-def score_feature_name(schema: schema_pb2.Schema) -> str:
-    """The score's name among the features: `score`, or where the schema has one, `model_score`."""
-    return "model_score" if any(f.name == "score" for f in schema.feature) else "score"
-
-
-def to_tfdv(batch: pa.RecordBatch, score_feature: str) -> pa.RecordBatch:
+def to_tfdv(
+    batch: pa.RecordBatch, score_feature: str, known: Collection[str] | None = None
+) -> pa.RecordBatch:
     """The readable rows as TFDV wants them: list columns of int64, float32 and binary.
+
+    A column that the schema does not know gives way where it is called as the scores are.
 
     Args:
         batch: located rows, scored or not.
         score_feature: name of the column for the scores, where the batch has some.
+        known: columns whose type the schema says. All others are text: what type the values of a
+            batch have depends on its rows, and TFDV takes one type a column. None keeps all types.
     """
     batch = records.readable(batch)
-    columns = {
-        name: _as_lists(batch.column(batch.schema.get_field_index(name)))
-        for name in records.feature_names(batch)
-    }
     scores = records.column_or_none(batch, records.SCORE)
+    columns: dict[str, pa.Array] = {}
+    for name in records.feature_names(batch):
+        column = batch.column(batch.schema.get_field_index(name))
+        if known is not None and name not in known and not pt.is_nested(column.type):
+            column = texts(column)
+        gives_way = name == score_feature and (known is not None or scores is not None)
+        its_name = records.given_way(name, batch.schema.names) if gives_way else name
+        columns[its_name] = _as_lists(column)
     if scores is not None:
         columns[score_feature] = _as_lists(scores)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
@@ -102,13 +111,14 @@ class ComputeStatistics(beam.PTransform):
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         schema = None if self.schema is None else schema_pb2.Schema.FromString(self.schema)
         score_feature = score_feature_name(schema or schema_pb2.Schema())
+        known = None if schema is None else {*names(features_of(schema)), *IMAGE_NAMES}
         return (
             batches
             # Without its type Beam would pickle each batch that it samples, to know its size.
             | "To TFDV"
-            >> beam.Map(lambda element: to_tfdv(element[3], score_feature)).with_output_types(
-                pa.RecordBatch
-            )
+            >> beam.Map(
+                lambda element: to_tfdv(element[3], score_feature, known)
+            ).with_output_types(pa.RecordBatch)
             | "Statistics" >> tfdv.GenerateStatistics(stats_options(schema, self.slice_by))
             | "Name data sets" >> beam.Map(_named)
         )

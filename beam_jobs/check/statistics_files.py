@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
-from tensorflow_metadata.proto.v0 import statistics_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from beam_jobs import storage
 from beam_jobs.check.slices import ALL
@@ -62,6 +62,17 @@ def _text(data: bytes) -> Statistics | None:
 def _plausible(statistics: Statistics) -> Statistics | None:
     """Nearly any bytes parse as some message; statistics have features."""
     return statistics if any(dataset.features for dataset in statistics.datasets) else None
+
+
+def score_feature_name(schema: schema_pb2.Schema) -> str:
+    """The score's name among the features: `score`; where the schema has one, `model_score`.
+
+    Where it has that, too, `model_model_score`, and so on.
+    """
+    taken, name = {feature.name for feature in schema.feature}, "score"
+    while name in taken:
+        name = f"model_{name}"
+    return name
 
 
 def dataset_of(

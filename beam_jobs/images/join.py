@@ -15,6 +15,7 @@ from beam_jobs.images.features import columns
 from beam_jobs.images.fetch import ImageReader, Wanted
 from beam_jobs.images.look import Look
 from beam_jobs.images.spec import ImageSpec
+from beam_jobs.images.table import NAMES
 from beam_jobs.records import Findings, Reason
 
 PART_BYTES = 64 << 20
@@ -97,6 +98,8 @@ def _part(
 ) -> pa.RecordBatch:
     """The rows with what came of their images.
 
+    A column of the data that is called as one that is computed gives way.
+
     Args:
         batch: the rows.
         codes: int64[num_rows], places in `looks`; below 0 for a row without an image.
@@ -104,6 +107,13 @@ def _part(
         spec: what to join.
     """
     take = pa.array(codes, mask=codes < 0)
+    present = batch.schema.names
+    if not NAMES.isdisjoint(present):
+        renamed = [
+            records.given_way(name, {*present, *NAMES}) if name in NAMES else name
+            for name in present
+        ]
+        batch = pa.RecordBatch.from_arrays(batch.columns, names=renamed)
     for name, column in columns([look.row for look in looks]).items():
         batch = records.set_column(batch, name, column.take(take))
     if spec.keeps_bytes:

@@ -1,23 +1,25 @@
 """What can be found wrong before any work: inputs, columns, model, statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.statistics_files import load_statistics
+from beam_jobs.check.statistics_files import load_statistics, score_feature_name
 from beam_jobs.config import DataConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.features import features_of
+from beam_jobs.features import Feature, features_of
 from beam_jobs.images.spec import ImageSpec, image_spec
 from beam_jobs.images.table import NAMES
 from beam_jobs.images.tensor_options import OPTIONS_FILE, ImageTensorOptions, parse_options
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.read import format_of, peek_columns
+from beam_jobs.records import RESERVED_PREFIX, given_way
 from beam_jobs.score.fit import fit
 from beam_jobs.score.input_plan import InputPlan, ModelImages
 from beam_jobs.score.location import ModelLocation, resolve_model
 from beam_jobs.score.signature import read_signature
+from beam_jobs.tables import own_columns, same_but_for_case
 
 
 def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, ...]:
@@ -39,6 +41,57 @@ def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, 
         except UsageError as error:
             raise UsageError(f"{flag} {error}") from error
     return tuple(sorted(files.values()))
+
+
+def check_names(features: Sequence[Feature], warehouse: str) -> list[str]:
+    """Notes which features `scores` has under other names.
+
+    Args:
+        features: the schema's.
+        warehouse: --warehouse.
+
+    Raises:
+        UsageError: names are equal but for case. One of them would get a number, and which one
+            could change with the schema, so that a column would change its meaning.
+    """
+    groups = same_but_for_case(feature.name for feature in features)
+    if groups:
+        alike = "; ".join(" and ".join(map(repr, group)) for group in groups)
+        raise UsageError(
+            f"--schema: features {alike} are equal but for case, and --warehouse {warehouse} does"
+            " not tell such columns apart; rename all but one, in the schema and in the data"
+        )
+    return [
+        f"feature {name!r} is the column {column} of scores"
+        for name, column in own_columns(features).items()
+        if name != column
+    ]
+
+
+def notes_of_reserved(
+    columns: Collection[str], schema: schema_pb2.Schema, images: bool
+) -> list[str]:
+    """What becomes of columns that only the data has and whose names are ours.
+
+    Args:
+        columns: of the inputs.
+        schema: TFDV's.
+        images: whether there are --images.
+    """
+    ours = {score_feature_name(schema), *(NAMES if images else ())}
+    notes = []
+    for name in sorted(columns):
+        if name.startswith(RESERVED_PREFIX):
+            notes.append(
+                f"column {name!r} of the inputs is left out: names that begin with"
+                f" {RESERVED_PREFIX!r} are reserved"
+            )
+        elif name in ours:
+            notes.append(
+                f"column {name!r} of the inputs is {given_way(name, columns)!r} in statistics:"
+                " the name is that of what this job adds"
+            )
+    return notes
 
 
 def check_columns(
@@ -63,7 +116,10 @@ def check_columns(
             f"the inputs have none of the schema's features: {inputs[0].uri} has"
             f" {', '.join(sorted(columns)[:10])}, the schema {', '.join(absent[:10])}"
         )
-    return [f"feature {name} of the schema is in no input looked at" for name in absent]
+    return [
+        *(f"feature {name} of the schema is in no input looked at" for name in absent),
+        *notes_of_reserved(columns, schema, data.images is not None),
+    ]
 
 
 def check_model(

@@ -14,7 +14,7 @@ from beam_jobs.features import features_of, load_schema
 from beam_jobs.images.listing import MOST_IMAGES, fingerprint_of
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.notify import webhook_of
-from beam_jobs.plan.checks import check_model, find_images, reference
+from beam_jobs.plan.checks import check_model, check_names, find_images, reference
 from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
@@ -62,7 +62,7 @@ def plan_job(
     policy = load_policy(config.policy)
     data = data_of(config)
     check_slices(schema, data.slice)
-    notes = check_inputs(schema)
+    notes = [*check_names(features_of(schema), config.warehouse), *check_inputs(schema)]
     images = find_images(data, schema, may_be_given=job is not Job.MONTHLY)
     model, input_plan = check_model(config.model, schema, data, images)
     if images is not None:

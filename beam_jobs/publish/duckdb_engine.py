@@ -195,9 +195,8 @@ class DuckDbEngine:
         self, read_only: bool, settings: Mapping[str, Any], wait: float
     ) -> duckdb.DuckDBPyConnection:
         """Raises BusyError where others still have the file open after `wait` seconds."""
-        deadline = time.monotonic() + wait
+        deadline: float | None = None  # the wait begins when the file is found in use
         pause = 0.02
-        told = False
         while True:
             try:
                 return duckdb.connect(self.path, read_only=read_only, config=dict(settings))
@@ -205,11 +204,11 @@ class DuckDbEngine:
                 holder = _holder(error)
                 if holder is None:
                     raise UsageError(self._cannot_open(error)) from error
-                if time.monotonic() >= deadline:
+                if deadline is not None and time.monotonic() >= deadline:
                     raise BusyError(self._locked(holder, wait)) from error
-            if not told:
+            if deadline is None:
                 self._tell(f"--warehouse {self.url}: waiting up to {wait:g} s for {holder}")
-                told = True
+                deadline = time.monotonic() + wait
             # Uneven pauses: several processes that wait must not try in step.
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 1.5, 0.5)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_jobs import storage
+from beam_jobs import storage, terminal
 from beam_jobs.errors import AuditError, BusyError, RunError, UsageError
 from beam_jobs.publish import statements
 from beam_jobs.publish.audit import audit
@@ -110,7 +110,7 @@ def restore(warehouse: Warehouse, run: RunRow, decision: Decision) -> RunRow:
     """
     folder = RunFolder(run.run_folder)
     folder.read_manifest()
-    with folder.lock():
+    with folder.lock(terminal.print_note):
         manifest = folder.read_manifest()
         if manifest.run.run_id != run.run_id:
             raise UsageError(

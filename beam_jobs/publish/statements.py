@@ -79,7 +79,7 @@ def add_column(table: str, field: pa.Field) -> str:
 
 def quoted(name: str) -> str:
     """Columns such as `rows` are reserved words in GoogleSQL: every name is quoted."""
-    return f"`{name}`"
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 _SCALARS = {

@@ -10,7 +10,7 @@ import pyarrow.types as pt
 from beam_jobs import records
 from beam_jobs.features import Feature
 from beam_jobs.read import csv, jsonl
-from beam_jobs.read.columns import all_null, empty_to_null
+from beam_jobs.read.columns import all_null, empty_to_null, texts
 from beam_jobs.read.lines import Block
 from beam_jobs.records import Findings
 
@@ -91,10 +91,9 @@ def key_texts(values: pa.Array) -> pa.Array:
         try:
             values = pc.cast(values, pa.string())
         except pa.ArrowInvalid:
-            texts = [_text(value) for value in values.to_pylist()]
-            values = pa.array(texts, pa.string())
+            values = pa.array([_text(value) for value in values.to_pylist()], pa.string())
     elif not pt.is_string(values.type):
-        values = pc.cast(values, pa.string())
+        values = texts(values)
     return empty_to_null(values)
 
 

@@ -14,6 +14,9 @@ import pyarrow.types as pt
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.records import Finding, Findings, Reason, gathered, shown
 
+EXACT_INTEGERS = 2.0**53
+"""Doubles hold every integer below, and no longer every one from here."""
+
 _INT = r"^-?[0-9]+$"
 _FLOAT = r"^(?i:-?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|-?(nan|inf|infinity))$"
 
@@ -71,10 +74,31 @@ def empty_to_null(text: pa.Array) -> pa.Array:
 
 
 def reads_as(text: pa.Array, kind: FeatureType) -> bool:
-    """Whether every present cell parses as that number type."""
+    """Whether every present cell parses as that number type, and keeps its value as that.
+
+    An integer beyond int64 is neither an INT nor a FLOAT, which would round it: it is an id.
+    """
     name = "column"
-    parsed = _parse_int(text, name) if kind is FeatureType.INT else _parse_float(text, name)
-    return not any(f.reason is Reason.INVALID_TYPE and len(f.rows) for f in parsed[1])
+    if kind is FeatureType.INT:
+        return not _parse_int(text, name)[1]
+    if not pc.all(_within_int64(text)).as_py():
+        return False
+    return not any(f.reason is Reason.INVALID_TYPE for f in _parse_float(text, name)[1])
+
+
+def texts(column: pa.Array) -> pa.Array:
+    """string: numbers as text, alike whatever type a batch has them in; texts as they are.
+
+    A double that is an integer and exact has the integer's digits.
+    """
+    if not pt.is_floating(column.type):
+        return column.cast(pa.string())
+    shown = column.cast(pa.string())
+    exact = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), EXACT_INTEGERS))
+    if not pc.any(exact).as_py():
+        return shown
+    integers = pc.if_else(exact, column, pa.scalar(0.0, column.type)).cast(pa.int64())
+    return pc.if_else(exact, integers.cast(pa.string()), shown)
 
 
 def _parse_int(text: pa.Array, name: str) -> tuple[pa.Array, list[Findings]]:
@@ -94,15 +118,24 @@ def _within_int64(text: pa.Array) -> pa.Array:
     fits = np.ones(len(text), dtype=bool)
     long = pc.and_(pc.greater(pc.binary_length(text), 18), pc.match_substring_regex(text, _INT))
     for row in np.flatnonzero(np.asarray(long.fill_null(False))):
-        fits[row] = -(2**63) <= int(text[int(row)].as_py()) < 2**63
+        fits[row] = _is_int64(text[int(row)].as_py())
     return pa.array(fits)
+
+
+def _is_int64(cell: str) -> bool:
+    # Only those of few digits are read: Python refuses to read more than 4,300.
+    digits = cell.removeprefix("-").lstrip("0") or "0"
+    return len(digits) < 20 and int(digits) < 2**63 + cell.startswith("-")
 
 
 def _parse_float(text: pa.Array, name: str) -> tuple[pa.Array, list[Findings]]:
     found: list[Findings] = []
     try:
         values = pc.cast(text, pa.float64())
+        is_clear = pc.any(pc.is_nan(values)).as_py() is not True  # Arrow also reads `nan(1)`
     except pa.ArrowInvalid:
+        is_clear = False
+    if not is_clear:
         fits = pc.match_substring_regex(text, _FLOAT)
         values = pc.cast(pc.if_else(fits, text, pa.scalar(None, text.type)), pa.float64())
         found += _failed(text, fits, name, "is not a number")

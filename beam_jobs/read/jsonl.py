@@ -5,7 +5,6 @@ that does not fit. So its result counts only where it must be what a strict pars
 finds; any doubt sends the block through orjson, record by record.
 """
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -19,8 +18,9 @@ import pyarrow.types as pt
 
 from beam_jobs import records
 from beam_jobs.features import Feature, FeatureType
+from beam_jobs.read.columns import EXACT_INTEGERS, texts
 from beam_jobs.read.lines import Block
-from beam_jobs.read.strict_json import MAX_DEPTH, is_unicode, parse_object
+from beam_jobs.read.strict_json import MAX_DEPTH, is_unicode, number_text, parse_object
 from beam_jobs.records import Finding, Findings, Reason, shown
 
 _NUMBER_WORDS = (b"NaN", b"Inf")
@@ -89,12 +89,12 @@ def parse_at_once(
     dates = [field.name for field in table.schema if pt.is_timestamp(field.type)]
     if dates:
         # Texts that look like dates: read as the texts they are.
-        texts = [Feature(name, FeatureType.BYTES) for name in dates]
-        return parse_at_once(block, [*features, *texts], key, allowed)
+        as_texts = [Feature(name, FeatureType.BYTES) for name in dates]
+        return parse_at_once(block, [*features, *as_texts], key, allowed)
     columns: dict[str, pa.Array] = {}
     for field in table.schema:
         # A number has several spellings; only text and integers give a key as it was written.
-        if field.name == key and not _is_exact(field.type):
+        if field.name == key and not _is_exact(table.column(field.name), data):
             return None
         is_known = schema.get_field_index(field.name) >= 0
         if pt.is_nested(field.type) and not is_known:
@@ -110,6 +110,8 @@ def parse_at_once(
             if _has_nulls_inside(column):
                 return None
         if not _all_finite(column):
+            return None
+        if not is_known and not _all_exact(column):
             return None
         if is_known:
             columns[field.name] = column
@@ -145,8 +147,18 @@ def _few_lists(data: bytes, block: Block) -> bool:
     return bool((in_record < MAX_DEPTH).all())
 
 
-def _is_exact(kind: pa.DataType) -> bool:
-    return pt.is_string(kind) or pt.is_integer(kind) or pt.is_null(kind)
+def _is_exact(column: pa.ChunkedArray, data: bytes) -> bool:
+    """Whether the values, as text, are as they were written."""
+    if pt.is_integer(column.type):
+        return b"-0" not in data or pc.any(pc.equal(column, 0)).as_py() is not True
+    return pt.is_string(column.type) or pt.is_null(column.type)
+
+
+def _all_exact(column: pa.Array) -> bool:
+    """Whether no integer can have been rounded to a double."""
+    if not pt.is_floating(column.type):
+        return True
+    return pc.all(pc.less(pc.abs(column), EXACT_INTEGERS)).as_py() is not False
 
 
 def _has_nulls_inside(column: pa.Array) -> bool:
@@ -175,15 +187,19 @@ def _parse_one_by_one(
     block: Block, features: Sequence[Feature], key: str | None, key_only: bool
 ) -> Columns:
     objects, found = parse_objects(block)
+    keys = None
+    if key is not None:
+        written = [
+            _key_text(value.get(key), key, block.data[start:end])
+            for value, start, end in zip(objects, block.starts, block.ends, strict=True)
+        ]
+        keys = pa.array(written, pa.string())
     columns: dict[str, pa.Array] = {}
     if not key_only:
         columns, more = columns_of(objects, features)
         unknown, halves = _unknown_of(objects, {feature.name for feature in features})
         columns |= unknown
         found += more + halves
-    keys = None
-    if key is not None:
-        keys = pa.array([_key_text(value.get(key)) for value in objects], pa.string())
     return columns, keys, records.gathered(found)
 
 
@@ -283,10 +299,19 @@ def _double(value: int | float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _key_text(value: Any) -> str | None:
+def _key_text(value: Any, name: str, record: bytes) -> str | None:
+    """A key as it was written, none where it is neither text nor a number."""
     if isinstance(value, str):
         return value if is_unicode(value) else None
-    return None if value is None else json.dumps(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) or value == 0:
+        return number_text(record, name)
+    return str(value) if isinstance(value, int) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _unknown_of(
@@ -317,14 +342,32 @@ def _unknown_of(
     return columns, halves
 
 
-def _inferred(values: list[Any]) -> pa.Array | None:
-    """The column of Arrow's choice; numbers that int64 cannot hold are doubles, as Arrow reads."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {int} and not all(v is None or -(2**63) <= v < 2**63 for v in values):
-        kinds = {float}
-    if float in kinds and kinds <= {int, float}:
-        return pa.array([None if v is None else _double(v) for v in values], pa.float64())
-    try:
-        return _unknown(pa.array(values))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
-        return None  # values of several types: nothing that statistics could count
+def _inferred(values: Sequence[Any]) -> pa.Array | None:
+    """The column of Arrow's choice; text where values are of several types, or a type rounds one.
+
+    Lists and objects are not counted: None where there is nothing else.
+    """
+    scalars = [None if isinstance(value, list | dict) else value for value in values]
+    present = [value for value in scalars if value is not None]
+    if not present:
+        return pa.nulls(len(values), pa.string()) if scalars == list(values) else None
+    if all(isinstance(value, bool) for value in present):
+        return pa.array(scalars, pa.bool_()).cast(pa.int64())
+    if all(_is_number(value) for value in present):
+        integers = [value for value in present if isinstance(value, int)]
+        if len(integers) == len(present) and all(-(2**63) <= v < 2**63 for v in integers):
+            return pa.array(scalars, pa.int64())
+        floats = [value for value in present if isinstance(value, float)]
+        if all(abs(v) < EXACT_INTEGERS for v in integers) and all(map(math.isfinite, floats)):
+            return pa.array(scalars, pa.float64())
+    return pa.array([_as_text(value) for value in scalars], pa.string())
+
+
+def _as_text(value: Any) -> str | None:
+    """A scalar as `columns.texts` has it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        text: str = texts(pa.array([value], pa.float64()))[0].as_py()
+        return text
+    return str(int(value)) if isinstance(value, int) else repr(value)

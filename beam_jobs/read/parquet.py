@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,13 @@ from beam_jobs.read import batches, columns
 from beam_jobs.read.parquet_process import ParquetProcess, opened
 from beam_jobs.read.span import ReadSpec, Span
 from beam_jobs.records import Findings, Reason
+
+_BEYOND_INT64 = pa.scalar(2**63, pa.uint64())
+
+_EXACT_DIGITS = 15
+"""Decimals of as many digits are the shortest texts of their nearest doubles."""
+
+_FIXED_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
 @contextlib.contextmanager
@@ -153,7 +161,7 @@ def _python(column: pa.Array, rows: Sequence[int] | np.ndarray) -> list[Any]:
     taken = column.take(pa.array(rows, pa.int64()))
     try:
         return taken.to_pylist()
-    except (ValueError, OverflowError) as error:
+    except Exception as error:  # noqa: BLE001 (each type has its own values that Python lacks)
         return [f"{column.type} that cannot be shown ({error})"] * len(taken)
 
 
@@ -171,6 +179,8 @@ def _plain(column: pa.Array) -> pa.Array:
         return column.cast(pa.large_binary()).cast(pa.binary())
     if pt.is_boolean(kind):
         return column.cast(pa.int64())
+    if pt.is_timestamp(kind) and kind.tz is not None:
+        return _zoned_texts(column)
     if pt.is_date(kind) or pt.is_time(kind) or pt.is_timestamp(kind) or pt.is_null(kind):
         return column.cast(pa.string())
     if pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
@@ -178,6 +188,26 @@ def _plain(column: pa.Array) -> pa.Array:
     if pt.is_list(kind) and (pt.is_string(kind.value_type) or pt.is_large_string(kind.value_type)):
         return column.cast(pa.list_(pa.binary()))
     return column
+
+
+def _zoned_texts(column: pa.Array) -> pa.Array:
+    """Local times with their offset; UTC where nobody knows the time zone."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        pass  # fixed offsets are no names of the time zone database
+    kind = column.type
+    offset = _FIXED_OFFSET.fullmatch(kind.tz)
+    utc = column.view(pa.int64())
+    if offset is None:
+        local, end = utc, "Z"
+    else:
+        minutes = int(offset[2]) * 60 + int(offset[3])
+        ticks = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit] * 60 * minutes
+        local = pc.add(utc, ticks if offset[1] == "+" else -ticks)
+        end = f"{offset[1]}{offset[2]}{offset[3]}"
+    texts = local.view(pa.timestamp(kind.unit)).cast(pa.string())
+    return pc.binary_join_element_wise(texts, end, "")
 
 
 def _as_list(column: pa.Array) -> pa.Array:
@@ -207,15 +237,21 @@ def _decimals_as_doubles(column: pa.Array) -> pa.Array:
 
 
 def _unknown(column: pa.Array, name: str) -> tuple[pa.Array | None, list[Findings]]:
-    """A column that the schema does not know; bytes need not be text, texts must be UTF-8."""
+    """A column that the schema does not know; bytes need not be text, texts must be UTF-8.
+
+    Numbers that neither int64 nor a double holds are text.
+    """
     plain = _plain(column)
     if pt.is_binary(plain.type):
         text, found = columns.decode(plain, name)
         return text, [] if _holds_bytes(column.type) else found
     if pt.is_decimal(plain.type):
-        return _decimals_as_doubles(plain), []
+        fits = plain.type.precision <= _EXACT_DIGITS
+        return _decimals_as_doubles(plain) if fits else _decimal_texts(plain), []
+    if pt.is_uint64(plain.type) and pc.any(pc.greater_equal(plain, _BEYOND_INT64)).as_py():
+        return columns.texts(plain), []
     if pt.is_integer(plain.type):
-        return plain.cast(pa.int64(), safe=False), []
+        return plain.cast(pa.int64()), []
     if pt.is_floating(plain.type):
         return plain.cast(pa.float64()), []
     return (plain if pt.is_string(plain.type) else None), []
@@ -273,6 +309,8 @@ def _values(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings
         column = _decimals_as_doubles(column) if is_float else _decimal_texts(column)
     kind = column.type
     if wanted is FeatureType.BYTES:
+        if pt.is_uint64(kind):
+            column, kind = columns.texts(column), pa.string()  # ids that no INT can hold
         if pt.is_string(kind) or pt.is_binary(kind):
             return columns.parse(column, feature, empty_is_missing=False)
         return _refuse(column, feature, "is not text")
@@ -293,7 +331,7 @@ def _values(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings
 def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings]]:
     if not pt.is_uint64(column.type):
         return column.cast(pa.int64()), []
-    fits = pc.less(column, pa.scalar(2**63, pa.uint64()))
+    fits = pc.less(column, _BEYOND_INT64)
     kept = pc.if_else(fits, column, pa.scalar(None, column.type)).cast(pa.int64())
     rows = np.flatnonzero(~np.asarray(fits.fill_null(True)))
     bad = column.take(pa.array(rows)).to_pylist()

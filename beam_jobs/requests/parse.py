@@ -25,7 +25,7 @@ from beam_jobs.read.batches import raw_records
 from beam_jobs.read.columns import all_null, empty_to_null
 from beam_jobs.read.columns import parse as parse_cells
 from beam_jobs.read.lines import MAX_RECORD_BYTES, Block
-from beam_jobs.read.strict_json import is_unicode
+from beam_jobs.read.strict_json import Written, is_unicode
 from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH, Finding, Findings, Reason, shown
 from beam_jobs.requests.shapes import ID, Problem, envelopes_of, ids_in, requests_of
 
@@ -213,7 +213,7 @@ def _rewrite(
 def _written(members: Any, may_be_infinite: bool) -> bytes:
     """A JSON object with the same values and no more braces than it must have."""
     if may_be_infinite:
-        text = json.dumps(_with_huge_integers(members)).encode()
+        text = _as_written(members).encode()
     else:
         try:
             text = orjson.dumps(members)
@@ -231,15 +231,14 @@ def _holds_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _with_huge_integers(value: Any) -> Any:
-    """Infinite numbers, which JSON cannot write, as integers that no double holds."""
+def _as_written(value: Any) -> str:
+    """JSON in which numbers that Python cannot hold stand as they were written."""
     if isinstance(value, dict):
-        return {name: _with_huge_integers(item) for name, item in value.items()}
+        members = (f"{json.dumps(name)}: {_as_written(item)}" for name, item in value.items())
+        return "{" + ", ".join(members) + "}"
     if isinstance(value, list):
-        return [_with_huge_integers(item) for item in value]
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return 10**400 if value > 0 else -(10**400)
-    return value
+        return "[" + ", ".join(map(_as_written, value)) + "]"
+    return value.text if isinstance(value, Written) else json.dumps(value)
 
 
 def _text_of(encoded: bytes) -> str | None:

@@ -11,7 +11,9 @@ import pyarrow.types as pt
 
 from beam_jobs import records, storage
 from beam_jobs.errors import InputError
+from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read.batches import assemble
+from beam_jobs.read.columns import parse as parse_cells
 from beam_jobs.read.lines import BLOCK_BYTES, Block, Splitter, split
 from beam_jobs.read.spans import opened
 from beam_jobs.records import ROWS_PER_BATCH
@@ -89,11 +91,10 @@ def _with_key(batch: pa.RecordBatch, key: str) -> pa.RecordBatch:
     if column is None or ids is None or pt.is_list(column.type) or not column.null_count:
         return batch
     if pt.is_integer(column.type):
-        numbers = pc.match_substring_regex(ids, r"^-?[0-9]{1,18}$")
-        ids = pc.if_else(numbers, ids, None)
+        ids, _ = parse_cells(ids, Feature(key, FeatureType.INT))
     elif not pt.is_string(column.type):
         return batch
-    return records.set_column(batch, key, pc.coalesce(column, ids.cast(column.type)))
+    return records.set_column(batch, key, pc.coalesce(column, ids))
 
 
 def _in_parts(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,7 @@ resource "google_bigquery_dataset" "ads" {
   dataset_id    = var.dataset
   location      = var.region
   friendly_name = "Scores and data quality of ads"
-  description   = "Published by beam-jobs: scores, quarantine, anomalies, feature_statistics, inputs, runs"
+  description   = "Published by beam-jobs: scores, quarantine, anomalies, feature_statistics, inputs, publications, runs"
 }
 
 resource "google_bigquery_dataset_iam_member" "worker_edits" {

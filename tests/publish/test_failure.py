@@ -6,10 +6,13 @@ import json
 import types
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from publish_kit import OCTOBER, write_run
 
 from beam_jobs.errors import InputError, Interrupted, RunError
+from beam_jobs.launch import run_pipeline
+from beam_jobs.pipelines import watch
 from beam_jobs.pipelines.failure import failed, failure_of, failure_recorded
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.runs import Job, RunStatus
@@ -140,3 +143,17 @@ def test_a_warehouse_that_does_not_answer_is_said(tmp_path):
     interrupt = standing_after(attempt.warehouse, "r1").after_interrupt()
     assert interrupt.startswith("interrupted; whether run r1 is published is not known (")
     assert Standing("r1").after_failure("x") == "x; nothing was published"
+
+
+def test_an_interrupt_names_the_job_on_dataflow(monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    result = types.SimpleNamespace(job_id=lambda: "2026-11-01_7", has_job=True)
+    monkeypatch.setattr(beam.Pipeline, "run", lambda _: result)
+    monkeypatch.setattr(watch, "wait_for_end", interrupt)
+    flags = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
+    with pytest.raises(KeyboardInterrupt, match="2026-11-01_7 goes on without"):
+        run_pipeline(lambda _: None, flags, 1)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        run_pipeline(lambda _: None, [], 1)

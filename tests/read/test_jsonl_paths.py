@@ -177,7 +177,10 @@ def test_what_is_read_is_what_python_reads() -> None:
 
 
 @given(any_records(), st.integers(1, 40), st.integers(1, 3))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=100,
+)
 def test_any_spans_give_the_records_of_one(
     tmp_path: Path, records: list[dict[str, Any]], span_bytes: int, blank: int
 ) -> None:

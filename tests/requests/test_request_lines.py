@@ -15,7 +15,9 @@ from beam_jobs.records import Reason
 from beam_jobs.requests.parse import RequestSpec
 from beam_jobs.requests.shapes import ids_in
 
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 TEXTS = st.text(max_size=5) | st.sampled_from(["2026-10-01", "{", "}{", "[", ':"', "Infinity", "x"])
 INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3)
