@@ -295,6 +295,13 @@ class MonthlyConfig(JobConfig):
         is_pattern=True,
         parameter=Parameter.GCS_READ_FILE,
     )
+    previous_run: str | None = flag(
+        "Run to measure drift against, published or held, instead of the published run of the"
+        " month before",
+        metavar="RUN",
+        example="3f2c9a1b5d7e8f60",
+        in_file=False,
+    )
     timezone: str = flag(
         "Time zone of --month previous", default="UTC", metavar="ZONE", example="Europe/Berlin"
     )

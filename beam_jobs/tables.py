@@ -98,7 +98,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column(
             "reference",
             pa.string(),
-            "what it was compared with: schema, baseline or previous (runs.previous_run_id)",
+            "what it was compared with: schema, baseline, previous (runs.previous_run_id) or"
+            " replaced (the run of the period that was published before)",
         ),
     ),
     "feature_statistics": (
@@ -109,10 +110,12 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("rows", pa.int64(), "rows in the slice"),
         Column("missing", pa.int64(), "rows without a value"),
         Column("zeros", pa.int64(), "values that are 0 (numeric)"),
-        Column("mean", pa.float64(), "mean (numeric)"),
-        Column("std_dev", pa.float64(), "standard deviation (numeric)"),
-        Column("min", pa.float64(), "smallest value (numeric)"),
-        Column("max", pa.float64(), "largest value (numeric)"),
+        Column("mean", pa.float64(), "mean of the rows that were scored (numeric)"),
+        Column(
+            "std_dev", pa.float64(), "standard deviation of the rows that were scored (numeric)"
+        ),
+        Column("min", pa.float64(), "smallest value in the rows that were scored (numeric)"),
+        Column("max", pa.float64(), "largest value in the rows that were scored (numeric)"),
         Column("quantiles", NUMBERS, "the 11 deciles from minimum to maximum (numeric)"),
         Column("distinct", pa.int64(), "distinct values, estimated (categorical)"),
         Column(
@@ -120,8 +123,16 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
             pa.list_(pa.struct([("value", pa.string()), ("count", pa.float64())])),
             "most frequent values, at most 20 (categorical)",
         ),
-        Column("skew", pa.float64(), "distance to the baseline; null without a baseline"),
-        Column("drift", pa.float64(), "distance to the previous run; null without one"),
+        Column("skew", pa.float64(), "distance to the baseline; null where none was measured"),
+        Column(
+            "skew_measure",
+            pa.string(),
+            "which distance that is: infinity_norm, jensen_shannon_divergence or"
+            " normalized_abs_difference of categories, quantile_jensen_shannon_divergence of"
+            " numbers (in anomalies, jensen_shannon_divergence is TFDV's, in bins of equal width)",
+        ),
+        Column("drift", pa.float64(), "distance to the previous run; null where none was measured"),
+        Column("drift_measure", pa.string(), "which distance that is, as skew_measure"),
     ),
     "inputs": (
         *RUN_COLUMNS,

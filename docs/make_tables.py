@@ -46,7 +46,9 @@ TABLE_MEANINGS = {
     "anomalies": "One row a finding in the statistics of a run; those of a held run are here at"
     " once.",
     "feature_statistics": "One row a slice and feature, distances included also where they are"
-    " below their thresholds.",
+    " below their thresholds. `mean`, `std_dev`, `min` and `max` are those of the rows that were"
+    " scored: what a check sent to quarantine does not move them. All else covers every row that"
+    " could be read, because TFDV judges these.",
     "inputs": "One row a file that was read.",
     "publications": "One row a decision: who published, approved, rejected or put back which run,"
     " when and why. Nothing is ever removed. Of months that were published before there was this"
@@ -55,6 +57,7 @@ TABLE_MEANINGS = {
 
 DERIVED = {
     "missing_share": "missing / rows",
+    "median": "the middle one of quantiles (numeric); unlike the mean no outlier moves it",
     "anomalies": "anomalies of the feature in the slice",
     "drift_history.severity": "the worst of its anomalies; null where there is none",
     "is_current": "whether this run is the published one of its period",

@@ -7,9 +7,11 @@ import numpy as np
 import pyarrow as pa
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from beam_jobs.check.distances import FeatureStats, common_stats, is_categorical, quantiles
+from beam_jobs.check.comparisons import Measured
+from beam_jobs.check.histograms import FeatureStats, common_stats, is_categorical, quantiles
+from beam_jobs.check.moments import read_moments
 from beam_jobs.check.report import own_schema
-from beam_jobs.check.statistics_files import Statistics
+from beam_jobs.check.statistics_files import Statistics, feature_name
 
 _TOP_VALUES = 20
 _TYPES = {
@@ -17,7 +19,7 @@ _TYPES = {
     statistics_pb2.FeatureNameStatistics.FLOAT: "FLOAT",
 }
 
-Distances = Mapping[tuple[str, str], float]
+Distances = Mapping[tuple[str, str], Measured]
 """{(slice, feature): distance}."""
 
 
@@ -26,16 +28,21 @@ def feature_statistics(statistics: Statistics, skew: Distances, drift: Distances
     rows = []
     for dataset in statistics.datasets:
         for stats in dataset.features:
-            name = ".".join(stats.path.step) if stats.path.step else stats.name
+            name = feature_name(stats)
             place = {"slice": dataset.name, "feature": name, "rows": int(dataset.num_examples)}
-            distances = {
-                "skew": skew.get((dataset.name, name)),
-                "drift": drift.get((dataset.name, name)),
-            }
+            distances = _distance("skew", skew.get((dataset.name, name))) | _distance(
+                "drift", drift.get((dataset.name, name))
+            )
             rows.append(place | _figures(stats) | distances)
     schema = own_schema("feature_statistics")
     columns = [pa.array([row.get(f.name) for row in rows], f.type) for f in schema]
     return pa.table(columns, schema=schema)
+
+
+def _distance(column: str, found: Measured | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {column: found.distance.value, f"{column}_measure": found.measure.value}
 
 
 def _figures(stats: FeatureStats) -> dict[str, Any]:
@@ -58,6 +65,8 @@ def _figures(stats: FeatureStats) -> dict[str, Any]:
             "std_dev": numbers.std_dev,
             "min": numbers.min,
             "max": numbers.max,
+            # Of the rows that were scored, where the statistics know them.
+            **read_moments(stats),
             "quantiles": None if deciles is None else deciles.tolist(),
         }
     return figures

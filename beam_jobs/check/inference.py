@@ -3,7 +3,7 @@
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2, statistics_pb2
 
-from beam_jobs.check.distances import common_stats
+from beam_jobs.check.histograms import common_stats
 from beam_jobs.features import SERVING, TRAINING
 from beam_jobs.images.headers import ImageFormat
 from beam_jobs.images.table import FORMAT, FRAMES, IMAGE_FEATURES

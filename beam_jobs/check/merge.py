@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from beam_jobs.check.distances import Cdf, FeatureStats, common_stats
+from beam_jobs.check.histograms import Cdf, FeatureStats, common_stats
 from beam_jobs.check.statistics_files import Statistics
 
 _QUANTILES = 100
@@ -52,6 +52,7 @@ def _merge_feature(found: Sequence[FeatureStats]) -> FeatureStats:
     ]
     merged = statistics_pb2.FeatureNameStatistics()
     merged.CopyFrom(alike[0])
+    del merged.custom_stats[:]
     if len(alike) == 1 or kind not in ("num_stats", "string_stats"):
         return merged
     _merge_common(common_stats(merged), [common_stats(stats) for stats in alike])
@@ -121,8 +122,18 @@ def _merge_numbers(into: statistics_pb2.NumericStatistics, found: Sequence[Featu
     masses = mixture.masses(edges[1:-1])
     _add_histogram(into, statistics_pb2.Histogram.STANDARD, edges, masses * total)
     borders = mixture.quantiles(np.linspace(0, 1, _QUANTILES + 1))
-    equal = np.full(_QUANTILES, total / _QUANTILES)
-    _add_histogram(into, statistics_pb2.Histogram.QUANTILES, borders, equal)
+    counts = _counts_between(borders, mixture.at(borders)) * total
+    _add_histogram(into, statistics_pb2.Histogram.QUANTILES, borders, counts)
+
+
+def _counts_between(borders: np.ndarray, upto: np.ndarray) -> np.ndarray:
+    """Share of values in each bucket, F exact at each border, as TFDV writes them.
+
+    Buckets that end at one repeated value share what lies up to it equally.
+    """
+    _, first, repeats = np.unique(borders[1:], return_index=True, return_counts=True)
+    shares = np.diff(np.concatenate([[0.0], upto[1:][first]]))
+    return np.repeat(shares / repeats, repeats)
 
 
 def _add_histogram(

@@ -46,24 +46,31 @@ class Thresholds:
         numeric: Jensen-Shannon divergence of a number, where the schema has no comparator.
         prediction: Jensen-Shannon divergence of the score.
         missing_share: change of the share of rows without a value.
+        missing_share_hold: rise of that share, of a feature that the model uses, that holds the
+            run; also how much of what the schema requires of such a feature may be missing.
         shared_image: rise of the share of rows whose images look alike.
         hold_factor: a distance of this many times its threshold, of a feature that the model uses,
             holds the run.
         quarantined_share: share of rows in quarantine.
         quarantined_share_hold: the same, holds the run.
         rows_low, rows_high: rows as a multiple of the previous run's.
+        rows_low_replaced: rows as a multiple of those of the published run that this one would
+            replace; fewer hold the run. More than half, because half a file has about half the
+            rows.
     """
 
     categorical: float = 0.1
     numeric: float = 0.03
     prediction: float = 0.05
     missing_share: float = 0.1
+    missing_share_hold: float = 0.5
     shared_image: float = 0.01
     hold_factor: float = 2.0
     quarantined_share: float = 0.01
     quarantined_share_hold: float = 0.05
     rows_low: float = 0.5
     rows_high: float = 2.0
+    rows_low_replaced: float = 0.6
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,20 @@ class Policy:
 
 
 OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
-    Kind.SKEW: ("L_INFTY_SKEW_HIGH", "JENSEN_SHANNON_SKEW_HIGH"),
-    Kind.DRIFT: ("L_INFTY_DRIFT_HIGH", "JENSEN_SHANNON_DRIFT_HIGH"),
+    Kind.SKEW: (
+        "L_INFTY_SKEW_HIGH",
+        "JENSEN_SHANNON_SKEW_HIGH",
+        "ABS_DIFFERENCE_SKEW_HIGH",
+        "NOT_COMPARED",
+    ),
+    Kind.DRIFT: (
+        "L_INFTY_DRIFT_HIGH",
+        "JENSEN_SHANNON_DRIFT_HIGH",
+        "ABS_DIFFERENCE_DRIFT_HIGH",
+        "NOT_COMPARED",
+    ),
     Kind.PREDICTION: ("SCORE_SKEW_HIGH", "SCORE_DRIFT_HIGH"),
-    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH"),
+    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH", "ROWS_LOW_REPLACED"),
     Kind.QUALITY: (
         "QUARANTINED_SHARE_HIGH",
         "MISSING_SHARE_SKEW",

@@ -4,13 +4,8 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from beam_jobs.check.distances import (
-    CONFIDENCE,
-    FeatureStats,
-    common_stats,
-    missing_share,
-    value_counts,
-)
+from beam_jobs.check.distances import CONFIDENCE
+from beam_jobs.check.histograms import FeatureStats, common_stats, missing_share, value_counts
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.report import Anomaly
 from beam_jobs.check.run_anomalies import PREVIOUS
@@ -19,7 +14,7 @@ BASELINE, SCHEMA = "baseline", "schema"
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
     """A feature in a slice, now and in a reference."""
 
@@ -34,8 +29,11 @@ def reference_of(kind: Kind) -> str:
     return {Kind.SKEW: BASELINE, Kind.DRIFT: PREVIOUS}.get(kind, SCHEMA)
 
 
-def missing_values(pair: Pair, kind: Kind, policy: Policy) -> list[Anomaly]:
-    """At most one anomaly: the share of missing values changed by more than the threshold."""
+def missing_values(pair: Pair, kind: Kind, policy: Policy, is_used: bool) -> list[Anomaly]:
+    """At most one anomaly: the share of missing values changed by more than the threshold.
+
+    A feature that the model uses and that most rows have lost holds the run.
+    """
     now, before = missing_share(pair.current), missing_share(pair.reference)
     gap = abs(now - before)
     rows = [common_stats(s) for s in (pair.current, pair.reference)]
@@ -44,20 +42,25 @@ def missing_values(pair: Pair, kind: Kind, policy: Policy) -> list[Anomaly]:
     noise = 3 * 0.5 * (1 / sizes[0] + 1 / sizes[1]) ** 0.5
     if gap <= policy.thresholds.missing_share:
         return []
+    is_lost = is_used and now - before > policy.thresholds.missing_share_hold
+    loud = Severity.HOLD if is_lost else Severity.WARN
     reference = reference_of(kind)
     return [
         Anomaly(
             kind=Kind.QUALITY,
             code=f"MISSING_SHARE_{kind.value}",
-            severity=Severity.WARN if gap > noise else Severity.INFO,
+            severity=loud if gap > noise else Severity.INFO,
             short_description=f"Share of missing values differs from {reference}",
             description=f"{now:.1%} of the rows have no value, in the {reference} {before:.1%}.",
             feature=pair.feature,
             slice=pair.slice,
             measure="missing_share",
             value=gap,
-            threshold=policy.thresholds.missing_share,
+            threshold=policy.thresholds.missing_share_hold
+            if is_lost
+            else policy.thresholds.missing_share,
             reference=reference,
+            only_info=f"chance alone gives {noise:.2g}",
         )
     ]
 
@@ -108,5 +111,6 @@ def shared_images(pair: Pair, kind: Kind, policy: Policy) -> list[Anomaly]:
             value=risen[0][0],
             threshold=threshold,
             reference=reference,
+            only_info="so few rows may show it by chance",
         )
     ]

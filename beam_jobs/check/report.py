@@ -13,12 +13,14 @@ from beam_jobs.tables import RUN_COLUMNS, arrow_schema
 
 @dataclass(frozen=True)
 class Anomaly:
-    """A line of the table `anomalies`; the fields are its columns.
+    """A line of the table `anomalies`; the fields up to `reference` are its columns.
 
     Attributes:
         code: TFDV's anomaly type where TFDV found it.
         value, threshold: None where nothing was measured.
-        reference: what it was compared with: schema, baseline or previous.
+        reference: what it was compared with: schema, baseline, previous or replaced.
+        only_info: why its severity is INFO, where it is.
+        told: whether the description says why already.
     """
 
     kind: Kind
@@ -32,6 +34,23 @@ class Anomaly:
     value: float | None = None
     threshold: float | None = None
     reference: str = ""
+    only_info: str = ""
+    told: bool = False
+
+    def informing(self, why: str) -> "Anomaly":
+        """The line as INFO, for that reason."""
+        return dataclasses.replace(self, severity=Severity.INFO, only_info=why, told=False)
+
+    def explained(self) -> "Anomaly":
+        """A line of severity INFO with the reason in its texts; any other as it is."""
+        if self.severity is not Severity.INFO:
+            return self
+        told = "" if self.told else f" Only INFO: {self.only_info}."
+        return dataclasses.replace(
+            self,
+            short_description=f"{self.short_description}; only INFO: {self.only_info}",
+            description=self.description + told,
+        )
 
 
 @dataclass(frozen=True)

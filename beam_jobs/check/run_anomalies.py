@@ -9,6 +9,7 @@ from beam_jobs.check.report import Anomaly
 from beam_jobs.records import Reason
 
 PREVIOUS = "previous"
+REPLACED = "replaced"
 
 MOSTLY = 0.5
 """Of the rows: where more repeat a key, it is none."""
@@ -27,6 +28,9 @@ class RunCounts:
         read, scored, quarantined: rows.
         reasons: quarantined rows a reason.
         previous_read: rows that the previous run read, None where they are not to be compared.
+        replaced_read: rows that the period's published run read, which this run would replace;
+            None where there is none.
+        replaced_run: the id of that run.
         is_queue: whether runs of few rows, or of none, are nothing odd.
         key: the column that identifies a row, None where there is none.
         flagged: scored rows a reason that the policy only flags.
@@ -38,6 +42,8 @@ class RunCounts:
     quarantined: int
     reasons: Mapping[Reason, int]
     previous_read: int | None = None
+    replaced_read: int | None = None
+    replaced_run: str = ""
     is_queue: bool = False
     key: str | None = None
     flagged: Mapping[Reason, int] = field(default_factory=dict)
@@ -45,12 +51,40 @@ class RunCounts:
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:
-    """No rows at all, or far fewer or more than the previous run's."""
+    """No rows at all, or far fewer or more than the previous run's or the replaced run's."""
     if not counts.read:
         text = "The inputs hold no rows."
         severity = Severity.INFO if counts.is_queue else Severity.HOLD
         return [Anomaly(Kind.VOLUME, "NO_ROWS", severity, "No rows", text, measure="rows",
-                        value=0.0)]  # fmt: skip
+                        value=0.0, only_info="an empty queue is no fault")]  # fmt: skip
+    return [*_against_previous(counts, policy), *_against_replaced(counts, policy)]
+
+
+def _against_replaced(counts: RunCounts, policy: Policy) -> list[Anomaly]:
+    """A month that would be replaced by a far smaller one: half a file has about half the rows."""
+    if not counts.replaced_read:
+        return []
+    ratio = counts.read / counts.replaced_read
+    limit = policy.thresholds.rows_low_replaced
+    if ratio >= limit:
+        return []
+    return [
+        Anomaly(
+            kind=Kind.VOLUME,
+            code="ROWS_LOW_REPLACED",
+            severity=Severity.HOLD,
+            short_description="Far fewer rows than the run that is published",
+            description=f"{counts.read:,} rows, {ratio:.2g} times the {counts.replaced_read:,} of"
+            f" run {counts.replaced_run}, which is published and would be replaced.",
+            measure="rows_ratio",
+            value=ratio,
+            threshold=limit,
+            reference=REPLACED,
+        )
+    ]
+
+
+def _against_previous(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     if not counts.previous_read:
         return []
     ratio = counts.read / counts.previous_read
@@ -174,6 +208,8 @@ def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
             measure="quarantined_share",
             value=share,
             threshold=limits.quarantined_share_hold if held else limits.quarantined_share,
+            only_info="of so few rows, that may be chance",
+            told=True,
         )
     ]
 

@@ -8,18 +8,26 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from apache_beam.pvalue import AsList
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import records
+from beam_jobs.check.moments import Scored, add_scored, moments_of, scored_rows, write_scored
 from beam_jobs.check.slices import ALL, slice_values, slices_of
-from beam_jobs.check.statistics_files import score_feature_name
+from beam_jobs.check.statistics_files import Statistics, score_feature_name
 from beam_jobs.check.tfdv import tfdv
 from beam_jobs.features import features_of, names
 from beam_jobs.images.table import NAMES as IMAGE_NAMES
 from beam_jobs.read.columns import texts
+from beam_jobs.read.coverage import only
+from beam_jobs.records import Located
 
 SliceFunction: TypeAlias = Callable[[pa.RecordBatch], Iterator[tuple[str, pa.RecordBatch]]]
 
+SliceValues: TypeAlias = tuple[str, Sequence[str] | Sequence[int]]
+"""(feature, its values)."""
+
+_PLACE = "__place"
 _QUANTILES = 100
 """Buckets of equal mass: robust distances are as fine as these."""
 
@@ -98,7 +106,7 @@ class ComputeStatistics(beam.PTransform):
     """Computes statistics of all readable rows.
 
     In: PCollection[Located]. Out: PCollection of one DatasetFeatureStatisticsList, its data sets
-    named `all` and `feature=value`.
+    named `all` and `feature=value`, with the moments of the scored rows beside TFDV's figures.
 
     Attributes:
         schema: serialized; None where there is none yet.
@@ -111,6 +119,12 @@ class ComputeStatistics(beam.PTransform):
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         schema = None if self.schema is None else schema_pb2.Schema.FromString(self.schema)
         score_feature = score_feature_name(schema or schema_pb2.Schema())
+        slices = [(name, slice_values(schema, name)) for name in self.slice_by] if schema else []
+        scored = (
+            batches
+            | "Moments" >> beam.Map(_scored, score_feature, slices)
+            | "All moments" >> beam.CombineGlobally(add_scored)
+        )
         known = None if schema is None else {*names(features_of(schema)), *IMAGE_NAMES}
         return (
             batches
@@ -120,17 +134,32 @@ class ComputeStatistics(beam.PTransform):
                 lambda element: to_tfdv(element[3], score_feature, known)
             ).with_output_types(pa.RecordBatch)
             | "Statistics" >> tfdv.GenerateStatistics(stats_options(schema, self.slice_by))
-            | "Name data sets" >> beam.Map(_named)
+            | "Name data sets" >> beam.Map(_named, score_feature, AsList(scored))
         )
 
 
-def _named(
-    statistics: statistics_pb2.DatasetFeatureStatisticsList,
-) -> statistics_pb2.DatasetFeatureStatisticsList:
-    named = statistics_pb2.DatasetFeatureStatisticsList()
+def _scored(element: Located, score_feature: str, slices: Sequence[SliceValues]) -> Scored:
+    """How many rows of a batch were scored, and the moments of their numbers, by slice."""
+    batch = scored_rows(element[3])
+    found = moments_of(batch, ALL, score_feature)
+    names = [name for name, _ in slices if name in batch.schema.names]
+    if names:
+        columns = [_as_lists(batch.column(batch.schema.get_field_index(name))) for name in names]
+        places = pa.array(np.arange(batch.num_rows))
+        lists = pa.RecordBatch.from_arrays([*columns, places], names=[*names, _PLACE])
+        values = [domain for name, domain in slices if name in names]
+        for dataset, part in slices_of(lists, names, values):
+            rows = batch.take(part.column(part.schema.get_field_index(_PLACE)))
+            found |= moments_of(rows, dataset, score_feature)
+    return batch.num_rows, found
+
+
+def _named(statistics: Statistics, score_feature: str, scored: Sequence[Scored]) -> Statistics:
+    named = Statistics()
     named.CopyFrom(statistics)
     for dataset in named.datasets:
         if dataset.name in ("", "All Examples"):
             dataset.name = ALL
     named.datasets.sort(key=lambda dataset: (dataset.name != ALL, dataset.name))
+    write_scored(named, only(scored, "moments"), score_feature)
     return named

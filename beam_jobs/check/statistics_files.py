@@ -1,5 +1,7 @@
 """Statistics in files, in all forms that TFDV and TFX write. No TensorFlow but for TFRecord."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from google.protobuf import text_format
@@ -11,6 +13,7 @@ from beam_jobs.check.slices import ALL
 from beam_jobs.errors import AuditError, UsageError
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
+FeatureStats: TypeAlias = statistics_pb2.FeatureNameStatistics
 _TFDV_ALL = "All Examples"
 
 
@@ -20,11 +23,19 @@ def load_statistics(uri: str, flag: str) -> Statistics:
     Raises:
         UsageError: it cannot be read, or is none of these.
     """
+    return parse_statistics(read_statistics(uri, flag), f"{flag} {uri}")
+
+
+def read_statistics(uri: str, flag: str) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
-        data = storage.read_bytes(uri)
+        return storage.read_bytes(uri)
     except OSError as error:
         raise UsageError(f"{flag} {uri}: cannot be read ({error.strerror})") from error
-    return parse_statistics(data, f"{flag} {uri}")
 
 
 def parse_statistics(data: bytes, where: str) -> Statistics:
@@ -73,6 +84,51 @@ def score_feature_name(schema: schema_pb2.Schema) -> str:
     while name in taken:
         name = f"model_{name}"
     return name
+
+
+@dataclass(frozen=True)
+class ScoredBy:
+    """The model whose scores statistics describe.
+
+    It stands in the score's `custom_stats`, so that TFDV and TFX read the file as any other.
+    """
+
+    version: str
+    fingerprint: str
+
+    def mark(self, statistics: Statistics, score: str) -> None:
+        """Writes it beside the statistics of the score, where there are some."""
+        for stats in _features(statistics, score):
+            for name, text in ((_MODEL_VERSION, self.version), (_FINGERPRINT, self.fingerprint)):
+                stats.custom_stats.add(name=name, str=text)
+
+    @classmethod
+    def of(cls, statistics: Statistics, score: str) -> "ScoredBy | None":
+        """None where the statistics do not say."""
+        for stats in _features(statistics, score):
+            found = {custom.name: custom.str for custom in stats.custom_stats}
+            if _FINGERPRINT in found:
+                return cls(found.get(_MODEL_VERSION, ""), found[_FINGERPRINT])
+        return None
+
+
+_MODEL_VERSION, _FINGERPRINT = "beam_jobs.model_version", "beam_jobs.model_fingerprint"
+
+
+def _features(statistics: Statistics, name: str) -> Iterator[statistics_pb2.FeatureNameStatistics]:
+    for dataset in statistics.datasets:
+        yield from (stats for stats in dataset.features if feature_name(stats) == name)
+
+
+def has_feature(statistics: Statistics, name: str) -> bool:
+    """Whether the whole data set has values of that feature."""
+    dataset = dataset_of(statistics, ALL)
+    return dataset is not None and any(feature_name(f) == name for f in dataset.features)
+
+
+def feature_name(stats: statistics_pb2.FeatureNameStatistics) -> str:
+    """Name of a top-level feature, as path or as name."""
+    return ".".join(stats.path.step) if stats.path.step else stats.name
 
 
 def dataset_of(

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.pvalue import AsList
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
 from beam_jobs.check import census
 from beam_jobs.check.statistics import ComputeStatistics
-from beam_jobs.check.statistics_files import Statistics, check_measured
+from beam_jobs.check.statistics_files import (
+    ScoredBy,
+    Statistics,
+    check_measured,
+    score_feature_name,
+)
 from beam_jobs.check.transforms import CheckRows
 from beam_jobs.errors import AuditError
 from beam_jobs.features import Feature, FeatureType
@@ -128,9 +134,22 @@ def build_statistics(
         | "Found" >> beam.Create([found])
         | "Write"
         >> beam.Map(
-            _write_statistics, inputs, AsList(read[ROWS]), AsList(counts), AsList(statistics)
+            _write_statistics,
+            inputs,
+            AsList(read[ROWS]),
+            AsList(counts),
+            AsList(statistics),
+            _scored_by(scoring, schema),
         )
     )
+
+
+def _scored_by(scoring: Scoring | None, schema: bytes | None) -> tuple[ScoredBy, str] | None:
+    """(the model, the score's name among the features)."""
+    if scoring is None or schema is None:
+        return None
+    model = ScoredBy(scoring.location.version, scoring.location.fingerprint)
+    return model, score_feature_name(schema_pb2.Schema.FromString(schema))
 
 
 RowsReadable = tuple[int, int]
@@ -152,9 +171,15 @@ def _write_statistics(
     reads: Sequence[SpanRows],
     counts: Sequence[RowsReadable],
     statistics: Sequence[Statistics],
+    scored_by: tuple[ScoredBy, str] | None,
 ) -> None:
     rows, readable_rows = only(counts, "rows")
     _check_rows(rows, reads, inputs)
     found = only(statistics, "statistics")
     check_measured(found, readable_rows)
+    if scored_by is not None:
+        model, score = scored_by
+        marked = Statistics.FromString(found.SerializeToString())
+        model.mark(marked, score)
+        found = marked
     storage.write_atomic(uri, found.SerializeToString())

@@ -20,12 +20,20 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs import records, storage
-from beam_jobs.check.anomalies import Context, find_anomalies
+from beam_jobs.check.anomalies import find_anomalies
+from beam_jobs.check.comparisons import Context
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
+from beam_jobs.check.moments import check_scored
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.statistics_files import Statistics, check_measured, parse_statistics
+from beam_jobs.check.statistics_files import (
+    ScoredBy,
+    Statistics,
+    check_measured,
+    parse_statistics,
+    score_feature_name,
+)
 from beam_jobs.errors import InputError, RunError
 from beam_jobs.images.table import HASH
 from beam_jobs.notify import Outcome, announce
@@ -159,9 +167,10 @@ def conclude(
     if len(left_out) - len(set_aside) == len(plan.inputs) > 0:
         return _taken(plan, folder, "all request files have changed since they were found")
     check_measured(statistics, total.readable)
+    check_scored(statistics, score_feature_name(plan.schema_proto), total.scored)
     _check_model(plan, total, parts)
     report = _find_anomalies(plan, total, sum(rows), statistics, set_aside)
-    folder.write(folder.statistics, statistics.SerializeToString())
+    folder.write(folder.statistics, _marked(plan, statistics).SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
@@ -219,6 +228,14 @@ def _taken(plan: Plan, folder: RunFolder, why: str) -> dict[str, Any]:
     return taken
 
 
+def _marked(plan: Plan, statistics: Statistics) -> Statistics:
+    """A copy that says which model scored; Beam's own elements must not change."""
+    marked = Statistics.FromString(statistics.SerializeToString())
+    model = ScoredBy(plan.model.version, plan.model.fingerprint)
+    model.mark(marked, score_feature_name(plan.schema_proto))
+    return marked
+
+
 def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
     """Raises RunError where the model gave no row a score: it is broken, or another's."""
     failed = dict(total.reasons).get(Reason.MODEL_ERROR, 0)
@@ -251,6 +268,8 @@ def _find_anomalies(
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
             previous_read=plan.previous_run.rows_read if plan.previous_run else None,
+            replaced_read=plan.replaces.rows_read if plan.replaces else None,
+            replaced_run=plan.replaces.run_id if plan.replaces else "",
             is_queue=plan.job is Job.REQUESTS,
             key=ID if plan.job is Job.REQUESTS else plan.data.key,
             flagged=dict(total.flags),

@@ -5,7 +5,15 @@ from collections.abc import Collection, Sequence
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.statistics_files import load_statistics, score_feature_name
+from beam_jobs.check.slices import slice_values
+from beam_jobs.check.statistics_files import (
+    ScoredBy,
+    Statistics,
+    has_feature,
+    parse_statistics,
+    read_statistics,
+    score_feature_name,
+)
 from beam_jobs.config import DataConfig
 from beam_jobs.errors import UsageError
 from beam_jobs.features import Feature, features_of
@@ -20,6 +28,8 @@ from beam_jobs.score.input_plan import InputPlan, ModelImages
 from beam_jobs.score.location import ModelLocation, resolve_model
 from beam_jobs.score.signature import read_signature
 from beam_jobs.tables import own_columns, same_but_for_case
+
+_SHOWN = 3
 
 
 def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, ...]:
@@ -156,9 +166,51 @@ def find_images(
     return image_spec(data, features_of(schema), declared, may_be_given)
 
 
-def reference(uri: str | None, flag: str, run_id: str = "") -> Reference | None:
-    """Statistics given as a file, proven to be readable."""
-    if uri is None:
-        return None
-    load_statistics(uri, flag)
-    return Reference(storage.absolute(uri), fingerprint(storage.read_bytes(uri)), run_id)
+def reference(uri: str, flag: str, run_id: str = "") -> tuple[Reference, Statistics]:
+    """Statistics in a file, proven to be readable, and their content.
+
+    Raises:
+        UsageError: it cannot be read, or holds no statistics.
+    """
+    data = read_statistics(uri, flag)
+    statistics = parse_statistics(data, f"{flag} {uri}")
+    return Reference(storage.absolute(uri), fingerprint(data), run_id), statistics
+
+
+def checks_off(
+    statistics: Statistics,
+    what: str,
+    schema: schema_pb2.Schema,
+    slices: Sequence[str],
+    model: ModelLocation,
+) -> list[str]:
+    """What cannot be measured against these statistics, or means less than it seems.
+
+    Args:
+        statistics: of a reference.
+        what: it is, such as `the baseline`.
+        schema: of the run.
+        slices: features whose values get statistics of their own.
+        model: that will score.
+    """
+    notes = []
+    score = score_feature_name(schema)
+    scored_by = ScoredBy.of(statistics, score)
+    if not has_feature(statistics, score):
+        notes.append(
+            f"{what} has no statistics of the score: the distance of predictions is not measured"
+            " (baseline --model MODEL makes them)"
+        )
+    elif scored_by is not None and scored_by.fingerprint != model.fingerprint:
+        notes.append(
+            f"{what} was scored by model version {scored_by.version}, this run by version"
+            f" {model.version}: a distance of predictions may be the model's, not the data's"
+        )
+    names = {dataset.name for dataset in statistics.datasets}
+    for feature in slices:
+        missing = [v for v in slice_values(schema, feature) if f"{feature}={v}" not in names]
+        if missing:
+            shown = ", ".join(f"{feature}={value}" for value in missing[:_SHOWN])
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            notes.append(f"{what} has no slice {shown}{more}: there nothing is compared")
+    return notes

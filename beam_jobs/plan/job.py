@@ -9,12 +9,13 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from beam_jobs import storage
 from beam_jobs.check.policy import load_policy
 from beam_jobs.check.slices import check_slices
+from beam_jobs.check.statistics_files import Statistics
 from beam_jobs.config import DataConfig, JobConfig
 from beam_jobs.features import features_of, load_schema
 from beam_jobs.images.listing import MOST_IMAGES, fingerprint_of
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.notify import webhook_of
-from beam_jobs.plan.checks import check_model, check_names, find_images, reference
+from beam_jobs.plan.checks import check_model, check_names, checks_off, find_images, reference
 from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
@@ -24,8 +25,22 @@ from beam_jobs.publish.warehouse import Warehouse, absolute_url
 from beam_jobs.score.location import ModelLocation
 from beam_jobs.tables import scores_schema
 
-Previous = tuple[Reference | None, RunRow | None, list[str]]
-"""(statistics to measure drift against, the run that made them, notes)."""
+
+@dataclasses.dataclass(frozen=True)
+class Previous:
+    """What a run is compared with for drift.
+
+    Attributes:
+        reference: the statistics; None measures no drift.
+        statistics: their content, where it is one file.
+        run: the run whose rows are compared; None compares none.
+        notes: what the user should know.
+    """
+
+    reference: Reference | None = None
+    statistics: Statistics | None = None
+    run: RunRow | None = None
+    notes: Sequence[str] = ()
 
 
 def plan_job(
@@ -70,11 +85,14 @@ def plan_job(
         data = dataclasses.replace(data, images=images.prefix)
         if job is Job.MONTHLY and images.prefix is not None:  # requests are answered once anyway
             images = dataclasses.replace(images, fingerprint=fingerprint_of(images.prefix))
-    baseline = reference(config.baseline, "--baseline")
+    baseline, more = _baseline(config, schema, model)
     notify = webhook_of(config.notify)
     warehouse.check()
     check_warehouse_columns(warehouse, scores_schema(features_of(schema)))
-    previous, previous_run, more = find_previous()
+    previous = find_previous()
+    more += previous.notes
+    if previous.statistics is not None:
+        more += checks_off(previous.statistics, "the previous run", schema, data.slice, model)
     schema_bytes = schema.SerializeToString(deterministic=True)
     run_id = run_id_of(
         decided_by(
@@ -84,8 +102,8 @@ def plan_job(
             model=model,
             schema=fingerprint(schema_bytes),
             baseline=baseline,
-            previous=previous,
-            previous_run=previous_run,
+            previous=previous.reference,
+            previous_run=previous.run,
             policy=policy,
             gate=config.gate,
             data=data,
@@ -108,8 +126,9 @@ def plan_job(
         schema_uri=config.schema,
         schema_fingerprint=fingerprint(schema_bytes),
         baseline=baseline,
-        previous=previous,
-        previous_run=previous_run,
+        previous=previous.reference,
+        previous_run=previous.run,
+        replaces=_replaces(warehouse, job, period, run_id),
         standing=warehouse.run_of(job, period, run_id),
         policy=policy,
         gate=config.gate,
@@ -121,6 +140,24 @@ def plan_job(
         notify=notify,
         images=images,
     )
+
+
+def _baseline(
+    config: JobConfig, schema: schema_pb2.Schema, model: ModelLocation
+) -> tuple[Reference | None, list[str]]:
+    """(the statistics of the training data, what is not measured against them)."""
+    if config.baseline is None:
+        return None, ["no --baseline: skew is not measured"]
+    baseline, statistics = reference(config.baseline, "--baseline")
+    return baseline, checks_off(statistics, "the baseline", schema, config.slice, model)
+
+
+def _replaces(warehouse: Warehouse, job: Job, period: datetime.date, run_id: str) -> RunRow | None:
+    """The published run that another run of its period takes the place of."""
+    if not job.replaces_period:
+        return None
+    published = warehouse.latest_published(job.value, period)
+    return None if published is None or published.run_id == run_id else published
 
 
 def _notes(job: Job, model: ModelLocation, images: ImageSpec | None) -> list[str]:

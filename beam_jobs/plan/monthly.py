@@ -4,12 +4,16 @@ import datetime
 
 from beam_jobs import storage
 from beam_jobs.config import MonthlyConfig, expand_month, month_before, parse_month
+from beam_jobs.errors import UsageError
 from beam_jobs.plan.checks import check_columns, match_inputs, reference
-from beam_jobs.plan.job import data_of, plan_job
-from beam_jobs.plan.plan import Job, Plan, Reference
+from beam_jobs.plan.job import Previous, data_of, plan_job
+from beam_jobs.plan.plan import Job, Plan
 from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunRow
+from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+
+_LOOKED_AT = 100
+"""Published runs among which the latest month is looked for."""
 
 
 def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) -> Plan:
@@ -30,22 +34,58 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
         started_at=started_at,
         check_inputs=lambda schema: check_columns(inputs, schema, data_of(config)),
         warehouse=warehouse,
-        find_previous=lambda: _previous(config, warehouse, period),
+        find_previous=lambda: find_previous(config, warehouse, period),
     )
 
 
-def _previous(
-    config: MonthlyConfig, warehouse: Warehouse, period: datetime.date
-) -> tuple[Reference | None, RunRow | None, list[str]]:
-    """The statistics to measure drift against: given, or the month before's."""
+def find_previous(config: MonthlyConfig, warehouse: Warehouse, period: datetime.date) -> Previous:
+    """The statistics to measure drift against: given, a given run's, or the month before's."""
     before = month_before(period)
+    if config.previous_run is not None:
+        if config.previous is not None:
+            raise UsageError(
+                "--previous-run names a run, --previous a file: give one of them, not both"
+            )
+        return _of_run(_named(config.previous_run, warehouse), f"run {config.previous_run}")
     run = warehouse.latest_published(Job.MONTHLY.value, before)
     if config.previous is not None:
-        return reference(config.previous, "--previous"), run, []
+        return Previous(*reference(config.previous, "--previous"), run)
     if run is None:
-        return None, None, [f"no published run of {before:%Y-%m}: drift is not measured"]
+        return Previous(notes=[_why_none(warehouse, before)])
+    return _of_run(run, f"the published run of {before:%Y-%m}")
+
+
+def _of_run(run: RunRow, what: str) -> Previous:
     uri = RunFolder(run.run_folder).statistics
     if not storage.exists(uri):
-        note = f"{uri} of the published run of {before:%Y-%m} is gone: drift is not measured"
-        return None, run, [note]
-    return reference(uri, "--previous", run.run_id), run, []
+        return Previous(run=run, notes=[f"{uri} of {what} is gone: drift is not measured"])
+    return Previous(*reference(uri, "--previous", run.run_id), run)
+
+
+def _named(run_id: str, warehouse: Warehouse) -> RunRow:
+    try:
+        run = warehouse.find_run(run_id)
+    except UsageError as error:
+        raise UsageError(f"--previous-run: {error}") from error
+    if run.job != Job.MONTHLY.value or run.status is RunStatus.FAILED:
+        what = "has failed" if run.job == Job.MONTHLY.value else f"is of the job {run.job}"
+        raise UsageError(f"--previous-run {run_id}: {what}; expected a complete run of a month")
+    return run
+
+
+def _why_none(warehouse: Warehouse, before: datetime.date) -> str:
+    """Why there is nothing to measure drift against, and which run could be named instead."""
+    held = warehouse.runs(job=Job.MONTHLY, period=before, status=RunStatus.HELD)
+    published = warehouse.last_published(Job.MONTHLY, None, _LOOKED_AT)
+    earlier = sorted(
+        (run for run in published if run.period < before), key=lambda run: run.period, reverse=True
+    )
+    note = f"no published run of {before:%Y-%m}: drift is not measured"
+    if held:
+        note += f"; run {held[0].run_id} of it is HELD (--previous-run names a run all the same)"
+    if earlier:
+        note += (
+            f"; the latest published month is {earlier[0].period:%Y-%m}"
+            f" (--previous-run {earlier[0].run_id})"
+        )
+    return note

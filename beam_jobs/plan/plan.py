@@ -50,7 +50,9 @@ class Plan:
         run_id: 16 hexadecimal digits, a hash of all that decides the result.
         period: first day of the month, or the day of a queue run.
         inputs: the files, sorted by URI, with the generations that will be read.
-        previous_run: the published run of the month before, where there is one.
+        previous_run: the run whose rows are compared: the published run of the month before, or
+            the one that the user names.
+        replaces: the period's published run, which this one would replace.
         responses: folder for the answers of a queue run; None where nobody waits for files.
         takes_held: whether a queue run may take the request files of runs that are held.
         standing: this run's line in `runs`, where it ran before.
@@ -75,6 +77,7 @@ class Plan:
     baseline: Reference | None
     previous: Reference | None
     previous_run: RunRow | None
+    replaces: RunRow | None
     standing: RunRow | None
     policy: Policy
     gate: Gate
@@ -169,6 +172,7 @@ class Plan:
             "settings": dataclasses.asdict(self.data),
             "responses": self.responses,
             "images": self.images and dataclasses.asdict(self.images),
+            "replaces": self.replaces and self.replaces.run_id,
             "standing": self.standing.status.value if self.standing else None,
             "notes": [*self.left_alone, *self.notes],
             "code_version": __version__,
@@ -198,6 +202,11 @@ def describe(plan: Plan) -> Mapping[str, str]:
         "baseline": plan.baseline.uri if plan.baseline else "none: skew is not measured",
         "previous": _previous(plan.previous),
         "writes": plan.run_folder,
+        **(
+            {"replaces": f"{plan.replaces.run_id} ({plan.replaces.rows_read:,} rows)"}
+            if plan.replaces
+            else {}
+        ),
         "publishes to": plan.warehouse,
         **({"answers in": plan.responses} if plan.responses else {}),
         "stands as": plan.standing.status.value if plan.standing else "not run yet",

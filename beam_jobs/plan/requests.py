@@ -13,7 +13,7 @@ from beam_jobs import storage
 from beam_jobs.config import RequestsConfig, day_in
 from beam_jobs.errors import UsageError
 from beam_jobs.plan.checks import reference
-from beam_jobs.plan.job import plan_job
+from beam_jobs.plan.job import Previous, plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.ledger import consumed
 from beam_jobs.publish.run_folder import RunFolder
@@ -122,15 +122,13 @@ def _left_alone(queue: Queue, moving: Collection[storage.FileInfo]) -> tuple[str
     return tuple(notes)
 
 
-def _previous(
-    config: RequestsConfig, warehouse: Warehouse, period: datetime.date
-) -> tuple[Reference | None, RunRow | None, list[str]]:
+def _previous(config: RequestsConfig, warehouse: Warehouse, period: datetime.date) -> Previous:
     """The statistics to measure drift against: given, or the latest published runs'.
 
     Those of the last `RECENT` days; older ones only where there are none.
     """
     if config.previous is not None:
-        return reference(config.previous, "--previous"), None, []
+        return Previous(*reference(config.previous, "--previous"))
     runs: list[RunRow] = []
     for since in (period - RECENT, None):
         runs = runs or warehouse.last_published(Job.REQUESTS, since, DRIFT_RUNS, with_rows=True)
@@ -140,7 +138,7 @@ def _previous(
         if sum(run.rows_read for run in latest) >= config.drift_rows:
             break
     if not latest:
-        return None, None, ["no published run of the queue: drift is not measured"]
+        return Previous(notes=["no published run of the queue: drift is not measured"])
     uri, *others = [RunFolder(run.run_folder).statistics for run in latest]
     ids = fingerprint(" ".join(run.run_id for run in latest).encode())
-    return Reference(uri, ids, latest[0].run_id, tuple(others)), None, []
+    return Previous(Reference(uri, ids, latest[0].run_id, tuple(others)))

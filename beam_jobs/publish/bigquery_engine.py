@@ -66,9 +66,10 @@ class BigQueryEngine:
             try:
                 return _result(dataset.query(sql, parameters)).records()
             except google_errors.NotFound:
-                if tables_of(sql) <= tables(self._located(READ_SECONDS)).keys():
-                    raise
-                return []
+                if not tables_of(sql) <= tables(self._located(READ_SECONDS)).keys():
+                    return []
+            # Another process has made them meanwhile.
+            return _result(dataset.query(sql, parameters)).records()
 
     def query(self, sql: str) -> QueryResult:
         if _NO_STATEMENT.fullmatch(sql):

@@ -14,7 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import records
-from beam_jobs.check.distances import FeatureStats, common_stats
+from beam_jobs.check.histograms import FeatureStats, common_stats
 from beam_jobs.check.statistics import ComputeStatistics
 from beam_jobs.check.statistics_files import Statistics
 from beam_jobs.check.tfdv import tfdv

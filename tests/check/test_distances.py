@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from beam_jobs.check.distances import FeatureStats, jensen_shannon, linf
+from beam_jobs.check.distances import jensen_shannon, linf
+from beam_jobs.check.histograms import FeatureStats
 from beam_jobs.check.tfdv import tfdv
 
 

@@ -11,7 +11,8 @@ from statistics_kit import by_name, exact_figures, located, quantile_ranks, refe
 from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from beam_jobs.check.anomalies import Context, find_anomalies
+from beam_jobs.check.anomalies import find_anomalies
+from beam_jobs.check.comparisons import Context
 from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.policy import Policy, Severity
 from beam_jobs.check.run_anomalies import RunCounts

@@ -11,7 +11,9 @@ from statistics_kit import reference
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from beam_jobs import records
-from beam_jobs.check.anomalies import Context, find_anomalies
+from beam_jobs.check import anomaly_codes
+from beam_jobs.check.anomalies import find_anomalies
+from beam_jobs.check.comparisons import Context
 from beam_jobs.check.gate import ALWAYS, decide
 from beam_jobs.check.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
 from beam_jobs.check.report import Anomaly
@@ -52,6 +54,23 @@ def test_the_documented_keys_and_defaults_are_the_code_s() -> None:
         for kind, row in documented("severities").items()
     }
     assert codes == {kind: OWN_CODES.get(kind, ()) for kind in Kind}
+
+
+def test_every_type_of_tfdv_has_a_documented_severity() -> None:
+    text = DOCS.split("| TFDV says that |")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    found = {
+        code: (built_in, used)
+        for _, built_in, used, codes in rows
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert set(found) == set(anomalies_pb2.AnomalyInfo.Type.keys())
+    assert found == {
+        code: tuple(anomaly_codes.built_in(code, is_used).value for is_used in (False, True))
+        for code in found
+    }
+    gone = ("SCHEMA_MISSING_COLUMN", "FEATURE_TYPE_NOT_PRESENT", "FEATURE_TYPE_NO_VALUES")
+    assert {found[code][1] for code in gone} == {"HOLD"}
 
 
 def test_the_documented_examples_parse_and_decide_otherwise(tmp_path: Path) -> None:
@@ -118,6 +137,10 @@ SCHEMA.feature.add(name="price", type=schema_pb2.FLOAT)
 SCHEMA.feature.add(name="image_hash", type=schema_pb2.BYTES)
 SCHEMA.feature.add(name="bid", type=schema_pb2.FLOAT)
 SCHEMA.feature.add(name="user", type=schema_pb2.FLOAT).presence.min_fraction = 1
+SCHEMA.feature.add(name="brand", type=schema_pb2.FLOAT).presence.min_fraction = 1
+SHOP = SCHEMA.feature.add(name="shop", type=schema_pb2.BYTES)
+for comparator in (SHOP.skew_comparator, SHOP.drift_comparator):
+    comparator.normalized_abs_difference.threshold = 0.5
 SCHEMA.feature.add(
     name="site", type=schema_pb2.BYTES
 ).drift_comparator.infinity_norm.threshold = 0.1
@@ -136,6 +159,8 @@ def month(mobile: float, score: float, bid: int, user: int, seller: float) -> di
         "price": pa.array(SPREAD + score),
         "bid": pa.array(SPREAD, mask=np.arange(10_000) < bid),
         "user": pa.array(SPREAD, mask=np.arange(10_000) < user),
+        "brand": pa.array(SPREAD, mask=np.arange(10_000) < user * 18),
+        "shop": pa.array(np.where(mobile > SPREAD, "a", "b")),
         "site": pa.array(np.where(seller > SPREAD, "a", "b")),
         "score": pa.array(SPREAD + score),
     }
@@ -147,14 +172,17 @@ def anomalies(policy: Policy, *, empty: bool = False, high: bool = False) -> tup
     Distances: device 0.15, site 0.15, price and score some 0.1, missing bids 0.2; the blank image
     is in 3 % of the rows.
     """
-    before = reference(month(0.5, 0, 0, 0, 0.5), SCHEMA)
-    now = reference(month(0.65, 0.1, 2000, 50, 0.65), SCHEMA)
+    texts, numbers = (pa.array(column) for column in (SPREAD.astype(str), SPREAD))
+    before = reference(month(0.5, 0, 0, 0, 0.5) | {"extra": texts}, SCHEMA)
+    now = reference(month(0.65, 0.1, 2000, 50, 0.65) | {"extra": numbers}, SCHEMA)
     now.datasets[0].name = "all"
     reasons = {Reason.OUT_OF_RANGE: 600}
-    counts = RunCounts(10_000, 9_400, 600, reasons, 4_000 if high else 30_000)
+    counts = RunCounts(
+        10_000, 9_400, 600, reasons, 4_000 if high else 30_000, None if high else 30_000, "r1"
+    )
     if empty:
         counts = RunCounts(0, 0, 0, {})
-    context = Context(used=("device", "price"), image_hash="image_hash")
+    context = Context(used=("device", "price", "brand"), image_hash="image_hash")
     return find_anomalies(now, SCHEMA, before, before, policy, counts, context).anomalies
 
 
@@ -171,6 +199,7 @@ def test_every_own_code_is_found_and_listed() -> None:
             RunCounts(10, 1, 9, {Reason.DUPLICATE_KEY: 9}, key="id", unreadable=("a.jsonl.gz",)),
             Policy(),
         ),
+        *anomalies(Policy(features={"shop": 0.01})),
     )
     tfdv = set(anomalies_pb2.AnomalyInfo.Type.keys())
     assert {(a.kind, a.code) for a in found if a.code not in tfdv} == {
@@ -182,6 +211,7 @@ EFFECTS = {
     "categorical": (0.2, "L_INFTY_DRIFT_HIGH", "device", "WARN", None),
     "numeric": (0.9, "JENSEN_SHANNON_DRIFT_HIGH", "price", "HOLD", None),
     "prediction": (0.9, "SCORE_DRIFT_HIGH", "score", "HOLD", None),
+    "missing_share_hold": (0.05, "FEATURE_TYPE_LOW_FRACTION_PRESENT", "brand", "WARN", "HOLD"),
     "missing_share": (0.3, "MISSING_SHARE_DRIFT", "bid", "WARN", None),
     "shared_image": (0.05, "SHARED_IMAGE", "image_hash", "WARN", None),
     "hold_factor": (1.2, "L_INFTY_DRIFT_HIGH", "device", "WARN", "HOLD"),
@@ -189,6 +219,7 @@ EFFECTS = {
     "quarantined_share_hold": (0.1, "QUARANTINED_SHARE_HIGH", "", "HOLD", "WARN"),
     "rows_low": (0.1, "ROWS_LOW", "", "WARN", None),
     "rows_high": (3.0, "ROWS_HIGH", "", "WARN", None),
+    "rows_low_replaced": (0.1, "ROWS_LOW_REPLACED", "", "HOLD", None),
 }
 """{threshold: (another value, code and feature that it moves, severity before, severity after)}."""
 
@@ -242,7 +273,7 @@ def test_the_gate_holds_for_each_anomaly_of_severity_hold_and_no_other(tmp_path:
     all_info = "\n".join(f'{kind.value} = "INFO"' for kind in Kind)
     assert not decide(anomalies(policy_of(tmp_path, f"[severities]\n{all_info}"))).held
     assert decide(anomalies(Policy(), empty=True)).hold_reasons == (
-        *(r for r in decide(found).hold_reasons if "quarantine" not in r),
+        *(r for r in decide(found).hold_reasons if "quarantine" not in r and "replaced" not in r),
         "VOLUME the run: The inputs hold no rows.",
     )
 

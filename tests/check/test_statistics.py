@@ -22,7 +22,7 @@ from statistics_kit import (
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import records
-from beam_jobs.check.distances import is_categorical
+from beam_jobs.check.histograms import is_categorical
 from beam_jobs.check.statistics import to_tfdv
 from beam_jobs.records import Findings, Reason
 

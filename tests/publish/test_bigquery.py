@@ -272,6 +272,14 @@ def test_errors_that_pass_are_waited_for(bigquery, publish, status, reason):
     assert bigquery.faults == []
 
 
+def test_tables_that_are_made_while_they_are_asked_for_are_read(bigquery, publish, warehouse):
+    run = publish("r0")
+    fault = Fault(lambda c: c.is_job, 404, "notFound", "Not found: Table runs", times=1)
+    bigquery.faults.append(fault)
+    assert [found.run_id for found in warehouse.runs()] == [run.run_id]
+    assert bigquery.faults == []
+
+
 def test_a_transaction_whose_answer_is_lost_happens_once(bigquery, publish, warehouse):
     publish("r0")
     fault = Fault(lambda c: c.is_transaction, 503, "backendError", "gone", lost=True)

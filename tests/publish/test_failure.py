@@ -36,6 +36,7 @@ class Attempt:
             warehouse=url,
             started_at=self.run.started_at,
             notify=None,
+            notes=(),
             run_row=lambda status, error: dataclasses.replace(nothing, status=status, error=error),
         )
 

@@ -14,6 +14,7 @@ from beam_jobs import records
 from beam_jobs.errors import UsageError
 from beam_jobs.features import FeatureType
 from beam_jobs.images.tensor_options import ImageTensorOptions
+from beam_jobs.score import graph
 from beam_jobs.score.evidence import ParsedFeature, Use
 from beam_jobs.score.fit import fit
 from beam_jobs.score.input_plan import ModelImages, Source
@@ -125,6 +126,19 @@ def test_the_graph_tells_what_a_text_is_whatever_its_name(
     found = signature.evidence.parsed
     assert (found if found is None else set(found)) == parsed
     assert (signature.kind is SignatureKind.EXAMPLES) == (use is Use.EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("examples", SignatureKind.EXAMPLES), ("title", SignatureKind.RAW)]
+)
+def test_of_a_graph_too_large_to_walk_the_name_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: SignatureKind
+) -> None:
+    monkeypatch.setattr(graph, "MOST_TENSORS", 1)
+    signature = model_of(tmp_path, parsed_in_a_branch, name)
+    assert signature.evidence.use_of(name).use is Use.UNKNOWN
+    assert signature.evidence.parsed is None
+    assert signature.kind is kind
 
 
 def test_an_estimators_graph_tells_what_it_parses(tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from beam_jobs.errors import UsageError
 from beam_jobs.score.location import ModelLocation
-from beam_jobs.score.saved_model import DataType, dtype_name, parse_saved_model
+from beam_jobs.score.saved_model import (
+    DataType,
+    attribute,
+    dtype_name,
+    functions_called,
+    parse_saved_model,
+    parse_tensor,
+)
 from beam_jobs.score.signature import read_signature
 
 v1 = tf.compat.v1
@@ -102,6 +109,30 @@ def test_what_is_read_is_what_tensorflow_reads(data: bytes) -> None:
     theirs = everything(saved_model_pb2.SavedModel.FromString(data), tensorflow_name)
     assert everything(parse_saved_model(data), dtype_name) == theirs
     assert any(signatures for _, signatures in theirs)
+
+
+def test_nodes_functions_and_what_they_call_are_those_of_tensorflow(data: bytes) -> None:
+    """Attributes are read one by one, on demand."""
+    theirs = saved_model_pb2.SavedModel.FromString(data).meta_graphs[0].graph_def
+    ours = parse_saved_model(data).meta_graphs[0].graph_def
+    bodies = [(ours.node, theirs.node)]
+    for mine, their in zip(ours.library.function, theirs.library.function, strict=True):
+        assert mine.signature.name == their.signature.name
+        for args in ("input_arg", "output_arg"):
+            names = [arg.name for arg in getattr(their.signature, args)]
+            assert [arg.name for arg in getattr(mine.signature, args)] == names
+        assert {entry.key: entry.value for entry in mine.ret} == dict(their.ret)
+        bodies.append((mine.node_def, their.node_def))
+    for mine, their in bodies:
+        for node, known in zip(mine, their, strict=True):
+            assert (node.name, node.op, list(node.input)) == (known.name, known.op, known.input)
+            called = [known.attr[name].func.name for name in known.attr]
+            assert functions_called(node) == [name for name in called if name]
+            assert attribute(node, "dtype").type == known.attr["dtype"].type
+            assert attribute(node, "no such").type == 0
+            if known.op == "Const":
+                tensor = parse_tensor(attribute(node, "value").tensor)
+                assert tensor.SerializeToString() == known.attr["value"].tensor.SerializeToString()
 
 
 def tensorflow_name(number: int) -> str:
