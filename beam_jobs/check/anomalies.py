@@ -21,6 +21,7 @@ from beam_jobs.check.comparisons import (
     pairs,
 )
 from beam_jobs.check.feature_table import feature_statistics
+from beam_jobs.check.file_anomalies import find_file_anomalies
 from beam_jobs.check.histograms import common_stats
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, missing_values, shared_images
@@ -84,6 +85,7 @@ def find_anomalies(
                 distances.setdefault((pair.slice, pair.feature, kind), measured)
                 rows = judged(rows, pair, kind, measured, judge)
     rows += of_run(counts, policy)
+    rows += find_file_anomalies(counts.files)
     return AnomalyReport(
         proto,
         _final(rows, policy),

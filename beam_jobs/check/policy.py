@@ -117,7 +117,7 @@ OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
         "NOT_COMPARED",
     ),
     Kind.PREDICTION: ("SCORE_SKEW_HIGH", "SCORE_DRIFT_HIGH"),
-    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH", "ROWS_LOW_REPLACED"),
+    Kind.VOLUME: ("NO_ROWS", "ROWS_LOW", "ROWS_HIGH", "ROWS_LOW_REPLACED", "FILE_EMPTY"),
     Kind.QUALITY: (
         "QUARANTINED_SHARE_HIGH",
         "MISSING_SHARE_SKEW",
@@ -125,6 +125,10 @@ OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
         "SHARED_IMAGE",
         "KEY_NOT_UNIQUE",
         "UNREADABLE_FILES",
+        "FILE_FOREIGN",
+        "FILE_WITHOUT_COLUMNS",
+        "FILE_CUT",
+        "FILE_WITHOUT_LAST_NEWLINE",
     ),
 }
 """Codes of anomalies that TFDV does not have."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.report import Anomaly
 from beam_jobs.records import Reason
@@ -35,6 +36,7 @@ class RunCounts:
         key: the column that identifies a row, None where there is none.
         flagged: scored rows a reason that the policy only flags.
         unreadable: a sentence for each request file that was set aside.
+        files: what was read of each input, where one that is odd is an anomaly.
     """
 
     read: int
@@ -48,6 +50,7 @@ class RunCounts:
     key: str | None = None
     flagged: Mapping[Reason, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+    files: tuple[FileRead, ...] = ()
 
 
 def volume(counts: RunCounts, policy: Policy) -> list[Anomaly]:

@@ -22,6 +22,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from beam_jobs import records, storage
 from beam_jobs.check.anomalies import find_anomalies
 from beam_jobs.check.comparisons import Context
+from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.gate import decide
 from beam_jobs.check.merge import merge_statistics
 from beam_jobs.check.moments import check_scored
@@ -49,7 +50,7 @@ from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
 from beam_jobs.publish.spans import FileCounts
 from beam_jobs.publish.warehouse import open_warehouse
-from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.read.coverage import SpanRows, only, rows_of_files, signs_of_files
 from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
 from beam_jobs.requests.shapes import ID
@@ -169,7 +170,7 @@ def conclude(
     check_measured(statistics, total.readable)
     check_scored(statistics, score_feature_name(plan.schema_proto), total.scored)
     _check_model(plan, total, parts)
-    report = _find_anomalies(plan, total, sum(rows), statistics, set_aside)
+    report = _find_anomalies(plan, total, _files_read(plan, reads, rows), statistics, set_aside)
     folder.write(folder.statistics, _marked(plan, statistics).SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
@@ -228,6 +229,12 @@ def _taken(plan: Plan, folder: RunFolder, why: str) -> dict[str, Any]:
     return taken
 
 
+def _files_read(plan: Plan, reads: Sequence[SpanRows], rows: Sequence[int]) -> tuple[FileRead, ...]:
+    uris = [file.uri for file in plan.inputs]
+    signs = signs_of_files(reads, uris)
+    return tuple(FileRead(*file) for file in zip(uris, rows, signs, strict=True))
+
+
 def _marked(plan: Plan, statistics: Statistics) -> Statistics:
     """A copy that says which model scored; Beam's own elements must not change."""
     marked = Statistics.FromString(statistics.SerializeToString())
@@ -252,7 +259,7 @@ def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
 def _find_anomalies(
     plan: Plan,
     total: FileCounts,
-    read: int,
+    files: tuple[FileRead, ...],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     set_aside: Sequence[Unreadable],
 ) -> AnomalyReport:
@@ -263,7 +270,7 @@ def _find_anomalies(
         _previous(plan.previous),
         plan.policy,
         RunCounts(
-            read=read,
+            read=sum(file.rows for file in files),
             scored=total.scored,
             quarantined=total.quarantined,
             reasons=dict(total.reasons),
@@ -274,6 +281,8 @@ def _find_anomalies(
             key=ID if plan.job is Job.REQUESTS else plan.data.key,
             flagged=dict(total.flags),
             unreadable=tuple(found.error for found in set_aside),
+            # A request file is answered, whatever it holds.
+            files=files if plan.job is Job.MONTHLY else (),
         ),
         Context(
             plan.data.label,

@@ -21,7 +21,7 @@ from beam_jobs.images.spec import ImageSpec, image_spec
 from beam_jobs.images.table import NAMES
 from beam_jobs.images.tensor_options import OPTIONS_FILE, ImageTensorOptions, parse_options
 from beam_jobs.plan.plan import Reference, fingerprint
-from beam_jobs.read import format_of, peek_columns
+from beam_jobs.read import Format, format_of, peek_columns
 from beam_jobs.records import RESERVED_PREFIX, given_way
 from beam_jobs.score.fit import fit
 from beam_jobs.score.input_plan import InputPlan, ModelImages
@@ -30,6 +30,9 @@ from beam_jobs.score.signature import read_signature
 from beam_jobs.tables import own_columns, same_but_for_case
 
 _SHOWN = 3
+
+_LOOKED_AT = 20
+"""Files of a format whose columns are looked at before any work, at most."""
 
 
 def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, ...]:
@@ -109,17 +112,19 @@ def check_columns(
 ) -> list[str]:
     """Refuses a key or label that no input has; notes schema features that none has.
 
-    Looks at the first file of each format only: a month may hold thousands.
+    Looks at the first file of each format that has a feature, and at few before it: a month may
+    hold thousands.
     """
-    looked_at = {format_of(file.uri): file for file in reversed(inputs) if file.size}
-    columns = {name for file in looked_at.values() for name in peek_columns(file)}
+    expected = [f.name for f in features_of(schema) if data.images is None or f.name not in NAMES]
+    columns: set[str] = set()
+    for kind in Format:
+        columns |= _columns([f for f in inputs if format_of(f.uri) is kind and f.size], expected)
     if not columns:
         return ["the inputs hold no columns: no rows will be scored"]
     for flag, name in (("--key", data.key), ("--label", data.label)):
         if name is not None and name not in columns:
             known = ", ".join(sorted(columns)[:20])
             raise UsageError(f"{flag} {name}: no such column in the inputs; they have {known}")
-    expected = [f.name for f in features_of(schema) if data.images is None or f.name not in NAMES]
     absent = [name for name in expected if name not in columns]
     if len(absent) == len(expected):
         raise UsageError(
@@ -130,6 +135,16 @@ def check_columns(
         *(f"feature {name} of the schema is in no input looked at" for name in absent),
         *notes_of_reserved(columns, schema, data.images is not None),
     ]
+
+
+def _columns(files: Sequence[storage.FileInfo], expected: Sequence[str]) -> set[str]:
+    columns: set[str] = set()
+    for file in files[:_LOOKED_AT]:
+        found = set(peek_columns(file))
+        columns |= found
+        if not found.isdisjoint(expected):
+            break
+    return columns
 
 
 def check_model(

@@ -13,6 +13,7 @@ from beam_jobs import storage
 from beam_jobs.plan.plan import Plan
 from beam_jobs.plan.prices import Prices
 from beam_jobs.read import Format, format_of
+from beam_jobs.read.spans import gzip_error, is_scanned
 
 SAMPLE_BYTES = 256 << 10
 IMAGES_SAMPLED = 1_000
@@ -44,6 +45,7 @@ class Input:
         bytes: of the files.
         rows: estimated.
         text_bytes: estimated, as if nothing were compressed.
+        scanned_bytes: of files that are read once more, to find where their parts begin.
         image_bytes: estimated, 0 without images.
         has_images: whether rows name images.
         has_key: whether duplicate keys are looked for.
@@ -53,6 +55,7 @@ class Input:
     bytes: int
     rows: int
     text_bytes: int
+    scanned_bytes: int = 0
     image_bytes: int = 0
     has_images: bool = False
     has_key: bool = False
@@ -64,7 +67,8 @@ class Estimate:
 
     Attributes:
         rows: read.
-        read_bytes: from storage: the inputs (twice where duplicate keys are looked for), images.
+        read_bytes: from storage: the inputs (once more where duplicate keys are looked for, and
+            files that are split once more), images.
         loaded_bytes: Parquet that is loaded into the warehouse.
         stored_bytes: of the run folder.
         warehouse_bytes: logical bytes that the run adds to the tables.
@@ -94,7 +98,7 @@ def quantities(of: Input) -> Estimate:
     work = of.rows / ROWS_PER_CORE_SECOND + of.image_bytes / IMAGE_BYTES_PER_CORE_SECOND
     return Estimate(
         rows=of.rows,
-        read_bytes=of.bytes * (2 if of.has_key else 1) + of.image_bytes,
+        read_bytes=of.bytes * (2 if of.has_key else 1) + of.scanned_bytes + of.image_bytes,
         loaded_bytes=parquet,
         stored_bytes=parquet,
         warehouse_bytes=warehouse,
@@ -130,7 +134,7 @@ def estimate(plan: Plan) -> Estimate:
     for file in plan.inputs:
         kind = format_of(file.uri)
         if kind not in densities and file.size:
-            densities[kind] = _density(file, kind)
+            densities[kind] = density(file, kind)
         rows_per_byte, text_per_byte = densities.get(kind, (0.0, 0.0))
         rows += file.size * rows_per_byte
         text_bytes += file.size * text_per_byte
@@ -144,6 +148,7 @@ def estimate(plan: Plan) -> Estimate:
             bytes=plan.bytes,
             rows=round(rows),
             text_bytes=round(text_bytes),
+            scanned_bytes=sum(file.size for file in plan.inputs if is_scanned(file)),
             image_bytes=round(image_bytes),
             has_images=images is not None,
             has_key=plan.data.key is not None,
@@ -151,17 +156,31 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def _density(file: storage.FileInfo, kind: Format) -> tuple[float, float]:
-    """(rows, bytes of text) for a byte of the file, from its beginning or its footer."""
-    with storage.open_pinned(file) as stream:
-        if kind is Format.PARQUET:
-            import pyarrow.parquet as pq
+def density(file: storage.FileInfo, kind: Format) -> tuple[float, float]:
+    """(rows, bytes of text) for a byte of the file, from its beginning or its footer.
 
-            about = pq.read_metadata(stream)
-            groups = [about.row_group(i).total_byte_size for i in range(about.num_row_groups)]
-            return about.num_rows / file.size, sum(groups) / file.size
+    Raises:
+        InputError: it cannot be read.
+    """
+    if kind is Format.PARQUET:
+        from beam_jobs.read.parquet import row_groups
+
+        groups = row_groups(file)
+        return (
+            sum(group.rows for group in groups) / file.size,
+            sum(group.bytes for group in groups) / file.size,
+        )
+    with storage.open_pinned(file) as stream:
         data = stream.read(SAMPLE_BYTES)
-    text = zlib.decompressobj(wbits=31).decompress(data) if kind.is_compressed else data
+    text = data
+    if kind.is_compressed:
+        unpacked = zlib.decompressobj(wbits=31)
+        try:
+            text = unpacked.decompress(data)
+        except zlib.error as error:
+            raise gzip_error(file, error) from error
+        # The first of several members stands for all.
+        data = data[: len(data) - len(unpacked.unused_data)]
     return text.count(b"\n") / len(data), len(text) / len(data)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from beam_jobs.errors import AuditError
+from beam_jobs.read.signs import FileSign
 
 T = TypeVar("T")
 _BLAME_SPAN = "the runner lost or doubled a span"
@@ -20,12 +21,14 @@ class SpanRows:
         first_row: source_row of the span's first record.
         rows: records that were read.
         is_last: whether no record of the file stands behind the span.
+        signs: what is odd about the file, as far as the span shows it.
     """
 
     file_index: int
     first_row: int
     rows: int
     is_last: bool
+    signs: tuple[FileSign, ...] = ()
 
 
 def rows_of_files(
@@ -52,6 +55,14 @@ def rows_of_files(
         0 if place in skipped else _rows(sorted(some), uri)
         for place, (some, uri) in enumerate(zip(spans, uris, strict=True))
     ]
+
+
+def signs_of_files(reads: Iterable[SpanRows], uris: Sequence[str]) -> list[tuple[FileSign, ...]]:
+    """What is odd about each file, in the order of the plan's inputs."""
+    signs: list[set[FileSign]] = [set() for _ in uris]
+    for read in reads:
+        signs[read.file_index].update(read.signs)
+    return [tuple(sorted(some)) for some in signs]
 
 
 def _rows(spans: Sequence[SpanRows], uri: str) -> int:

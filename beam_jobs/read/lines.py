@@ -19,6 +19,9 @@ MAX_RECORD_BYTES = 1 << 20
 BLOCK_BYTES = 8 << 20
 """Read at a time; more than a record can have, so that a full block holds one or a broken one."""
 
+BEYOND_BYTES = 1 << 16
+"""Read behind a span's end at first, where its last record ends and the next one starts."""
+
 NEWLINE, RETURN, QUOTE, COMMA = b'\n\r",'
 BAD_QUOTES = "a quote is not closed, or stands inside an unquoted cell"
 NUL_BYTE = "the record holds a NUL byte"
@@ -68,6 +71,7 @@ class Splitter:
         block_bytes: read at a time.
         longest: bytes that a record may have, fewer than a block's; None for `MAX_RECORD_BYTES`.
         next_start: where the next span's first record starts, once all blocks were taken.
+        last_byte: that was read; once all blocks of a file were taken, the file's.
     """
 
     stream: BinaryIO
@@ -78,18 +82,24 @@ class Splitter:
     block_bytes: int = BLOCK_BYTES
     longest: int | None = None
     next_start: int | None = field(default=None, init=False)
+    last_byte: int | None = field(default=None, init=False)
 
     def blocks(self) -> Iterator[Block]:
         """All blocks; blank lines are no records."""
         pending, final, offset = b"", False, self.offset
+        wanted = self._wanted(offset)
         while not final or pending:
-            while not final and len(pending) < self.block_bytes:
-                more = self.stream.read(self.block_bytes - len(pending))
+            while not final and len(pending) < wanted:
+                more = self._more(wanted - len(pending))
                 final = not more
                 pending += more
             block, used = split(
                 pending, offset, quoted=self.quoted, final=final, longest=self.longest
             )
+            if used == 0 and not final and wanted < self.block_bytes:
+                # A record that goes on far behind the span.
+                wanted = self.block_bytes
+                continue
             if used == 0 and pending:
                 # One line fills the whole block.
                 block = _only_record(pending[:RAW_LIMIT_BYTES], offset, self.longest)
@@ -110,7 +120,20 @@ class Splitter:
             if self.next_start is not None:
                 return
             offset += used
+            wanted = self._wanted(offset)
         self.next_start = offset
+
+    def _wanted(self, offset: int) -> int:
+        """Bytes of a block: no more than needed behind the span, which others read."""
+        if self.end is None:
+            return self.block_bytes
+        return min(self.block_bytes, max(self.end - offset, 0) + BEYOND_BYTES)
+
+    def _more(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        if data:
+            self.last_byte = data[-1]
+        return data
 
     def _own(self, block: Block) -> Block:
         if self.end is None or not len(block):
@@ -125,7 +148,7 @@ class Splitter:
     def _skip_line(self, pending: bytes) -> tuple[int, bytes, bool]:
         """Reads on to the line's end: (its bytes, what follows it, whether the file has ended)."""
         used = len(pending)
-        while more := self.stream.read(self.block_bytes):
+        while more := self._more(self.block_bytes):
             found = more.find(b"\n")
             if found >= 0:
                 return used + found + 1, more[found + 1 :], False

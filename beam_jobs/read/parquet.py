@@ -17,7 +17,9 @@ from beam_jobs import storage
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import batches, columns
+from beam_jobs.read.parquet_decoding import RowGroup
 from beam_jobs.read.parquet_process import ParquetProcess, opened
+from beam_jobs.read.signs import Tell, ignore, tell_columns
 from beam_jobs.read.span import ReadSpec, Span
 from beam_jobs.records import Findings, Reason
 
@@ -46,14 +48,19 @@ def column_names(file: storage.FileInfo) -> list[str]:
         return list(parquet.footer.names)
 
 
+def row_groups(file: storage.FileInfo) -> tuple[RowGroup, ...]:
+    """Raises InputError where the file is not Parquet."""
+    with _opened(file) as parquet:
+        return parquet.footer.groups
+
+
 def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span]:
     """Exact spans of whole row groups, from the footer.
 
     Raises:
         InputError: the file is not Parquet.
     """
-    with _opened(file) as parquet:
-        groups = parquet.footer.groups
+    groups = row_groups(file)
     found: list[Span] = []
     start, row, size, rows = 0, 1, 0, 0
     for number, group in enumerate(groups):
@@ -65,7 +72,9 @@ def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span
     return found or [Span(file, file_index, 0, 0, 0)]
 
 
-def read(span: Span, spec: ReadSpec, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
+def read(
+    span: Span, spec: ReadSpec, rows_per_batch: int, tell: Tell = ignore
+) -> Iterator[pa.RecordBatch]:
     """The rows of a span's row groups.
 
     Raises:
@@ -77,6 +86,8 @@ def read(span: Span, spec: ReadSpec, rows_per_batch: int) -> Iterator[pa.RecordB
         twice = next((name for name in present if present.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"{span.file.uri}: column {twice!r} stands twice")
+        if span.number == 0:
+            tell_columns(present, spec.features, tell)
         wanted = batches.wanted_columns(present, spec.features, spec.key, spec.key_only)
         # Without one that is wanted any tells how many rows there are.
         names = [name for name in present if name in wanted or name == spec.key] or present[:1]

@@ -20,7 +20,16 @@ import pyarrow as pa
 from beam_jobs import storage
 from beam_jobs.errors import AuditError, InputError
 from beam_jobs.read import csv
-from beam_jobs.read.lines import MAX_RECORD_BYTES, Splitter, split, too_long
+from beam_jobs.read.lines import MAX_RECORD_BYTES, Block, Splitter, split, too_long
+from beam_jobs.read.signs import (
+    HEAD_BYTES,
+    FileSign,
+    Tell,
+    foreign_content,
+    ignore,
+    tell_columns,
+    tell_end,
+)
 from beam_jobs.read.span import Format, ReadSpec, Span, SpanScan, format_of
 from beam_jobs.records import ROWS_PER_BATCH
 
@@ -30,6 +39,12 @@ SPAN_BYTES = 32 << 20
 _FEWEST_SPANS = 8
 _LEAST_SPAN_BYTES = 4 << 20
 """Files of a few spans are split finer, so that all cores get an equal share."""
+
+_HEADER_BYTES = (1 << 16, 2 * MAX_RECORD_BYTES)
+"""Read for the header: enough for nearly all, and for the longest there can be."""
+
+_NAMED_RECORDS = 100
+"""Of JSON Lines; looked at for the names of columns."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -49,12 +64,24 @@ def candidate_spans(
         return parquet.spans(file, file_index, span_bytes)
     if kind.is_compressed:
         return [Span(file, file_index, 0, 0, 1 << 62)]
-    number = max(-(-file.size // span_bytes), min(_FEWEST_SPANS, file.size // _LEAST_SPAN_BYTES), 1)
+    number = _span_count(file, span_bytes)
     borders = [file.size * place // number for place in range(number + 1)]
     return [
         Span(file, file_index, place, start, end, is_last=place == number - 1)
         for place, (start, end) in enumerate(itertools.pairwise(borders))
     ]
+
+
+def _span_count(file: storage.FileInfo, span_bytes: int) -> int:
+    """Spans of a text file that is not compressed."""
+    return max(-(-file.size // span_bytes), min(_FEWEST_SPANS, file.size // _LEAST_SPAN_BYTES), 1)
+
+
+def is_scanned(file: storage.FileInfo) -> bool:
+    """Whether a file is read once more, to find where its spans begin."""
+    kind = format_of(file.uri)
+    is_text = kind is not Format.PARQUET and not kind.is_compressed
+    return is_text and _span_count(file, SPAN_BYTES) > 1
 
 
 def needs_scan(spans: Sequence[Span]) -> bool:
@@ -111,36 +138,78 @@ def _check_complete(scans: Sequence[SpanScan]) -> None:
 
 
 def read_span(
-    span: Span, spec: ReadSpec, rows_per_batch: int = ROWS_PER_BATCH
+    span: Span, spec: ReadSpec, rows_per_batch: int = ROWS_PER_BATCH, tell: Tell = ignore
 ) -> Iterator[pa.RecordBatch]:
     """The records of an exact span, as `records` describes batches.
+
+    Args:
+        span: what to read.
+        spec: what to make of it.
+        rows_per_batch: at most.
+        tell: told what is odd about the file, each thing by one of its spans.
 
     Raises:
         InputError: the file cannot be read to its end, or is not the generation planned.
     """
-    from beam_jobs.read import batches, parquet
+    from beam_jobs.read import parquet
 
-    kind = format_of(span.file.uri)
-    if kind is Format.PARQUET:
-        yield from parquet.read(span, spec, rows_per_batch)
+    if format_of(span.file.uri) is Format.PARQUET:
+        yield from parquet.read(span, spec, rows_per_batch, tell)
     else:
-        row = span.first_row
         with opened(span.file) as stream:
-            header, data_start = _head(stream, span.file)
-            start = max(span.start, data_start)
-            for block in _splitter(stream, span, start, rows_per_batch).blocks():
-                yield batches.from_block(
-                    block,
-                    header,
-                    span.file.uri,
-                    row,
-                    spec.features,
-                    spec.key,
-                    key_only=spec.key_only,
-                    is_csv=kind.is_csv,
-                )
-                row += len(block)
+            yield from _read_text(stream, span, spec, rows_per_batch, tell)
     storage.check_unchanged(span.file)
+
+
+def _read_text(
+    stream: BinaryIO, span: Span, spec: ReadSpec, rows_per_batch: int, tell: Tell
+) -> Iterator[pa.RecordBatch]:
+    from beam_jobs.read import batches
+
+    is_csv = format_of(span.file.uri).is_csv
+    foreign = _foreign(stream, span.file)
+    header, data_start = _head(stream, span.file)
+    if span.number == 0:
+        if foreign is not None:
+            tell(FileSign.FOREIGN)
+        elif is_csv:
+            tell_columns(header, spec.features, tell)
+    splitter = _splitter(stream, span, max(span.start, data_start), rows_per_batch)
+    row, batch = span.first_row, None
+    for block in splitter.blocks():
+        if row == 1 and foreign is None and not is_csv:
+            tell_columns(_first_names(block), spec.features, tell)
+        batch = batches.from_block(
+            block if foreign is None else _all_broken(block, f"the file is {foreign}"),
+            header,
+            span.file.uri,
+            row,
+            spec.features,
+            spec.key,
+            key_only=spec.key_only,
+            is_csv=is_csv and foreign is None,
+        )
+        yield batch
+        row += len(block)
+    if span.is_last and batch is not None:
+        tell_end(batch, splitter.last_byte, is_csv=is_csv, tell=tell)
+
+
+def _foreign(stream: BinaryIO, file: storage.FileInfo) -> str | None:
+    stream.seek(0)
+    return foreign_content(stream.read(HEAD_BYTES), is_csv=format_of(file.uri).is_csv)
+
+
+def _all_broken(block: Block, why: str) -> Block:
+    return dataclasses.replace(block, broken=dict.fromkeys(range(len(block)), why))
+
+
+def _first_names(block: Block) -> set[str]:
+    """Names of fields in the first records of JSON Lines."""
+    from beam_jobs.read import jsonl
+
+    ends = zip(block.starts[:_NAMED_RECORDS], block.ends[:_NAMED_RECORDS], strict=True)
+    return {name for start, end in ends for name in jsonl.names_of(block.data[start:end])}
 
 
 def peek_columns(file: storage.FileInfo) -> list[str]:
@@ -165,9 +234,13 @@ def peek_columns(file: storage.FileInfo) -> list[str]:
 
 
 def _splitter(stream: BinaryIO, span: Span, start: int, rows: int = ROWS_PER_BATCH) -> Splitter:
+    quoted = _is_quoted(stream, span.file)
     stream.seek(start)
-    quoted = format_of(span.file.uri).is_csv
     return Splitter(stream, start, quoted=quoted, end=span.end, rows=rows)
+
+
+def _is_quoted(stream: BinaryIO, file: storage.FileInfo) -> bool:
+    return format_of(file.uri).is_csv and _foreign(stream, file) is None
 
 
 def _scan(stream: BinaryIO, span: Span, start: int) -> SpanScan:
@@ -185,9 +258,10 @@ def _guess(stream: BinaryIO, span: Span) -> int:
 
     The hypothesis under which fewer quotes stand where none may wins.
     """
+    quoted = _is_quoted(stream, span.file)
     stream.seek(span.start - 1)
     data = stream.read(1 << 16)
-    if not format_of(span.file.uri).is_csv or b'"' not in data:
+    if not quoted or b'"' not in data:
         return span.start + data.find(b"\n") if b"\n" in data else span.end
     starts = [_first_start(data, inside) for inside in (False, True)]
     faults = [_faults(data[start:]) for start in starts]
@@ -211,16 +285,23 @@ def _faults(data: bytes) -> int:
 def _head(stream: BinaryIO, file: storage.FileInfo) -> tuple[list[str], int]:
     """(column names of a CSV file, byte of its first record): behind byte order mark and header.
 
+    Foreign content has neither.
+
     Raises:
         InputError: the header is broken, so that no record behind it could be understood.
     """
-    stream.seek(0)
-    data = stream.read(2 * MAX_RECORD_BYTES)
-    skipped = len(_BOM) if data.startswith(_BOM) else 0
-    if not format_of(file.uri).is_csv:
-        return [], skipped
-    final = len(data) < 2 * MAX_RECORD_BYTES
-    block, used = split(data[skipped:], skipped, quoted=True, final=final)
+    if _foreign(stream, file) is not None:
+        return [], 0
+    for size in _HEADER_BYTES:
+        stream.seek(0)
+        data = stream.read(size)
+        skipped = len(_BOM) if data.startswith(_BOM) else 0
+        if not format_of(file.uri).is_csv:
+            return [], skipped
+        final = len(data) < size
+        block, used = split(data[skipped:], skipped, quoted=True, final=final)
+        if len(block):
+            break
     problem = block.broken.get(0) if len(block) or final else too_long()
     if problem is not None:
         raise InputError(f"{file.uri}: the header cannot be read ({problem})")
@@ -243,6 +324,11 @@ def opened(
             else:
                 yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{file.uri}: the gzip data is truncated or corrupt ({error})") from error
+        raise gzip_error(file, error) from error
     except OSError as error:
         raise InputError(f"{file.uri}: cannot be read ({error.strerror or error})") from error
+
+
+def gzip_error(file: storage.FileInfo, error: Exception) -> InputError:
+    """What is told of compressed data that ends early or is none."""
+    return InputError(f"{file.uri}: the gzip data is truncated or corrupt ({error})")

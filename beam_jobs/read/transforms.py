@@ -8,6 +8,7 @@ import apache_beam as beam
 
 from beam_jobs.read.coverage import SpanRows
 from beam_jobs.read.inputs import Inputs
+from beam_jobs.read.signs import FileSign
 from beam_jobs.read.span import ReadSpec, Span, SpanScan
 from beam_jobs.read.spans import candidate_spans, needs_scan, read_span, resolve_spans, scan_span
 from beam_jobs.storage import FileInfo
@@ -90,9 +91,10 @@ class ReadSpans(beam.PTransform):
 
 def _read(span: Span, spec: ReadSpec) -> Iterator[Any]:
     rows = 0
-    for number, batch in enumerate(read_span(span, spec)):
+    signs: list[FileSign] = []
+    for number, batch in enumerate(read_span(span, spec, tell=signs.append)):
         rows += batch.num_rows
         yield span.file_index, span.number, number, batch
     yield beam.pvalue.TaggedOutput(
-        ROWS, SpanRows(span.file_index, span.first_row, rows, span.is_last)
+        ROWS, SpanRows(span.file_index, span.first_row, rows, span.is_last, tuple(signs))
     )

@@ -1,15 +1,28 @@
 """The estimate of `--plan`: quantities, prices, and docs/costs.md."""
 
 import dataclasses
+import gzip
+import io
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any, ClassVar
 
+import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
+from beam_jobs import storage
+from beam_jobs.check.transforms import FindDuplicateKeys
 from beam_jobs.errors import UsageError
 from beam_jobs.plan import costs
 from beam_jobs.plan.costs import Input, money, quantities
 from beam_jobs.plan.prices import Prices, load_prices
+from beam_jobs.read import ReadSpec
+from beam_jobs.read.spans import is_scanned
+from beam_jobs.read.transforms import ReadSpans, SplitFiles
+from beam_jobs.storage.local import LocalStorage
 
 DOCS = (Path(__file__).parents[2] / "docs/costs.md").read_text()
 (PRICES,) = re.findall(r"```toml\n(.*?)```", DOCS, re.S)
@@ -18,6 +31,7 @@ EXAMPLE = Input(
     bytes=600_000_000,
     rows=5_000_000,
     text_bytes=600_000_000,
+    scanned_bytes=600_000_000,
     image_bytes=300_000_000_000,
     has_images=True,
     has_key=True,
@@ -46,6 +60,59 @@ def test_the_documented_example_is_what_the_code_says(prices: Prices) -> None:
         assert float(told[name].replace(",", "")) == quantity[name], name
     kept = EXAMPLE.image_bytes / costs.GIB * prices.storage_gib_month
     assert f"cost {kept:.2f} a month ({EXAMPLE.image_bytes / costs.GIB:.1f} GiB)" in DOCS
+
+
+class _Counted(io.FileIO):
+    """A file that counts what is read of it, in `read_bytes`."""
+
+    read_bytes: ClassVar[Counter[str]] = Counter()
+
+    def readinto(self, memory: Any) -> int:
+        count = super().readinto(memory)
+        self.read_bytes[str(self.name)] += count or 0
+        return count
+
+    def readall(self) -> bytes:
+        data = super().readall()
+        self.read_bytes[str(self.name)] += len(data)
+        return data
+
+
+def test_what_is_read_is_what_the_graph_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"{row:08d},{'x' * 90}" for row in range(95_000)]
+    csv = "\n".join(["id,text", *lines, ""]).encode()
+    jsonl = "".join(f'{{"id": "j{line[:8]}", "text": "{line[9:]}"}}\n' for line in lines).encode()
+    contents = {"large.csv": csv, "small.csv": csv[: len(csv) // 3], "large.jsonl": jsonl,
+                "packed.csv.gz": gzip.compress(csv, 1)}  # fmt: skip
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    files = tuple(storage.match(f"{tmp_path}/*"))
+    monkeypatch.setattr(
+        LocalStorage,
+        "open_pinned",
+        lambda _, file: io.BufferedReader(_Counted(file.uri)),
+    )
+    _Counted.read_bytes.clear()
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        spans = pipeline | SplitFiles(files)
+        _ = spans | FindDuplicateKeys("id", [f.uri for f in files], str(tmp_path / "keys"))
+        _ = spans | ReadSpans(ReadSpec((), "id"))
+    for file in files:
+        told = quantities(
+            Input(
+                files=1,
+                bytes=file.size,
+                rows=0,
+                text_bytes=0,
+                scanned_bytes=file.size if is_scanned(file) else 0,
+                has_key=True,
+            )
+        ).read_bytes
+        # Headers are read again by whoever reads a part.
+        assert told <= _Counted.read_bytes[file.uri] < told * 1.15, file.uri
+    assert [is_scanned(file) for file in files] == [True, True, False, False]
 
 
 def test_the_total_is_the_sum_by_hand(prices: Prices) -> None:

@@ -66,14 +66,12 @@ def good_files() -> list[bytes]:
     return files
 
 
-def damage(data: bytes, draw: random.Random) -> bytes:
-    """The bytes with one to three things wrong with them; most often a file that still opens."""
+def damage(data: bytes, draw: random.Random, parts: list[range]) -> bytes:
+    """The bytes with one to three things wrong with them, each in one of the parts."""
     changed = bytearray(data)
-    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     for _ in range(draw.choice((1, 1, 2, 3))):
-        in_footer = draw.random() < 0.4
-        low, high = (footer, len(data) - 8) if in_footer else (4, footer)
-        start = draw.randrange(low, high)
+        part = draw.choice(parts)
+        start, high = draw.choice(part), part.stop
         length = min(draw.choice((1, 1, 1, 2, 4, 16, 100)), high - start)
         draw.choices(_CHANGES, _WEIGHTS)[0](changed, start, length, draw)
     return bytes(changed)
@@ -81,7 +79,9 @@ def damage(data: bytes, draw: random.Random) -> bytes:
 
 def damaged(files: list[bytes], seed: int) -> bytes:
     """The file of this seed."""
-    return damage(files[seed % len(files)], random.Random(seed))
+    data = files[seed % len(files)]
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    return damage(data, random.Random(seed), [range(4, footer), range(footer, len(data) - 8)])
 
 
 def _flip(data: bytearray, start: int, length: int, draw: random.Random) -> None:
@@ -104,12 +104,12 @@ def _repeat(data: bytearray, start: int, length: int, draw: random.Random) -> No
 
 
 def _move(data: bytearray, start: int, length: int, draw: random.Random) -> None:
-    source = draw.randrange(4, len(data) - length)
+    source = draw.randrange(max(len(data) - length, 1))
     data[start : start + length] = data[source : source + length]
 
 
 def _shorten(data: bytearray, start: int, length: int, draw: random.Random) -> None:
-    del data[draw.randrange(len(data)) :]
+    del data[draw.randrange(len(data) + 1) :]
 
 
 _CHANGES = (_flip, _set, _move, _cut, _repeat, _shorten)

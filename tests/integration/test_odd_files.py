@@ -1,0 +1,44 @@
+"""Files that are empty, foreign, cut or of other columns, in one month with good ones."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import Run
+
+pytestmark = pytest.mark.integration
+
+HTML = b"<!DOCTYPE html>\n<html lang='en'>\n<body>502 Bad Gateway</body>\n</html>\n"
+
+
+def test_an_odd_file_is_an_anomaly_of_its_own_and_most_of_them_hold_the_month(
+    demo: Path, tmp_path: Path, monthly: Run
+) -> None:
+    folder = tmp_path / "ads"
+    folder.mkdir()
+    good = sorted((demo / "ads/2026-09").glob("*.csv"))[0].read_bytes()
+    header = good.split(b"\n", 1)[0]
+    odd = {
+        "a-page.csv": (HTML, "FILE_FOREIGN"),
+        "empty.csv": (b"", "FILE_EMPTY"),
+        "head.csv": (header + b"\n", "FILE_EMPTY"),
+        "other.csv": (b"place,colour\n1,red\n", "FILE_WITHOUT_COLUMNS"),
+        "cut.csv": (good[: len(good) // 2].rsplit(b",", 3)[0], "FILE_CUT"),
+    }
+    for name, (data, _) in {"good.csv": (good, ""), **odd}.items():
+        (folder / name).write_bytes(data)
+    done = monthly(f"--ads={folder}/*", "--json")
+    assert done.code == 3, done.err
+    with duckdb.connect(str(tmp_path / "ads.duckdb"), read_only=True) as warehouse:
+        found = warehouse.execute(
+            "SELECT code, severity, description FROM anomalies WHERE code LIKE 'FILE%' ORDER BY 3"
+        ).fetchall()
+    assert [(code, severity) for code, severity, _ in found] == [
+        (code, "WARN" if code == "FILE_CUT" else "HOLD")
+        for _, code in (odd[name] for name in sorted(odd))
+    ]
+    for name, (_, _, description) in zip(sorted(odd), found, strict=True):
+        assert description.startswith(f"{folder / name} ")
+    assert any(str(folder / "a-page.csv") in reason for reason in done.json["hold_reasons"])
+    rows = done.json["rows"]
+    assert rows["read"] == rows["scored"] + rows["quarantined"]
