@@ -198,7 +198,8 @@ def open_pinned(file: FileInfo) -> BinaryIO:
     """Opens exactly the generation that was planned, to be read and sought in.
 
     Raises:
-        InputError: when it is opened or read: the file is gone or has changed since.
+        ChangedError: when it is opened or read: the file is gone or has changed since.
+        InputError: it cannot be opened.
     """
     return _of(file.uri).open_pinned(file)
 
@@ -239,7 +240,7 @@ def check_unchanged(file: FileInfo) -> None:
     """Called after the last byte too, so that a mixture of two contents is never published.
 
     Raises:
-        InputError: the file is gone or has changed since.
+        ChangedError: the file is gone or has changed since.
     """
     _of(file.uri).check_unchanged(file)
 

@@ -17,7 +17,7 @@ from beam_jobs.check.comparisons import Context
 from beam_jobs.check.gate import ALWAYS, decide
 from beam_jobs.check.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
 from beam_jobs.check.report import Anomaly
-from beam_jobs.check.run_anomalies import RunCounts
+from beam_jobs.check.run_anomalies import RunCounts, of_run
 from beam_jobs.config import Gate
 from beam_jobs.errors import UsageError
 from beam_jobs.records import ALWAYS_QUARANTINED, DEFAULT_ACTIONS, Findings, Reason
@@ -195,6 +195,10 @@ def test_every_own_code_is_found_and_listed() -> None:
         *anomalies(Policy()),
         *anomalies(Policy(), high=True),
         *anomalies(Policy(), empty=True),
+        *of_run(
+            RunCounts(10, 1, 9, {Reason.DUPLICATE_KEY: 9}, key="id", unreadable=("a.jsonl.gz",)),
+            Policy(),
+        ),
         *anomalies(Policy(features={"shop": 0.01})),
     )
     tfdv = set(anomalies_pb2.AnomalyInfo.Type.keys())
