@@ -10,8 +10,9 @@ from pathlib import PurePath
 from types import MappingProxyType
 
 from beam_jobs import storage
-from beam_jobs.config import RequestsConfig, day_in
+from beam_jobs.config import RequestsConfig
 from beam_jobs.errors import UsageError
+from beam_jobs.months import day_in
 from beam_jobs.plan.checks import reference
 from beam_jobs.plan.job import Previous, plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
