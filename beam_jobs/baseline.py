@@ -1,7 +1,8 @@
 """The verb `baseline`: training data in, schema and statistics out."""
 
+import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -17,10 +18,12 @@ from beam_jobs.launch import run_pipeline, shown_progress
 from beam_jobs.plan import check_model, find_images, match_inputs
 from beam_jobs.plan.checks import notes_of_reserved
 from beam_jobs.read import peek_columns
+from beam_jobs.read.inputs import write_inputs
 from beam_jobs.terminal import print_note
 
 SCHEMA_FILE = "schema.pbtxt"
 STATISTICS_FILE = "statistics.binpb"
+INPUTS_FILE = "inputs.json"
 
 
 def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
@@ -81,11 +84,10 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
     from beam_jobs.check.inference import infer_schema, schema_text
     from beam_jobs.pipelines import baseline
 
-    # Workers write here what this process reads: they may be elsewhere.
-    scratch = storage.join(storage.absolute(config.out), f".inferring-{uuid.uuid4().hex}")
-    try:
+    with _scratch(config.out) as scratch:
+        listed = write_inputs(storage.join(scratch, INPUTS_FILE), inputs)
         census = storage.join(scratch, "census.json")
-        run_pipeline(lambda p: baseline.build_census(p, inputs, census), beam_args, size)
+        run_pipeline(lambda p: baseline.build_census(p, listed, census), beam_args, size)
         features = baseline.read_census(census)
         if not features:
             raise UsageError("--data: holds no rows to infer a schema from")
@@ -93,11 +95,9 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         features = read_features(features, images)
         found = storage.join(scratch, STATISTICS_FILE)
         run_pipeline(
-            lambda p: baseline.build_statistics(p, inputs, features, found), beam_args, size
+            lambda p: baseline.build_statistics(p, listed, features, found), beam_args, size
         )
         statistics = load_statistics(found, "--data")
-    finally:
-        storage.remove(scratch)
     schema = infer_schema(
         statistics, config.label, config.key, None if images is None else images.column
     )
@@ -105,6 +105,16 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         storage.write_atomic(uri, schema_text(schema).encode())
     except OSError as error:
         raise RunError(f"{uri}: cannot be written ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def _scratch(out: str) -> Iterator[str]:
+    """A folder for what this process and its workers, which may be elsewhere, tell each other."""
+    scratch = storage.join(storage.absolute(out), f".making-{uuid.uuid4().hex}")
+    try:
+        yield scratch
+    finally:
+        storage.remove(scratch)
 
 
 def _statistics(
@@ -125,11 +135,12 @@ def _statistics(
                 terminal.print_note(note)
         if images is not None:
             images = images.for_model(scoring.plan.takes_encoded, scoring.plan.pixels)
-    with shown_progress() as counter:
+    with _scratch(config.out) as scratch, shown_progress() as counter:
+        listed = write_inputs(storage.join(scratch, INPUTS_FILE), inputs)
         run_pipeline(
             lambda p: baseline.build_statistics(
                 p,
-                inputs,
+                listed,
                 read_features(features_of(schema), images),
                 found,
                 schema=schema.SerializeToString(),

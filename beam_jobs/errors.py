@@ -66,6 +66,10 @@ class InputError(RunError):
     """An input that cannot be read to its end, or that changed while it was read."""
 
 
+class ChangedError(InputError):
+    """An input is not the one that was planned: it was replaced or removed since."""
+
+
 class AuditError(RunError):
     """The results do not add up (read != scored + quarantined)."""
 
@@ -79,6 +83,7 @@ _KINDS: dict[str, type[BeamJobsError]] = {
         StorageError,
         StorageTimeout,
         InputError,
+        ChangedError,
         AuditError,
     )
 }

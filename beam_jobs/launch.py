@@ -36,6 +36,9 @@ RESULT = (
 )  # fmt: skip
 """What `--json` prints of a summary."""
 
+QUEUE_RESULT = ("unreadable", "changed")
+"""And of a queue run's: sentences on request files that it left out."""
+
 
 submitted: list[str] = []
 """Ids of the jobs that this process has submitted and does not wait for."""
@@ -69,7 +72,9 @@ def print_result(summary: dict[str, Any], *, as_json: bool) -> int:
     if summary["status"] == SUBMITTED:
         return _say_submitted(summary, as_json)
     if as_json:
-        result = {name: summary[name] for name in RESULT}
+        result = {name: summary[name] for name in RESULT} | {
+            name: summary[name] for name in QUEUE_RESULT if name in summary
+        }
         terminal.print_json(result | {"anomalies": len(summary["anomalies"])})
     else:
         terminal.print_summary(summary)
@@ -111,16 +116,23 @@ def execute(
 
 
 def compute(
-    plan: Plan, folder: RunFolder, beam_args: Sequence[str], planned_in: float
+    plan: Plan,
+    folder: RunFolder,
+    beam_args: Sequence[str],
+    planned_in: float,
+    mended: tuple[type[Exception], ...] = (),
 ) -> dict[str, Any]:
-    """Runs the plan's pipeline; the caller holds the folder's lock. See `execute`."""
+    """Runs the plan's pipeline; the caller holds the folder's lock. See `execute`.
+
+    Errors that the caller mends are raised without a trace in `runs`.
+    """
     # The imports' seconds are not the run's.
     build = importlib.import_module(f"beam_jobs.pipelines.{plan.job.value}").build
     from beam_jobs.pipelines.options import is_remote, label_flags, pipeline_options
 
     remote = is_remote(pipeline_options(beam_args))
     started = time.monotonic()
-    with failure_recorded(plan):
+    with failure_recorded(plan, mended):
         folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())
         with shown_progress() as counter:
             job_id = run_pipeline(

@@ -7,7 +7,7 @@ from typing import Any
 
 from beam_jobs import storage, terminal
 from beam_jobs.config import RequestsConfig
-from beam_jobs.errors import BeamJobsError, RunError
+from beam_jobs.errors import BeamJobsError, ChangedError, RunError
 from beam_jobs.launch import UNCHANGED, compute, exit_code, print_plan, print_result
 from beam_jobs.notify import Outcome, Webhook, announce
 from beam_jobs.pipelines.failure import failed, failure_of, result_of
@@ -19,7 +19,8 @@ from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunStatus
 from beam_jobs.publish.warehouse import RECENT, open_warehouse
 from beam_jobs.requests import staged
-from beam_jobs.requests.release import release_left
+from beam_jobs.requests.release import forget_release, release_left
+from beam_jobs.terminal.summary import LEFT_OUT
 from beam_jobs.watch import Interrupted, keep_traceback, watch
 
 ATTEMPTS = 5
@@ -48,35 +49,53 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_watching: boo
     plan = plan_requests(config)
     recent = warehouse.each_published(Job.REQUESTS, plan.period - RECENT)
     release_left(recent, terminal.print_note)
-    for _ in range(ATTEMPTS):
+    seen: dict[str, str] = {}
+    for number in range(1, ATTEMPTS + 1):
         if not plan.inputs:
             break
         with failure_of(plan, started):
-            summary = attempt(plan, beam_args, time.monotonic() - started)
+            mended = (ChangedError,) if number < ATTEMPTS else ()
+            summary = attempt(plan, beam_args, time.monotonic() - started, mended)
         if summary is not None and is_watching and not config.json:
             return _print_line(summary)
         if summary is not None:
             return print_result(summary, as_json=config.json)
-        plan = plan_requests(config)
+        seen = {file.uri: file.generation for file in plan.inputs} | seen
+        plan = plan_requests(config, seen=seen)
     if not is_watching:
         _print_nothing(plan, time.monotonic() - started, as_json=config.json)
     return 0
 
 
-def attempt(plan: Plan, beam_args: Sequence[str], planned_in: float) -> dict[str, Any] | None:
-    """The summary of the run; None where others have its request files: nothing was done then."""
+def attempt(
+    plan: Plan,
+    beam_args: Sequence[str],
+    planned_in: float,
+    mended: tuple[type[Exception], ...] = (),
+) -> dict[str, Any] | None:
+    """The summary of the run; None where nothing was done.
+
+    So it is where others have its request files, and where one of them was replaced behind the
+    scan that leaves such files out, and the caller can plan again: its error is `mended`.
+    """
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
         # Asked under the lock: another process may just have ended this very run.
         known = consumed(open_warehouse(plan.warehouse), plan.inputs, takes_held=plan.takes_held)
         if known & {(file.uri, file.generation) for file in plan.inputs}:
             return None
-        summary = compute(plan, folder, beam_args, planned_in)
+        # Published before, it had set all of its files aside: nothing was answered.
+        forget_release(folder)
+        try:
+            summary = compute(plan, folder, beam_args, planned_in, mended)
+        except mended as error:
+            summary = {"status": TAKEN, "why": str(error)}
         if summary["status"] != TAKEN:
             return summary
         for table in PartTable:
             storage.remove(folder.parts(table))
         storage.remove(storage.join(folder.path, staged.FOLDER))
+        storage.remove(folder.keys)
         terminal.print_note(summary["why"])
         return None
 
@@ -92,6 +111,9 @@ def _print_line(summary: dict[str, Any]) -> int:
             _told.add(note)
     counts = ", ".join(f"{rows:,} {what}" for what, rows in summary["rows"].items())
     print(f"{summary['run_id']} {summary['status']}: {counts}", flush=True)
+    for name, what in LEFT_OUT.items():
+        for file in summary[name]:
+            terminal.print_note(f"{what}: {file}")
     return exit_code(summary)
 
 

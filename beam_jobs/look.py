@@ -11,9 +11,9 @@ from beam_jobs.config import (
     QueryConfig,
     RejectConfig,
     RollbackConfig,
-    parse_month,
 )
 from beam_jobs.errors import RunError, UsageError
+from beam_jobs.months import parse_month
 from beam_jobs.publish import decisions
 from beam_jobs.publish.runs import RUN_COLUMNS, Job, RunRow, RunStatus, period_name
 from beam_jobs.publish.standing import standing_after

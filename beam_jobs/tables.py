@@ -139,7 +139,9 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("uri", pa.string(), "input file"),
         Column("generation", pa.string(), "content that was read"),
         Column("bytes", pa.int64(), "size"),
-        Column("rows", pa.int64(), "records that it held"),
+        Column(
+            "rows", pa.int64(), "records that it held; null: it cannot be read, and was set aside"
+        ),
     ),
     "publications": (
         *RUN_COLUMNS,

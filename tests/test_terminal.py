@@ -1,5 +1,3 @@
-import contextlib
-import csv
 import datetime
 import decimal
 import io
@@ -17,7 +15,7 @@ from beam_jobs import terminal
 from beam_jobs.terminal import progress as progress_module
 from beam_jobs.terminal.summary import next_commands
 from beam_jobs.terminal.tables import CELL_LIMIT, ROWS_ON_A_TERMINAL, Cells
-from beam_jobs.terminal.text import console, csv_cell, plain, printable, share
+from beam_jobs.terminal.text import console, plain, printable, share
 
 
 class FakeTerminal(io.StringIO):
@@ -389,35 +387,3 @@ class TestProgress:
         with terminal.Progress(lambda: 7, screen):
             pass
         assert screen.getvalue().startswith("[   0 s] done: 7 rows")
-
-
-TEXTS = st.one_of(
-    st.none(),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8),
-    st.sampled_from(["", " a ", 'say "x"', "a,b", "a\r\nb", "\n"]),
-)
-
-
-@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
-def test_csv_is_read_back_as_it_was(rows):
-    out = io.StringIO(newline="")
-    with contextlib.redirect_stdout(out):
-        terminal.print_csv(["a", "b"], rows)
-    read = list(csv.reader(io.StringIO(out.getvalue(), newline="")))
-    assert read == [["a", "b"], *([text or "" for text in row] for row in rows)]
-
-
-def test_csv_tells_a_null_from_an_empty_text():
-    assert (csv_cell(None), csv_cell(""), csv_cell("a")) == ("", '""', "a")
-
-
-def test_csv_of_what_is_no_text(capsys):
-    when = datetime.datetime(2026, 10, 1, 6, tzinfo=datetime.UTC)
-    row = [1.5, when, when.date(), b"raw,\xff", ["a", "b"], [{"x": None}], [], True]
-    terminal.print_csv([*"abcdef", "f", "g"], [row])
-    header, line = capsys.readouterr().out.split("\r\n")[:2]
-    assert header == "a,b,c,d,e,f,f_1,g"
-    assert next(csv.reader([line])) == [
-        "1.5", "2026-10-01T06:00:00+00:00", "2026-10-01", "raw,\\xff", '["a", "b"]',
-        '[{"x": null}]', "[]", "true",
-    ]  # fmt: skip

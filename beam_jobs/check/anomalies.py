@@ -26,7 +26,7 @@ from beam_jobs.check.histograms import common_stats
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, missing_values, shared_images
 from beam_jobs.check.report import Anomaly, AnomalyReport
-from beam_jobs.check.run_anomalies import RunCounts, quarantine, volume
+from beam_jobs.check.run_anomalies import RunCounts, of_run
 from beam_jobs.check.slices import ALL
 from beam_jobs.check.statistics_files import (
     Statistics,
@@ -84,7 +84,7 @@ def find_anomalies(
             for measured in found:
                 distances.setdefault((pair.slice, pair.feature, kind), measured)
                 rows = judged(rows, pair, kind, measured, judge)
-    rows += volume(counts, policy) + quarantine(counts, policy)
+    rows += of_run(counts, policy)
     rows += find_file_anomalies(counts.files)
     return AnomalyReport(
         proto,

@@ -123,6 +123,8 @@ OWN_CODES: Mapping[Kind, tuple[str, ...]] = {
         "MISSING_SHARE_SKEW",
         "MISSING_SHARE_DRIFT",
         "SHARED_IMAGE",
+        "KEY_NOT_UNIQUE",
+        "UNREADABLE_FILES",
         "FILE_FOREIGN",
         "FILE_WITHOUT_COLUMNS",
         "FILE_CUT",

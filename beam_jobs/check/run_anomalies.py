@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from beam_jobs.check.file_anomalies import FileRead
 from beam_jobs.check.policy import Kind, Policy, Severity
@@ -11,6 +11,11 @@ from beam_jobs.records import Reason
 
 PREVIOUS = "previous"
 REPLACED = "replaced"
+
+MOSTLY = 0.5
+"""Of the rows: where more repeat a key, it is none."""
+
+_FILES_NAMED = 3
 
 UNLIKELY = 0.001
 """What happens by chance less often than this is no chance."""
@@ -28,6 +33,9 @@ class RunCounts:
             None where there is none.
         replaced_run: the id of that run.
         is_queue: whether runs of few rows, or of none, are nothing odd.
+        key: the column that identifies a row, None where there is none.
+        flagged: scored rows a reason that the policy only flags.
+        unreadable: a sentence for each request file that was set aside.
         files: what was read of each input, where one that is odd is an anomaly.
     """
 
@@ -39,6 +47,9 @@ class RunCounts:
     replaced_read: int | None = None
     replaced_run: str = ""
     is_queue: bool = False
+    key: str | None = None
+    flagged: Mapping[Reason, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
     files: tuple[FileRead, ...] = ()
 
 
@@ -100,6 +111,54 @@ def _against_previous(counts: RunCounts, policy: Policy) -> list[Anomaly]:
     ]
 
 
+def key(counts: RunCounts) -> list[Anomaly]:
+    """A key that most rows repeat: probably the wrong column, and in any case no key."""
+    quarantined = counts.reasons.get(Reason.DUPLICATE_KEY, 0)
+    repeated = quarantined + counts.flagged.get(Reason.DUPLICATE_KEY, 0)
+    if counts.key is None or repeated <= MOSTLY * counts.read:
+        return []
+    share = repeated / counts.read
+    text = (
+        f"{counts.key}: {share:.1%} of the requests repeat an id of this run."
+        if counts.is_queue
+        else f"--key {counts.key}: {share:.1%} of the rows repeat a key seen before; is it the key?"
+    )
+    return [
+        Anomaly(
+            kind=Kind.QUALITY,
+            code="KEY_NOT_UNIQUE",
+            severity=Severity.HOLD if quarantined and not counts.is_queue else Severity.WARN,
+            short_description="Most rows repeat a key",
+            description=text,
+            feature=counts.key,
+            measure="duplicate_share",
+            value=share,
+            threshold=MOSTLY,
+        )
+    ]
+
+
+def unreadable(counts: RunCounts) -> list[Anomaly]:
+    """Request files that were set aside; the others are answered."""
+    files = len(counts.unreadable)
+    if not files:
+        return []
+    named = "; ".join(counts.unreadable[:_FILES_NAMED])
+    more = f"; and {files - _FILES_NAMED} more" if files > _FILES_NAMED else ""
+    return [
+        Anomaly(
+            kind=Kind.QUALITY,
+            code="UNREADABLE_FILES",
+            severity=Severity.WARN,
+            short_description="Request files cannot be read",
+            description=f"{files} request files were set aside, unanswered, until they are"
+            f" replaced: {named}{more}.",
+            measure="files",
+            value=float(files),
+        )
+    ]
+
+
 def chance_of(count: int, rows: int, share: float) -> float:
     """The most likely it can be that so many of the rows fail where each does with this share.
 
@@ -155,4 +214,14 @@ def quarantine(counts: RunCounts, policy: Policy) -> list[Anomaly]:
             only_info="of so few rows, that may be chance",
             told=True,
         )
+    ]
+
+
+def of_run(counts: RunCounts, policy: Policy) -> list[Anomaly]:
+    """All anomalies of a run as a whole, causes first."""
+    return [
+        *volume(counts, policy),
+        *key(counts),
+        *quarantine(counts, policy),
+        *unreadable(counts),
     ]

@@ -2,19 +2,21 @@
 
 import itertools
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
-import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
+from beam_jobs.check.duplicates import Duplicates, write_duplicates
 from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates, key_table, mark_keys
 from beam_jobs.check.rows import RowChecks, check_rows, compile_checks
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.span import ReadSpec, Span
 from beam_jobs.read.spans import read_span
 from beam_jobs.records import Located
@@ -51,21 +53,21 @@ class _CheckRows(beam.DoFn):
 
 @dataclass(eq=False)
 class FindDuplicateKeys(beam.PTransform):
-    """Reads the keys of all spans and finds those that occur more than once.
+    """Reads the keys of all spans and finds the records whose key an earlier one has.
 
-    In: PCollection[Span]. Out: one pa.Table of `keys.KEY_SCHEMA`, to be used as a side input.
+    In: PCollection[Span]. Out: one `Duplicates`, to be used as a side input.
 
     Attributes:
         key: the column that identifies a row.
-        files: URIs of the plan's inputs.
-        folder: for the key files, one a span; whoever ends the run removes it.
+        inputs: of the plan.
+        folder: for the key files, one a span, and the duplicates; whoever ends the run removes it.
 
     Raises:
         AuditError: the runner lost or doubled a span's keys.
     """
 
     key: str
-    files: Sequence[str]
+    inputs: Inputs
     folder: str
 
     def expand(self, spans: beam.PCollection) -> beam.PCollection:
@@ -74,7 +76,7 @@ class FindDuplicateKeys(beam.PTransform):
             spans
             | "Read keys" >> beam.Map(_write_keys, spec, self.folder)
             | "All key files" >> beam.combiners.ToList()
-            | "Find duplicates" >> beam.Map(find_duplicates_of, self.files)
+            | "Find duplicates" >> beam.Map(find_duplicates_of, self.inputs, self.folder)
         )
 
 
@@ -94,24 +96,33 @@ def _write_keys(span: Span, spec: ReadSpec, folder: str) -> tuple[str, list[Span
 
 
 def find_duplicates_of(
-    written: Sequence[tuple[str, list[SpanRows]]], files: Sequence[str]
-) -> pa.Table:
-    """`keys.find_duplicates` over files of key tables, which must hold all rows of all inputs.
+    written: Sequence[tuple[str, list[SpanRows]]], inputs: Inputs, folder: str
+) -> Duplicates:
+    """The duplicates of key tables, which must hold all rows of all inputs.
 
     Args:
         written: (key file, what was read for it).
-        files: URIs of the plan's inputs.
+        inputs: of the plan.
+        folder: for the duplicates.
 
     Raises:
         AuditError: the runner lost or doubled a key file.
     """
-    rows_of_files(itertools.chain.from_iterable(rows for _, rows in written), files)
-    uris = [uri for uri, _ in written]
+    rows_of_files(itertools.chain.from_iterable(rows for _, rows in written), inputs.uris)
+    return duplicates_of_files([uri for uri, _ in written], folder)
+
+
+def duplicates_of_files(uris: Sequence[str], folder: str) -> Duplicates:
+    """The duplicates of files of key tables, in a file of the folder.
+
+    Its name is new: a bundle that is repeated takes nothing from under those who read the first.
+    """
     with (
         storage.fetched(sorted(uris)) as paths,
         tempfile.TemporaryDirectory(prefix="beam-jobs-keys-") as scratch,
     ):
-        return find_duplicates(list(paths.values()), scratch)
+        uri = storage.join(folder, f"duplicates-{uuid.uuid4().hex}.parquet")
+        return write_duplicates(uri, find_duplicates(list(paths.values()), scratch))
 
 
 @dataclass(eq=False)
@@ -122,23 +133,21 @@ class MarkKeys(beam.PTransform):
 
     Attributes:
         key: name of the key's column.
-        files: URIs of the plan's inputs.
-        duplicates: PCollection of the one table from `FindDuplicateKeys`.
+        inputs: of the plan.
+        duplicates: PCollection of the one `Duplicates` from `FindDuplicateKeys`.
     """
 
     key: str
-    files: Sequence[str]
+    inputs: Inputs
     duplicates: beam.PCollection
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         return batches | "Mark keys" >> beam.Map(
-            _mark, self.key, self.files, AsList(self.duplicates)
+            _mark, self.key, self.inputs, AsList(self.duplicates)
         )
 
 
-def _mark(
-    element: Located, key: str, files: Sequence[str], duplicates: Sequence[pa.Table]
-) -> Located:
+def _mark(element: Located, key: str, inputs: Inputs, duplicates: Sequence[Duplicates]) -> Located:
     file_index, span, number, batch = element
-    table = only(duplicates, "keys that stand twice")
-    return file_index, span, number, mark_keys(batch, key, file_index, table, files)
+    found = only(duplicates, "keys that stand twice")
+    return file_index, span, number, mark_keys(batch, key, file_index, found, inputs.uris)

@@ -17,7 +17,7 @@ REASONS_SHOWN = 20
 REASON_CHARACTERS = 500
 
 SEVERITIES = {"HELD": logging.WARNING, "FAILED": logging.ERROR}
-"""Of a status; INFO of the others."""
+"""Of a status; of the others INFO, or WARNING where request files were set aside."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Outcome:
         anomalies: how many.
         hold_reasons: why it is held.
         overruled: why it would have been held.
+        unreadable: a sentence for each request file that was set aside.
         report: address of the report, of the run folder where there is none.
         error: of a run that failed.
         seconds: it took.
@@ -46,6 +47,7 @@ class Outcome:
     anomalies: int = 0
     hold_reasons: tuple[str, ...] = ()
     overruled: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
     report: str | None = None
     error: str | None = None
     seconds: float = 0.0
@@ -63,6 +65,7 @@ class Outcome:
             anomalies=found if isinstance(found, int) else len(found),
             hold_reasons=tuple(summary["hold_reasons"]),
             overruled=tuple(summary.get("overruled", ())),
+            unreadable=tuple(summary.get("unreadable", ())),
             report=summary["report"] or summary["run_folder"],
             error=error,
             seconds=summary["seconds"],
@@ -71,7 +74,8 @@ class Outcome:
     @property
     def level(self) -> int:
         """Of `logging`: what Cloud Logging shows as the severity."""
-        return SEVERITIES.get(self.status, logging.INFO)
+        usual = logging.WARNING if self.unreadable else logging.INFO
+        return SEVERITIES.get(self.status, usual)
 
     @property
     def sentence(self) -> str:
@@ -80,7 +84,8 @@ class Outcome:
         if self.error:
             return f"{what}: {_cut(self.error)}"
         rows = f"{self.rows.get('scored', 0):,} of {self.rows.get('read', 0):,} rows scored"
-        return f"{what}: {rows}, {self.anomalies} anomalies"
+        left = f", {len(self.unreadable)} request files set aside" if self.unreadable else ""
+        return f"{what}: {rows}, {self.anomalies} anomalies{left}"
 
     def to_json(self) -> dict[str, Any]:
         """What the line and a generic webhook hold; texts are cut, so that it stays small."""
@@ -96,6 +101,7 @@ class Outcome:
             "anomalies": self.anomalies,
             "hold_reasons": _shown(self.hold_reasons),
             "overruled": _shown(self.overruled),
+            **({"unreadable": _shown(self.unreadable)} if self.unreadable else {}),
             "report": self.report,
             "error": self.error and _cut(self.error),
             "seconds": self.seconds,

@@ -92,6 +92,7 @@ def slack_text(outcome: Outcome) -> str:
     lines = [f"*{_escaped(outcome.sentence)}*"]
     lines += [f"• {_escaped(reason)}" for reason in outcome.to_json()["hold_reasons"]]
     lines += [f"• overruled: {_escaped(reason)}" for reason in outcome.to_json()["overruled"]]
+    lines += [f"• set aside: {_escaped(file)}" for file in outcome.to_json().get("unreadable", [])]
     if outcome.status == "HELD":
         lines.append(f"`beam-jobs approve {outcome.run_id}` publishes it")
     if outcome.report:

@@ -25,6 +25,7 @@ from beam_jobs.images.spec import ImageSpec
 from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.span import ReadSpec, format_of
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
 from beam_jobs.records import DEFAULT_ACTIONS, Located, readable
@@ -41,28 +42,27 @@ class Scoring:
     plan: InputPlan
 
 
-def build_census(pipeline: beam.Pipeline, inputs: Sequence[storage.FileInfo], found: str) -> None:
+def build_census(pipeline: beam.Pipeline, inputs: Inputs, found: str) -> None:
     """Finds the types of columns that no schema describes; writes them to the file `found`."""
-    uris = [file.uri for file in inputs]
     read = pipeline | SplitFiles(inputs) | ReadSpans(ReadSpec(()))
     joined = (
         read[BATCHES]
-        | "Take census" >> beam.Map(_census_of, uris)
+        | "Take census" >> beam.Map(_census_of, inputs)
         | "Join" >> beam.CombineGlobally(_join)
     )
     _ = (
         pipeline
         | "Found" >> beam.Create([found])
-        | "Write" >> beam.Map(_write_census, uris, AsList(read[ROWS]), AsList(joined))
+        | "Write" >> beam.Map(_write_census, inputs, AsList(read[ROWS]), AsList(joined))
     )
 
 
 RowsCensus = tuple[int, census.Census]
 
 
-def _census_of(element: Located, uris: Sequence[str]) -> RowsCensus:
+def _census_of(element: Located, inputs: Inputs) -> RowsCensus:
     file_index, _, _, batch = element
-    is_csv = format_of(uris[file_index]).is_csv
+    is_csv = format_of(inputs.uris[file_index]).is_csv
     return batch.num_rows, census.take_census(batch, cells_are_text=is_csv)
 
 
@@ -72,10 +72,10 @@ def _join(parts: Iterable[RowsCensus]) -> RowsCensus:
 
 
 def _write_census(
-    uri: str, uris: Sequence[str], reads: Sequence[SpanRows], joined: Sequence[RowsCensus]
+    uri: str, inputs: Inputs, reads: Sequence[SpanRows], joined: Sequence[RowsCensus]
 ) -> None:
     rows, found = only(joined, "types of columns")
-    _check_rows(rows, reads, uris)
+    _check_rows(rows, reads, inputs)
     features = [
         {"name": feature.name, "type": feature.type.value, "is_list": feature.is_list}
         for feature in census.to_features(found)
@@ -83,8 +83,8 @@ def _write_census(
     storage.write_atomic(uri, json.dumps(features).encode())
 
 
-def _check_rows(rows: int, reads: Sequence[SpanRows], uris: Sequence[str]) -> None:
-    if rows != (read := sum(rows_of_files(reads, uris))):
+def _check_rows(rows: int, reads: Sequence[SpanRows], inputs: Inputs) -> None:
+    if rows != (read := sum(rows_of_files(reads, inputs.uris))):
         raise AuditError(f"{read} rows were read, but {rows} arrived: the runner loses or doubles")
 
 
@@ -98,7 +98,7 @@ def read_census(uri: str) -> tuple[Feature, ...]:
 
 def build_statistics(
     pipeline: beam.Pipeline,
-    inputs: Sequence[storage.FileInfo],
+    inputs: Inputs,
     features: tuple[Feature, ...],
     found: str,
     *,
@@ -129,14 +129,13 @@ def build_statistics(
         rows |= Score(scoring.location, scoring.plan, DEFAULT_ACTIONS)
     statistics = rows | ComputeStatistics(schema, slice_by)
     counts = rows | "Rows" >> beam.Map(_rows_of) | "All rows" >> beam.CombineGlobally(_add)
-    uris = [file.uri for file in inputs]
     _ = (
         pipeline
         | "Found" >> beam.Create([found])
         | "Write"
         >> beam.Map(
             _write_statistics,
-            uris,
+            inputs,
             AsList(read[ROWS]),
             AsList(counts),
             AsList(statistics),
@@ -168,14 +167,14 @@ def _add(counts: Iterable[RowsReadable]) -> RowsReadable:
 
 def _write_statistics(
     uri: str,
-    uris: Sequence[str],
+    inputs: Inputs,
     reads: Sequence[SpanRows],
     counts: Sequence[RowsReadable],
     statistics: Sequence[Statistics],
     scored_by: tuple[ScoredBy, str] | None,
 ) -> None:
     rows, readable_rows = only(counts, "rows")
-    _check_rows(rows, reads, uris)
+    _check_rows(rows, reads, inputs)
     found = only(statistics, "statistics")
     check_measured(found, readable_rows)
     if scored_by is not None:

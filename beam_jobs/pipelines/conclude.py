@@ -5,10 +5,12 @@ is safe to repeat, because Beam retries.
 """
 
 import contextlib
+import dataclasses
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import apache_beam as beam
@@ -51,13 +53,12 @@ from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files, signs_of_files
 from beam_jobs.records import Reason
 from beam_jobs.requests.release import release_answers
+from beam_jobs.requests.shapes import ID
 from beam_jobs.requests.staged import AnswerPart, check_answered, stage
+from beam_jobs.requests.unreadable import Unreadable
 
 MODEL_FAILS_ROWS = 64
 """A model that fails on all of so many rows fails the run: few may all be poison."""
-
-KEYS_FOLDER = "keys"
-"""In the run folder, until the run ends."""
 
 
 @dataclass(eq=False)
@@ -73,6 +74,8 @@ class Conclude(beam.PTransform):
         reads: side input of all `SpanRows`, what readers read.
         statistics: side input of the one DatasetFeatureStatisticsList, as a list.
         answers: side input of all `AnswerPart`s; None where nobody waits for answers.
+        unreadable: side input of the one {place in the plan: `Unreadable`} of files that nobody
+            read; None where a file that cannot be read fails the run.
         counter: told of the stage, where workers share a disk with the launcher.
 
     Raises:
@@ -86,12 +89,14 @@ class Conclude(beam.PTransform):
     reads: beam.pvalue.AsSideInput
     statistics: beam.pvalue.AsSideInput
     answers: beam.pvalue.AsSideInput | None = None
+    unreadable: beam.pvalue.AsSideInput | None = None
     counter: RowCounter | None = None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
         return (
             pbegin
-            | "Plan" >> beam.Create([self.plan])
+            # The inputs are in its folder already.
+            | "Plan" >> beam.Create([dataclasses.replace(self.plan, inputs=())])
             | "Conclude"
             >> beam.Map(
                 _conclude,
@@ -100,6 +105,7 @@ class Conclude(beam.PTransform):
                 self.reads,
                 self.statistics,
                 self.answers if self.answers is not None else [],
+                self.unreadable if self.unreadable is not None else [{}],
                 self.counter,
                 launch=launch_of(pbegin.pipeline.options),
             )
@@ -113,20 +119,26 @@ def _conclude(
     reads: list[SpanRows],
     statistics: list[statistics_pb2.DatasetFeatureStatisticsList],
     answers: list[AnswerPart],
+    unreadable: list[Mapping[int, Unreadable]],
     counter: RowCounter | None,
     launch: Launch,
 ) -> str:
-    """Concludes; where no launcher waits for the run, tells how it ended, too."""
+    """Concludes; where no launcher waits for the run, tells how it ended, too.
+
+    Args:
+        plan: without its inputs.
+    """
+    plan = dataclasses.replace(plan, inputs=plan.input_list.files)
     if counter is not None:
         counter.begin(Stage.PUBLISH)
     if launch is Launch.LOCAL:
-        measured = only(statistics, "statistics")
-        return json.dumps(conclude(plan, parts, counts, reads, measured, answers))
+        measured, left_out = only(statistics, "statistics"), only(unreadable, "files left out")
+        return json.dumps(conclude(plan, parts, counts, reads, measured, answers, left_out))
     with contextlib.ExitStack() as held, failure_recorded(plan):
         if launch is Launch.DETACHED:
             held.enter_context(RunFolder(plan.run_folder).lock())
-        measured = only(statistics, "statistics")
-        summary = conclude(plan, parts, counts, reads, measured, answers)
+        measured, left_out = only(statistics, "statistics"), only(unreadable, "files left out")
+        summary = conclude(plan, parts, counts, reads, measured, answers, left_out)
     if summary["status"] != TAKEN:
         announce(Outcome.of_summary(summary), plan.notify)
     return json.dumps(summary)
@@ -139,27 +151,35 @@ def conclude(
     reads: Sequence[SpanRows],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     answers: Sequence[AnswerPart] = (),
+    left_out: Mapping[int, Unreadable] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Finds anomalies, asks the gate, publishes or holds; the summary, also in summary.json.
 
-    A queue run whose request files another run has answered in the meantime ends as `TAKEN`.
+    A queue run whose request files another run has answered in the meantime, or which have all
+    changed, ends as `TAKEN`. Files that are left out are in nothing that the run publishes, but
+    for those that are set aside: the ledger has them.
     """
     started = time.monotonic()
     folder = RunFolder(plan.run_folder)
-    storage.remove(storage.join(folder.path, KEYS_FOLDER))
+    storage.remove(folder.keys)
     total = sum(counts, FileCounts(-1))
-    rows = rows_of_files(reads, [file.uri for file in plan.inputs])
+    rows = rows_of_files(reads, [file.uri for file in plan.inputs], left_out)
+    set_aside = [found for _, found in sorted(left_out.items()) if found.is_set_aside]
+    if len(left_out) - len(set_aside) == len(plan.inputs) > 0:
+        return _taken(plan, folder, "all request files have changed since they were found")
     check_measured(statistics, total.readable)
     check_scored(statistics, score_feature_name(plan.schema_proto), total.scored)
     _check_model(plan, total, parts)
-    report = _find_anomalies(plan, total, _files_read(plan, reads, rows), statistics)
+    report = _find_anomalies(plan, total, _files_read(plan, reads, rows), statistics, set_aside)
     folder.write(folder.statistics, _marked(plan, statistics).SerializeToString())
     folder.write(folder.anomalies_proto, text_format.MessageToString(report.proto).encode())
     decision = decide(report.anomalies, plan.gate)
     checked = time.monotonic()
     if plan.responses is not None:
-        check_answered(answers, plan.inputs, rows)
-        stage(folder, plan.responses, plan.inputs, answers)
+        read = [place for place in range(len(rows)) if place not in left_out]
+        files = [plan.inputs[place] for place in read]
+        check_answered(answers, files, [rows[place] for place in read])
+        stage(folder, plan.responses, files, answers)
     run = plan.run_row(
         RunStatus.HELD if decision.held else RunStatus.PUBLISHED,
         read=sum(rows),
@@ -171,18 +191,21 @@ def conclude(
     summary = _summary(run, total, report, parts)
     summary["started_at"] = plan.started_at.isoformat()
     summary["notes"] = list(plan.notes)
+    if plan.job is Job.REQUESTS:
+        summary["unreadable"] = [found.error for found in set_aside]
+        summary["changed"] = [
+            found.error for _, found in sorted(left_out.items()) if not found.is_set_aside
+        ]
     tables = {
         "anomalies": report.table,
         "feature_statistics": report.feature_statistics,
-        "inputs": _inputs(plan, rows),
+        "inputs": _inputs(plan, rows, left_out),
     }
     try:
         warehouse = open_warehouse(plan.warehouse)
         run = publish_run(warehouse, run, parts, tables, takes_held=plan.takes_held)
     except TakenError as error:
-        taken = {"status": TAKEN, "why": str(error), "started_at": plan.started_at.isoformat()}
-        folder.write(folder.summary, json.dumps(taken).encode())
-        return taken
+        return _taken(plan, folder, str(error))
     summary |= _outcome(run)
     summary["stages"] = {
         "anomalies": round(checked - started, 3),
@@ -197,6 +220,13 @@ def conclude(
                 f"{error}; the next `beam-jobs requests` delivers the answers"
             ) from error
     return summary
+
+
+def _taken(plan: Plan, folder: RunFolder, why: str) -> dict[str, Any]:
+    """The summary of a run that leaves no trace but itself."""
+    taken = {"status": TAKEN, "why": why, "started_at": plan.started_at.isoformat()}
+    folder.write(folder.summary, json.dumps(taken).encode())
+    return taken
 
 
 def _files_read(plan: Plan, reads: Sequence[SpanRows], rows: Sequence[int]) -> tuple[FileRead, ...]:
@@ -231,6 +261,7 @@ def _find_anomalies(
     total: FileCounts,
     files: tuple[FileRead, ...],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    set_aside: Sequence[Unreadable],
 ) -> AnomalyReport:
     return find_anomalies(
         statistics,
@@ -247,6 +278,9 @@ def _find_anomalies(
             replaced_read=plan.replaces.rows_read if plan.replaces else None,
             replaced_run=plan.replaces.run_id if plan.replaces else "",
             is_queue=plan.job is Job.REQUESTS,
+            key=ID if plan.job is Job.REQUESTS else plan.data.key,
+            flagged=dict(total.flags),
+            unreadable=tuple(found.error for found in set_aside),
             # A request file is answered, whatever it holds.
             files=files if plan.job is Job.MONTHLY else (),
         ),
@@ -282,14 +316,18 @@ def _load(reference: Reference | None, flag: str) -> Statistics | None:
     return parse_statistics(data, f"{flag} {reference.uri}")
 
 
-def _inputs(plan: Plan, rows: Sequence[int]) -> pa.Table:
-    files = plan.inputs
+def _inputs(plan: Plan, rows: Sequence[int], left_out: Mapping[int, Unreadable]) -> pa.Table:
+    """The ledger's lines: files that were read, and, without rows, those that are set aside."""
+    changed = {place for place, found in left_out.items() if not found.is_set_aside}
+    places = [place for place in range(len(rows)) if place not in changed]
+    files = [plan.inputs[place] for place in places]
+    counted = [None if place in left_out else rows[place] for place in places]
     return pa.table(
         {
             "uri": [file.uri for file in files],
             "generation": [file.generation for file in files],
             "bytes": pa.array([file.size for file in files], pa.int64()),
-            "rows": pa.array(rows, pa.int64()),
+            "rows": pa.array(counted, pa.int64()),
         }
     )
 

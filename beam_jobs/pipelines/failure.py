@@ -30,8 +30,12 @@ _ERROR_CHARACTERS = 4_000
 
 
 @contextlib.contextmanager
-def failure_recorded(plan: Plan) -> Iterator[None]:
+def failure_recorded(plan: Plan, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Records what is raised within: in `runs`, in the run folder, in an alert.
+
+    Args:
+        plan: of the run.
+        but: what the caller mends: it is no failure yet.
 
     Raises:
         BeamJobsError: as it was raised, its message completed by what stands in the warehouse; a
@@ -43,6 +47,8 @@ def failure_recorded(plan: Plan) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(_standing(plan).after_interrupt(str(error))) from error
+    except but:
+        raise
     except Exception as error:
         folder = RunFolder(plan.run_folder)
         cause = _cause(error, folder)

@@ -8,13 +8,13 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
-from beam_jobs import storage
 from beam_jobs.check.statistics import ComputeStatistics
 from beam_jobs.check.transforms import CheckRows, FindDuplicateKeys, MarkKeys
 from beam_jobs.images.transforms import AddImages
-from beam_jobs.pipelines.conclude import KEYS_FOLDER, Conclude
+from beam_jobs.pipelines.conclude import Conclude
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan
+from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.read.span import ReadSpec
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
@@ -29,7 +29,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         plan: what to read, compare and write.
         counter: told of rows for a progress bar, where workers share a disk with the launcher.
     """
-    spans = pipeline | SplitFiles(plan.inputs)
+    spans = pipeline | SplitFiles(plan.input_list)
     # Without this the reader would share a stage with what finds duplicate keys, whose result it
     # waits for: the runner would then have to store all rows in between.
     apart = spans | "Spread spans again" >> beam.Reshuffle()
@@ -58,7 +58,6 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
 def _mark_keys(spans: beam.PCollection, read: beam.PCollection, plan: Plan) -> beam.PCollection:
     if plan.data.key is None:
         return read
-    folder = storage.join(plan.run_folder, KEYS_FOLDER)
-    files = [file.uri for file in plan.inputs]
-    duplicates = spans | FindDuplicateKeys(plan.data.key, files, folder)
-    return read | MarkKeys(plan.data.key, files, duplicates)
+    folder = RunFolder(plan.run_folder).keys
+    duplicates = spans | FindDuplicateKeys(plan.data.key, plan.input_list, folder)
+    return read | MarkKeys(plan.data.key, plan.input_list, duplicates)

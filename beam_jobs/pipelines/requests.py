@@ -9,13 +9,13 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
-from beam_jobs import storage
 from beam_jobs.check.statistics import ComputeStatistics
 from beam_jobs.check.transforms import CheckRows
 from beam_jobs.images.transforms import AddImages
-from beam_jobs.pipelines.conclude import KEYS_FOLDER, Conclude
+from beam_jobs.pipelines.conclude import Conclude
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan, request_spec
+from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.requests import transforms as requests
 from beam_jobs.score.handler import Score
@@ -30,18 +30,17 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         counter: told of rows for a progress bar, where workers share a disk with the launcher.
     """
     spec = request_spec(plan)
-    groups = pipeline | requests.GroupFiles(plan.inputs)
+    groups = pipeline | requests.GroupFiles(plan.input_list)
     # Without this the reader would share a stage with what finds duplicate ids, whose result it
     # waits for: the runner would then have to store all rows in between.
     apart = groups | "Spread groups again" >> beam.Reshuffle()
-    files = [file.uri for file in plan.inputs]
-    folder = storage.join(plan.run_folder, KEYS_FOLDER)
-    look = groups | requests.LookAtIds(spec, plan.inputs, folder)
-    duplicates = groups | requests.FindDuplicateIds(spec, plan.inputs, folder, look)
-    read = apart | requests.ReadRequests(spec, look)
+    folder = RunFolder(plan.run_folder).keys
+    scan = groups | requests.ScanIds(spec, plan.input_list, folder)
+    duplicates = groups | requests.FindDuplicateIds(spec, plan.input_list, folder, scan)
+    read = apart | requests.ReadRequests(spec, scan)
     scored = (
         read[requests.BATCHES]
-        | requests.MarkIds(files, duplicates)
+        | requests.MarkIds(plan.input_list, duplicates)
         | AddImages(plan.images)
         | CheckRows(plan.schema)
         | Score(plan.model, plan.input_plan, plan.policy.actions)
@@ -62,5 +61,6 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         reads=AsList(read[requests.COUNTS]),
         statistics=AsList(statistics),
         answers=answers,
+        unreadable=AsList(scan | requests.FindUnreadable()),
         counter=counter,
     )

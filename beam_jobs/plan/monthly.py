@@ -3,8 +3,9 @@
 import datetime
 
 from beam_jobs import storage
-from beam_jobs.config import MonthlyConfig, expand_month, month_before, parse_month
+from beam_jobs.config import MonthlyConfig
 from beam_jobs.errors import UsageError
+from beam_jobs.months import expand_month, month_before, parse_month
 from beam_jobs.plan.checks import check_columns, match_inputs, reference
 from beam_jobs.plan.job import Previous, data_of, plan_job
 from beam_jobs.plan.plan import Job, Plan

@@ -16,7 +16,9 @@ from beam_jobs.features import Feature, features_of
 from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.images.table import NAMES
 from beam_jobs.notify import Webhook
+from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import Job, RunIdentity, RunRow, RunStatus, period_name
+from beam_jobs.read.inputs import Inputs, as_json
 from beam_jobs.results_version import RESULTS_VERSION
 from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
@@ -111,6 +113,11 @@ class Plan:
         return RunIdentity(self.run_id, self.job.value, self.period, self.model.version)
 
     @property
+    def input_list(self) -> Inputs:
+        """The inputs as the graph has them: the address of `plan.json`."""
+        return Inputs(RunFolder(self.run_folder).plan)
+
+    @property
     def bytes(self) -> int:
         return sum(file.size for file in self.inputs)
 
@@ -154,7 +161,7 @@ class Plan:
             "period": self.period.isoformat(),
             "run_folder": self.run_folder,
             "warehouse": self.warehouse,
-            "inputs": [dataclasses.asdict(file) for file in self.inputs],
+            "inputs": as_json(self.inputs),
             "bytes": self.bytes,
             "model": dataclasses.asdict(self.model),
             "schema": {"uri": self.schema_uri, "fingerprint": self.schema_fingerprint},

@@ -5,11 +5,14 @@ import datetime
 import fnmatch
 import math
 import os
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
+from types import MappingProxyType
 
 from beam_jobs import storage
-from beam_jobs.config import RequestsConfig, day_in
+from beam_jobs.config import RequestsConfig
 from beam_jobs.errors import UsageError
+from beam_jobs.months import day_in
 from beam_jobs.plan.checks import reference
 from beam_jobs.plan.job import Previous, plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
@@ -26,8 +29,18 @@ DRIFT_RUNS = 30
 _SHOWN = 3
 
 
-def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) -> Plan:
+def plan_requests(
+    config: RequestsConfig,
+    now: datetime.datetime | None = None,
+    seen: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
     """Plans a run over all request files that nobody has answered; there may be none.
+
+    Args:
+        config: of the job.
+        now: the present by default.
+        seen: {URI: generation} of files that were found a moment ago. One that is another now may
+            change again while it is read: it waits for the next round.
 
     Raises:
         UsageError: anything in the configuration, schema, model, policy or warehouse is wrong.
@@ -40,13 +53,15 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
         raise UsageError(f"--drift-rows {config.drift_rows}: must be at least 1")
     _check_folders(config)
     queue = list_queue(config.queue)
+    moving = {file for file in queue.files if seen.get(file.uri, "") not in ("", file.generation)}
+    still = [file for file in queue.files if file not in moving]
     warehouse = open_warehouse(config.warehouse)
-    known = consumed(warehouse, queue.files, takes_held=config.force)
+    known = consumed(warehouse, still, takes_held=config.force)
     plan = plan_job(
         config,
         Job.REQUESTS,
         period,
-        unconsumed(queue.files, known),
+        unconsumed(still, known),
         started_at=started_at,
         check_inputs=lambda _: (),
         warehouse=warehouse,
@@ -54,7 +69,7 @@ def plan_requests(config: RequestsConfig, now: datetime.datetime | None = None) 
         responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
-    return dataclasses.replace(plan, left_alone=_left_alone(queue))
+    return dataclasses.replace(plan, left_alone=_left_alone(queue, moving))
 
 
 def request_spec(plan: Plan) -> RequestSpec:
@@ -94,12 +109,13 @@ def _check_folders(config: RequestsConfig) -> None:
             )
 
 
-def _left_alone(queue: Queue) -> tuple[str, ...]:
+def _left_alone(queue: Queue, moving: Collection[storage.FileInfo]) -> tuple[str, ...]:
     """What nobody reads, in sentences."""
     notes = []
     for uris, what in (
         (queue.unfinished, "still being written (.tmp)"),
         (queue.strange, "no request files (.jsonl, .jsonl.gz)"),
+        (sorted(file.uri for file in moving), "replaced a moment ago"),
     ):
         if uris:
             more = f" and {len(uris) - _SHOWN} more" if len(uris) > _SHOWN else ""

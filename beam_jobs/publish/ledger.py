@@ -1,4 +1,4 @@
-"""The ledger of the queue: which request files have been answered, or wait in a held run.
+"""The ledger of the queue: which request files are answered, wait in a held run, or are set aside.
 
 It is the table `inputs`, written in the same transaction as a run's rows. A run asks it three
 times: when it is planned, before it computes, and within the transaction that publishes it; only
@@ -6,6 +6,7 @@ the last one counts, the others save work.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -27,6 +28,7 @@ SELECT i.uri, i.generation
 FROM inputs AS i
 JOIN runs AS r ON r.run_id = i.run_id AND r.period = i.period AND r.job = i.job
 WHERE i.job = @job AND r.status IN UNNEST(@statuses) AND i.uri IN UNNEST(@uris)
+  AND (i.`rows` IS NOT NULL OR NOT @takes_held)
 """
 
 
@@ -39,13 +41,19 @@ def consumed(
 ) -> set[tuple[str, str]]:
     """(URI, generation) of the files that the ledger says nobody must answer again.
 
+    A line without `rows` is a file that was set aside, because it cannot be read to its end.
+
     Args:
         warehouse: may not exist yet.
         files: those that are of interest; the result may hold other generations of them.
-        takes_held: leave out those that only a held run has.
+        takes_held: leave out those that only a held run has, and those that were set aside.
     """
     statuses = [RunStatus.PUBLISHED] if takes_held else [RunStatus.PUBLISHED, RunStatus.HELD]
-    known = {"job": Job.REQUESTS.value, "statuses": [status.value for status in statuses]}
+    known: dict[str, Any] = {
+        "job": Job.REQUESTS.value,
+        "statuses": [status.value for status in statuses],
+    }
+    known["takes_held"] = takes_held
     uris = [file.uri for file in files]
     return {
         (row["uri"], row["generation"])

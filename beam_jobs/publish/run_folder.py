@@ -51,7 +51,10 @@ class Manifest:
 
 
 class RunFolder:
-    """Paths of a run's files, and the few operations on them."""
+    """Paths of a run's files, and the few operations on them.
+
+    What is in `keys` is needed until the run ends.
+    """
 
     def __init__(self, path: str) -> None:
         """Takes the folder's path; a relative one is resolved now, against the current folder."""
@@ -63,6 +66,7 @@ class RunFolder:
         self.anomalies = self.table("anomalies")
         self.summary = storage.join(self.path, "summary.json")
         self.report = storage.join(self.path, "report.html")
+        self.keys = storage.join(self.path, "keys")
         self.failure = storage.join(self.path, "failure.json")
         self.traceback = storage.join(self.path, "failure.txt")
 

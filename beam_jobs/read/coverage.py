@@ -1,6 +1,6 @@
 """Was every record of every input read, once? What a runner loses or doubles, it does not say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,21 +31,30 @@ class SpanRows:
     signs: tuple[FileSign, ...] = ()
 
 
-def rows_of_files(reads: Iterable[SpanRows], uris: Sequence[str]) -> list[int]:
+def rows_of_files(
+    reads: Iterable[SpanRows], uris: Sequence[str], skipped: Collection[int] = ()
+) -> list[int]:
     """Records of each file, from what was read of all spans.
 
     Args:
         reads: in any order. A file without records has a last span, too.
         uris: the plan's inputs.
+        skipped: places of files that nobody was to read; they have 0 records.
 
     Raises:
         AuditError: the spans of a file do not join, one to the next, from its first record to its
-            last.
+            last; or a file was read that nobody was to read.
     """
     spans: list[list[SpanRows]] = [[] for _ in uris]
     for read in reads:
         spans[read.file_index].append(read)
-    return [_rows(sorted(some), uri) for some, uri in zip(spans, uris, strict=True)]
+    for place in skipped:
+        if spans[place]:
+            raise AuditError(f"{uris[place]}: was left out, but read all the same: {_BLAME_SPAN}")
+    return [
+        0 if place in skipped else _rows(sorted(some), uri)
+        for place, (some, uri) in enumerate(zip(spans, uris, strict=True))
+    ]
 
 
 def signs_of_files(reads: Iterable[SpanRows], uris: Sequence[str]) -> list[tuple[FileSign, ...]]:

@@ -1,12 +1,13 @@
 """The Beam side of reading: files in, located batches out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
 from beam_jobs.read.coverage import SpanRows
+from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.signs import FileSign
 from beam_jobs.read.span import ReadSpec, Span, SpanScan
 from beam_jobs.read.spans import candidate_spans, needs_scan, read_span, resolve_spans, scan_span
@@ -25,19 +26,20 @@ class SplitFiles(beam.PTransform):
     In: PBegin. Out: PCollection[Span], spread over the workers; every file has its last one.
 
     Attributes:
-        files: the inputs; a span's `file_index` is the place in this sequence.
+        inputs: a span's `file_index` is the file's place in this list.
 
     Raises:
         InputError: a file cannot be read.
         AuditError: the runner lost or doubled a span.
     """
 
-    files: Sequence[FileInfo]
+    inputs: Inputs
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
         spans = (
             pbegin
-            | "Files" >> beam.Create(list(enumerate(self.files)))
+            | "Inputs" >> beam.Create([self.inputs])
+            | "Files" >> beam.FlatMap(_numbered)
             | "Spread files" >> beam.Reshuffle()
             | "Guess spans" >> beam.FlatMap(_candidates).with_outputs(_GUESSED, main=_KNOWN)
         )
@@ -49,6 +51,10 @@ class SplitFiles(beam.PTransform):
             | "Resolve" >> beam.FlatMapTuple(_resolve)
         )
         return (spans[_KNOWN], resolved) | beam.Flatten() | "Spread spans" >> beam.Reshuffle()
+
+
+def _numbered(inputs: Inputs) -> Iterator[tuple[int, FileInfo]]:
+    yield from enumerate(inputs.files)
 
 
 def _candidates(numbered: tuple[int, FileInfo]) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from beam_jobs.read.columns import empty_to_null
 from beam_jobs.read.lines import Block
 from beam_jobs.requests.groups import Group
 from beam_jobs.requests.parse import RequestSpec, parse
-from beam_jobs.requests.read import lines_of
+from beam_jobs.requests.read import Tell, lines_of
 from beam_jobs.requests.shapes import ID
 
 _VALUE = (
@@ -29,15 +29,23 @@ _DOUBT = rf'(?s)"(?:{ID}".*"{ID}|instance)"|\\u00[67]'
 """The name twice, the shape that may have its id in another member, or a name with escapes."""
 
 
-def glance(group: Group, spec: RequestSpec) -> Iterator[tuple[pa.Array, np.ndarray]]:
+def glance(
+    group: Group, spec: RequestSpec, tell: Tell | None = None
+) -> Iterator[tuple[pa.Array, np.ndarray]]:
     """(string[] ids, int64[n] the place in `group.files` of each request's file), block by block.
 
-    The ids are those that `parse` finds, each at least as often; there may be others.
+    The ids are those that `parse` finds, each at least as often; there may be others, such as
+    those of a file that turned out to be unreadable on the way.
+
+    Args:
+        group: what to read.
+        spec: what to make of it.
+        tell: told of each file that cannot be read to its end.
 
     Raises:
-        InputError: a file cannot be read to its end, or is not the generation planned.
+        InputError: there is such a file, and nobody to be told.
     """
-    for lines in lines_of(group, spec.longest_line):
+    for lines in lines_of(group, spec.longest_line, tell=tell):
         ids = plain_ids(lines.block)
         if ids is not None:
             yield ids, lines.owners

@@ -1,8 +1,10 @@
 """What one worker reads together: several small request files, or a range of a large one."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.spans import candidate_spans
 from beam_jobs.storage import FileInfo
 
@@ -62,3 +64,9 @@ def groups_of(
             first, size = place + 1, 0
     close(len(files))
     return groups
+
+
+@functools.lru_cache(maxsize=4)
+def groups_in(inputs: Inputs) -> tuple[Group, ...]:
+    """The groups of a run, made once a process."""
+    return tuple(groups_of(inputs.files))

@@ -1,6 +1,6 @@
 """Groups of request files -> batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from beam_jobs import records, storage
+from beam_jobs.errors import InputError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read.batches import assemble
 from beam_jobs.read.columns import parse as parse_cells
@@ -19,11 +20,18 @@ from beam_jobs.records import ROWS_PER_BATCH
 from beam_jobs.requests.groups import Group
 from beam_jobs.requests.parse import Parsed, RequestSpec, parse
 
+Tell = Callable[[int, InputError], None]
+"""Told of a file that cannot be read to its end: its place in the group, and why."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
 def read_requests(
-    group: Group, spec: RequestSpec, first_row: int = 1, rows_per_batch: int = ROWS_PER_BATCH
+    group: Group,
+    spec: RequestSpec,
+    first_row: int = 1,
+    rows_per_batch: int = ROWS_PER_BATCH,
+    skipped: Collection[int] = (),
 ) -> Iterator[pa.RecordBatch]:
     """The requests of a group, in order, as `records` describes batches.
 
@@ -35,13 +43,14 @@ def read_requests(
         spec: what to make of it.
         first_row: `SOURCE_ROW` of the first request of the group's first file.
         rows_per_batch: at most.
+        skipped: places in the group of files that are not read.
 
     Raises:
         InputError: a file cannot be read to its end, or is not the generation planned.
     """
     files = group.files
     counted, last = first_row - 1, 0  # requests of the file that the last row belongs to
-    for lines in lines_of(group, spec.longest_line, rows_per_batch):
+    for lines in lines_of(group, spec.longest_line, rows_per_batch, skipped):
         for parsed in parse(lines.block, spec):
             owners = lines.owners[parsed.lines]
             begins = np.flatnonzero(np.diff(owners, prepend=-1))
@@ -134,17 +143,45 @@ class _Pending:
             yield Lines(block.slice(first, last), owners[first:last])
 
 
-def lines_of(group: Group, longest: int, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[Lines]:
+def lines_of(
+    group: Group,
+    longest: int,
+    rows_per_batch: int = ROWS_PER_BATCH,
+    skipped: Collection[int] = (),
+    tell: Tell | None = None,
+) -> Iterator[Lines]:
     """The lines of a group, in order.
 
+    Args:
+        group: what to read.
+        longest: bytes that a line may have.
+        rows_per_batch: lines at a time, at most.
+        skipped: places in the group of files that are not read.
+        tell: told of each file that cannot be read to its end. Lines of a large one may have been
+            given by then; of a file that is read whole there are none.
+
     Raises:
-        InputError: a file cannot be read to its end, or is not the generation planned.
+        InputError: there is such a file, and nobody to be told.
     """
-    if group.end is not None:
-        yield from _lines_of_range(group, group.end, rows_per_batch, longest)
-        return
-    with storage.open_ahead(group.files) as open_next:
-        yield from _lines_of_files(group.files, rows_per_batch, longest, open_next)
+    places = [place for place in range(len(group.files)) if place not in skipped]
+    pending = _Pending()
+    with storage.open_ahead([group.files[place] for place in places]) as open_next:
+        for place in places:
+            try:
+                if group.end is not None:
+                    yield from _lines_of_range(group, group.end, rows_per_batch, longest)
+                else:
+                    file = group.files[place]
+                    yield from _lines_of_file(
+                        place, file, rows_per_batch, longest, open_next, pending
+                    )
+            except InputError as error:
+                if tell is None:
+                    raise
+                tell(place, error)
+            if pending.size >= BLOCK_BYTES:
+                yield from pending.take(rows_per_batch, longest)
+    yield from pending.take(rows_per_batch, longest)
 
 
 def _lines_of_range(group: Group, end: int, rows_per_batch: int, longest: int) -> Iterator[Lines]:
@@ -187,24 +224,23 @@ def _splitter(
     )
 
 
-def _lines_of_files(
-    files: Sequence[storage.FileInfo],
+def _lines_of_file(
+    place: int,
+    file: storage.FileInfo,
     rows_per_batch: int,
     longest: int,
     open_next: Callable[[storage.FileInfo], BinaryIO],
+    pending: _Pending,
 ) -> Iterator[Lines]:
-    pending = _Pending()
-    for owner, file in enumerate(files):
-        with opened(file, open_next) as stream:
-            data = stream.read(BLOCK_BYTES)
-            skipped = len(_BOM) if data.startswith(_BOM) else 0
-            if len(data) < BLOCK_BYTES and not stream.read(1):
-                pending.add(owner, data[skipped:])
-            else:
-                yield from pending.take(rows_per_batch, longest)
-                for block in _splitter(stream, skipped, rows_per_batch, longest).blocks():
-                    yield Lines(block, np.full(len(block), owner))
-        storage.check_unchanged(file)
-        if pending.size >= BLOCK_BYTES:
+    """The lines of a file, those that are pending before them; of a small one it is pending."""
+    with opened(file, open_next) as stream:
+        data = stream.read(BLOCK_BYTES)
+        skipped = len(_BOM) if data.startswith(_BOM) else 0
+        is_small = len(data) < BLOCK_BYTES and not stream.read(1)
+        if not is_small:
             yield from pending.take(rows_per_batch, longest)
-    yield from pending.take(rows_per_batch, longest)
+            for block in _splitter(stream, skipped, rows_per_batch, longest).blocks():
+                yield Lines(block, np.full(len(block), place))
+    storage.check_unchanged(file)
+    if is_small:
+        pending.add(place, data[skipped:])

@@ -52,6 +52,11 @@ def is_released(folder: RunFolder) -> bool:
     return storage.exists(_marker(folder))
 
 
+def forget_release(folder: RunFolder) -> None:
+    """Before a run is computed again; the caller knows that nobody has its answers yet."""
+    storage.remove(_marker(folder))
+
+
 def _marker(folder: RunFolder) -> str:
     return storage.join(folder.path, RELEASED)
 

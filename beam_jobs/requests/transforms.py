@@ -9,23 +9,26 @@ from typing import Any, TypeVar
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_jobs import records, storage
-from beam_jobs.check.keys import KEY_SCHEMA, find_duplicates
-from beam_jobs.errors import AuditError
+from beam_jobs.check.duplicates import Duplicates
+from beam_jobs.check.keys import KEY_SCHEMA, files_with_repeats
+from beam_jobs.check.transforms import duplicates_of_files
+from beam_jobs.errors import AuditError, InputError
 from beam_jobs.publish.runs import RunIdentity
 from beam_jobs.read.coverage import SpanRows, only
+from beam_jobs.read.inputs import Inputs
 from beam_jobs.records import Actions, Located
 from beam_jobs.requests.glance import glance
-from beam_jobs.requests.groups import Group, groups_of
-from beam_jobs.requests.ids import anywhere, id_table, mark_duplicates
+from beam_jobs.requests.groups import Group, groups_in
+from beam_jobs.requests.ids import id_table, ids_of_group, mark_duplicates
 from beam_jobs.requests.parse import RequestSpec
 from beam_jobs.requests.read import read_requests
 from beam_jobs.requests.staged import AnswerPart, AnswerWriter
+from beam_jobs.requests.unreadable import Unreadable, check_some_readable, unreadable
 
 BATCHES = "batches"
 COUNTS = "counts"
@@ -40,82 +43,118 @@ class GroupFiles(beam.PTransform):
     In: PBegin. Out: PCollection[Group].
 
     Attributes:
-        files: of the plan.
+        inputs: of the plan.
     """
 
-    files: Sequence[storage.FileInfo]
+    inputs: Inputs
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        groups = groups_of(self.files)
-        return pbegin | "Groups" >> beam.Create(groups) | "Spread groups" >> beam.Reshuffle()
+        return (
+            pbegin
+            | "Inputs" >> beam.Create([self.inputs])
+            | "Groups" >> beam.FlatMap(groups_in)
+            | "Spread groups" >> beam.Reshuffle()
+        )
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a quick look at all groups found.
+class Scan:
+    """What a quick pass over all groups found.
 
     Attributes:
         first_rows: {group: `SOURCE_ROW` of the first request of its first file}.
-        suspects: ids that may stand twice.
+        suspects: groups with ids that may occur more than once.
+        unreadable: {place in the plan: why}, of the files that no later step reads.
     """
 
     first_rows: Mapping[int, int]
-    suspects: pa.Array
+    suspects: frozenset[int]
+    unreadable: Mapping[int, Unreadable]
+
+    def skipped(self, group: Group) -> frozenset[int]:
+        """Places in a group of the files that are not read."""
+        places = range(len(group.files))
+        return frozenset(place for place in places if group.first + place in self.unreadable)
 
 
 @dataclass(eq=False)
-class LookAtIds(beam.PTransform):
-    """Counts the requests of all groups and finds ids that may occur more than once.
+class ScanIds(beam.PTransform):
+    """Counts requests, finds ids that may occur more than once, and files that cannot be read.
 
-    In: PCollection[Group]. Out: one `Look`, to be used as a side input.
+    In: PCollection[Group]. Out: one `Scan`, to be used as a side input.
 
     Attributes:
         spec: as for `ReadRequests`.
-        files: of the plan.
+        inputs: of the plan.
         folder: for the id files, one a group; whoever ends the run removes it.
 
     Raises:
-        InputError: a file cannot be read to its end, or is not the generation planned.
+        InputError: no file at all can be read, or a service does not answer.
         AuditError: the runner lost or doubled a group's ids.
     """
 
     spec: RequestSpec
-    files: Sequence[storage.FileInfo]
+    inputs: Inputs
     folder: str
 
     def expand(self, groups: beam.PCollection) -> beam.PCollection:
         return (
             groups
-            | "Look at ids" >> beam.Map(_look, self.spec, self.folder)
-            | "All looks" >> beam.combiners.ToList()
-            | "Find suspects" >> beam.Map(_look_of, groups_of(self.files), self.folder)
+            | "Scan ids" >> beam.Map(_scan, self.spec, self.folder)
+            | "All scans" >> beam.combiners.ToList()
+            | "Find suspects" >> beam.Map(_join, self.inputs, self.folder)
         )
 
 
-def _look(group: Group, spec: RequestSpec, folder: str) -> tuple[int, int]:
-    """(the group, its requests); writes its ids, under the same name however often repeated."""
-    requests = 0
+class FindUnreadable(beam.PTransform):
+    """In: PCollection of the one `Scan`. Out: the one {place in the plan: `Unreadable`} of it."""
+
+    def expand(self, scans: beam.PCollection) -> beam.PCollection:
+        return scans | "Find unreadable" >> beam.Map(lambda scan: scan.unreadable)
+
+
+@dataclass(frozen=True)
+class _GroupScan:
+    requests: int
+    unreadable: Mapping[int, Unreadable]
+
+
+def _scan(group: Group, spec: RequestSpec, folder: str) -> tuple[int, _GroupScan]:
+    """(the group, what was found); writes its ids, under the same name however often repeated."""
+    requests, found = 0, {}
+
+    def tell(place: int, error: InputError) -> None:
+        found[group.first + place] = unreadable(group.files[place], error)
+
     with (
-        storage.open_atomic(_looked_at(group, folder)) as stream,
+        storage.open_atomic(_scanned(group, folder)) as stream,
         pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
     ):
-        for ids, owners in glance(group, spec):
-            writer.write_table(anywhere(ids))
+        for ids, owners in glance(group, spec, tell):
+            writer.write_table(ids_of_group(ids, group.number))
             requests += len(owners)
-    return group.number, requests
+    return group.number, _GroupScan(requests, found)
 
 
-def _look_of(looked: Sequence[tuple[int, int]], groups: Sequence[Group], folder: str) -> Look:
-    requests = dict(_all_once(looked, groups))
+def _join(scanned: Sequence[tuple[int, _GroupScan]], inputs: Inputs, folder: str) -> Scan:
+    groups = groups_in(inputs)
+    scans = dict(_all_once(scanned, groups))
     first_rows: dict[int, int] = {}
+    left_out: dict[int, Unreadable] = {}
     for before, group in itertools.pairwise([None, *groups]):
         assert group is not None
         goes_on = before is not None and group.start > 0
         first_rows[group.number] = (
-            first_rows[before.number] + requests[before.number] if goes_on and before else 1
+            first_rows[before.number] + scans[before.number].requests if goes_on and before else 1
         )
-    found = _twice([_looked_at(group, folder) for group in groups])
-    return Look(first_rows, found.column("key").combine_chunks())
+        left_out = {**scans[group.number].unreadable, **left_out}
+    check_some_readable(left_out, len(inputs.files))
+    with (
+        storage.fetched([_scanned(group, folder) for group in groups]) as paths,
+        tempfile.TemporaryDirectory(prefix="beam-jobs-ids-") as scratch,
+    ):
+        suspects = files_with_repeats(list(paths.values()), scratch)
+    return Scan(first_rows, frozenset(suspects), left_out)
 
 
 def _all_once(found: Sequence[tuple[int, T]], groups: Sequence[Group]) -> list[tuple[int, T]]:
@@ -130,77 +169,69 @@ def _all_once(found: Sequence[tuple[int, T]], groups: Sequence[Group]) -> list[t
     return ordered
 
 
-def _looked_at(group: Group, folder: str) -> str:
-    return storage.join(folder, f"looked-{group.number:05d}.parquet")
-
-
-def _twice(uris: Sequence[str]) -> pa.Table:
-    with (
-        storage.fetched(sorted(uris)) as paths,
-        tempfile.TemporaryDirectory(prefix="beam-jobs-ids-") as scratch,
-    ):
-        return find_duplicates(list(paths.values()), scratch)
+def _scanned(group: Group, folder: str) -> str:
+    return storage.join(folder, f"scanned-{group.number:05d}.parquet")
 
 
 @dataclass(eq=False)
 class FindDuplicateIds(beam.PTransform):
-    """Finds the ids that occur more than once: reads the groups that hold suspects.
+    """Finds the requests whose id an earlier one has: reads the groups that hold suspects.
 
-    In: PCollection[Group]. Out: one pa.Table of `keys.KEY_SCHEMA`, to be used as a side input.
+    In: PCollection[Group]. Out: one `Duplicates`, to be used as a side input.
 
     Attributes:
         spec: as for `ReadRequests`.
-        files: of the plan.
-        folder: as for `LookAtIds`.
-        look: PCollection of the one `Look`.
+        inputs: of the plan.
+        folder: as for `ScanIds`; the duplicates, too.
+        scan: PCollection of the one `Scan`.
 
     Raises:
+        InputError: a file has changed since it was scanned.
         AuditError: the runner lost or doubled a group's ids.
     """
 
     spec: RequestSpec
-    files: Sequence[storage.FileInfo]
+    inputs: Inputs
     folder: str
-    look: beam.PCollection
+    scan: beam.PCollection
 
     def expand(self, groups: beam.PCollection) -> beam.PCollection:
         return (
             groups
-            | "Read suspects" >> beam.Map(_suspects, self.spec, self.folder, AsList(self.look))
+            | "Read suspects" >> beam.Map(_suspects, self.spec, self.folder, AsList(self.scan))
             | "All suspects" >> beam.combiners.ToList()
-            | "Find duplicates" >> beam.Map(_duplicates_of, groups_of(self.files))
+            | "Find duplicates" >> beam.Map(_duplicates_of, self.inputs, self.folder)
         )
 
 
 def _suspects(
-    group: Group, spec: RequestSpec, folder: str, looks: Sequence[Look]
+    group: Group, spec: RequestSpec, folder: str, scans: Sequence[Scan]
 ) -> tuple[int, str | None]:
-    """(the group, a Parquet file of those of its ids that are suspects; None where none is)."""
-    look = only(looks, _LOOKS)
-    if not len(look.suspects):
-        return group.number, None
-    with storage.fetched([_looked_at(group, folder)]) as paths:
-        ids = pq.read_table(*paths.values(), columns=["key"]).column("key")
-    if not pc.any(pc.is_in(ids, value_set=look.suspects)).as_py():
+    """(the group, a Parquet file of its ids; None where it has no suspect)."""
+    scan = only(scans, _SCANS)
+    if group.number not in scan.suspects:
         return group.number, None
     uri = storage.join(folder, f"ids-{group.number:05d}.parquet")
+    first_row, skipped = scan.first_rows[group.number], scan.skipped(group)
     with (
         storage.open_atomic(uri) as stream,
         pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
     ):
-        for batch in read_requests(group, spec, look.first_rows[group.number]):
-            table = id_table(batch, group.uris, group.first)
-            writer.write_table(table.filter(pc.is_in(table.column("key"), value_set=look.suspects)))
+        for batch in read_requests(group, spec, first_row, skipped=skipped):
+            writer.write_table(id_table(batch, group))
     return group.number, uri
 
 
-def _duplicates_of(written: Sequence[tuple[int, str | None]], groups: Sequence[Group]) -> pa.Table:
-    return _twice([uri for _, uri in _all_once(written, groups) if uri is not None])
+def _duplicates_of(
+    written: Sequence[tuple[int, str | None]], inputs: Inputs, folder: str
+) -> Duplicates:
+    all_once = _all_once(written, groups_in(inputs))
+    return duplicates_of_files([uri for _, uri in all_once if uri is not None], folder)
 
 
 @dataclass(eq=False)
 class ReadRequests(beam.PTransform):
-    """Reads groups of request files.
+    """Reads groups of request files, but for the files that cannot be read.
 
     In: PCollection[Group].
     Out: a dict of PCollections: `BATCHES` holds Located, a group's number in the place of a file's
@@ -208,34 +239,36 @@ class ReadRequests(beam.PTransform):
 
     Attributes:
         spec: what to make of the lines.
-        look: PCollection of the one `Look`.
+        scan: PCollection of the one `Scan`.
 
     Raises:
-        InputError: a file cannot be read to its end, or is not the generation planned.
+        InputError: a file has changed since it was scanned.
     """
 
     spec: RequestSpec
-    look: beam.PCollection
+    scan: beam.PCollection
 
     def expand(self, groups: beam.PCollection) -> dict[str, beam.PCollection]:
-        read = groups | "Read" >> beam.FlatMap(_read, self.spec, AsList(self.look)).with_outputs(
+        read = groups | "Read" >> beam.FlatMap(_read, self.spec, AsList(self.scan)).with_outputs(
             COUNTS, main=BATCHES
         )
         return {BATCHES: read[BATCHES], COUNTS: read[COUNTS]}
 
 
-_LOOKS = "looks at the ids"
+_SCANS = "scans of the ids"
 
 
-def _read(group: Group, spec: RequestSpec, looks: Sequence[Look]) -> Iterator[Any]:
-    first_row = only(looks, _LOOKS).first_rows[group.number]
+def _read(group: Group, spec: RequestSpec, scans: Sequence[Scan]) -> Iterator[Any]:
+    scan = only(scans, _SCANS)
+    first_row, skipped = scan.first_rows[group.number], scan.skipped(group)
     counts: Counter[str] = Counter()
-    for number, batch in enumerate(read_requests(group, spec, first_row)):
+    for number, batch in enumerate(read_requests(group, spec, first_row, skipped=skipped)):
         counts.update(_requests_of(batch))
         yield group.number, 0, number, batch
     for place, file in enumerate(group.files):
-        rows = SpanRows(group.first + place, first_row, counts[file.uri], group.is_last)
-        yield beam.pvalue.TaggedOutput(COUNTS, rows)
+        if place not in skipped:
+            rows = SpanRows(group.first + place, first_row, counts[file.uri], group.is_last)
+            yield beam.pvalue.TaggedOutput(COUNTS, rows)
         first_row = 1
 
 
@@ -253,20 +286,22 @@ class MarkIds(beam.PTransform):
     In and out: PCollection[Located].
 
     Attributes:
-        files: URIs of the plan's request files.
-        duplicates: PCollection of the one table from `FindDuplicateIds`.
+        inputs: of the plan.
+        duplicates: PCollection of the one `Duplicates` from `FindDuplicateIds`.
     """
 
-    files: Sequence[str]
+    inputs: Inputs
     duplicates: beam.PCollection
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Mark ids" >> beam.Map(_mark, self.files, AsList(self.duplicates))
+        return batches | "Mark ids" >> beam.Map(_mark, self.inputs, AsList(self.duplicates))
 
 
-def _mark(element: Located, files: Sequence[str], duplicates: Sequence[pa.Table]) -> Located:
-    *place, batch = element
-    return *place, mark_duplicates(batch, only(duplicates, "ids that stand twice"), files)
+def _mark(element: Located, inputs: Inputs, duplicates: Sequence[Duplicates]) -> Located:
+    number, *place, batch = element
+    found = only(duplicates, "ids that stand twice")
+    group = groups_in(inputs)[number]
+    return number, *place, mark_duplicates(batch, found, group, inputs.uris)
 
 
 @dataclass(eq=False)

@@ -142,12 +142,14 @@ def _fingerprint(path: str, files: Sequence[storage.FileInfo]) -> str:
 def local_copy(location: ModelLocation) -> str:
     """A local folder that holds the model; one in Cloud Storage is copied once a process.
 
+    No library takes its path for a pattern.
+
     Raises:
         InputError: the model is not the one that was planned.
         StorageError: it cannot be read.
     """
     if storage.is_local(location.path):
-        return location.path
+        return location.path if storage.is_plain(location.path) else _link(location.path)
     files = storage.list_files(location.path)
     found = _fingerprint(location.path, files)
     if found != location.fingerprint:
@@ -155,7 +157,19 @@ def local_copy(location: ModelLocation) -> str:
             f"model {location.path}: changed during the run (planned {location.fingerprint}, found"
             f" {found}); run the command again to take the new one"
         )
+    folder = _scratch()
+    storage.fetch_folder(location.path, files, folder)
+    return folder
+
+
+def _link(path: str) -> str:
+    """Another name of a folder: TensorFlow takes the path of a model's variables for a pattern."""
+    link = os.path.join(_scratch(), "model")
+    os.symlink(path, link)
+    return link
+
+
+def _scratch() -> str:
     folder = tempfile.mkdtemp(prefix="beam-jobs-model-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    storage.fetch_folder(location.path, files, folder)
     return folder

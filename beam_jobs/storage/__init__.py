@@ -4,7 +4,8 @@
     read     open_pinned, open_ahead, check_unchanged, read_bytes, digest
     write    open_atomic, write_atomic, create, replace, remove, check_writable, lock
     copy     fetched, fetch_folder: local copies for libraries that read local files only
-    names    absolute, absolute_pattern, escape, join, resolve, relative, is_local
+    names    absolute, absolute_pattern, escape, join, resolve, relative, is_local,
+             is_plain
 
 docs/storage.md says what generations, retries, locks and permissions mean for users.
 """
@@ -48,6 +49,7 @@ __all__ = [
     "fetched",
     "info",
     "is_local",
+    "is_plain",
     "join",
     "list_files",
     "lock",
@@ -67,7 +69,7 @@ __all__ = [
 
 _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
 _ODD = re.compile(r"[*?\[\]\\]")
-"""Characters that DuckDB's readers do not take as they are."""
+"""Characters of a path that DuckDB and TensorFlow do not take as they are."""
 
 _LOCAL = LocalStorage()
 _COPY_BYTES = 8 << 20
@@ -95,6 +97,11 @@ def _of(uri: str) -> Storage:
 def is_local(uri: str) -> bool:
     """Whether it is a path on this machine."""
     return _of(uri) is _LOCAL
+
+
+def is_plain(path: str) -> bool:
+    """Whether no library takes a local path for a pattern."""
+    return _ODD.search(path) is None
 
 
 def absolute(uri: str) -> str:
@@ -191,7 +198,8 @@ def open_pinned(file: FileInfo) -> BinaryIO:
     """Opens exactly the generation that was planned, to be read and sought in.
 
     Raises:
-        InputError: when it is opened or read: the file is gone or has changed since.
+        ChangedError: when it is opened or read: the file is gone or has changed since.
+        InputError: it cannot be opened.
     """
     return _of(file.uri).open_pinned(file)
 
@@ -232,7 +240,7 @@ def check_unchanged(file: FileInfo) -> None:
     """Called after the last byte too, so that a mixture of two contents is never published.
 
     Raises:
-        InputError: the file is gone or has changed since.
+        ChangedError: the file is gone or has changed since.
     """
     _of(file.uri).check_unchanged(file)
 
@@ -348,7 +356,7 @@ def fetched(uris: Iterable[str]) -> Iterator[dict[str, str]]:
     """
     named = list(dict.fromkeys(uris))
     local = [uri for uri in named if is_local(uri)]
-    found = {uri: uri for uri in local if not _ODD.search(uri)}
+    found = {uri: uri for uri in local if is_plain(uri)}
     others = [uri for uri in named if uri not in found]
     if not others:
         yield found

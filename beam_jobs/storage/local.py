@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
-from beam_jobs.errors import InputError, UsageError
+from beam_jobs.errors import ChangedError, InputError, UsageError
 from beam_jobs.process import Holder
 from beam_jobs.storage import locks
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell
@@ -62,6 +62,8 @@ class LocalStorage:
     def open_pinned(self, file: FileInfo) -> BinaryIO:
         try:
             stream = open(file.uri, "rb")  # noqa: SIM115 (the caller closes it)
+        except FileNotFoundError as error:
+            raise ChangedError(f"{file.uri}: was removed during the run") from error
         except OSError as error:
             raise InputError(f"{file.uri}: cannot be read ({error.strerror})") from error
         try:
@@ -75,9 +77,9 @@ class LocalStorage:
         try:
             now = self.info(file.uri)
         except OSError as error:
-            raise InputError(f"{file.uri}: was removed during the run") from error
+            raise ChangedError(f"{file.uri}: was removed during the run") from error
         if now.generation != file.generation:
-            raise InputError(
+            raise ChangedError(
                 f"{file.uri}: changed during the run (planned {file.generation}, found"
                 f" {now.generation}); run the command again to take the new content"
             )

@@ -11,7 +11,7 @@ from google.api_core import exceptions as google_errors
 from google.api_core.retry import Retry
 from google.cloud.storage import Blob
 
-from beam_jobs.errors import InputError
+from beam_jobs.errors import ChangedError
 from beam_jobs.storage import calls
 from beam_jobs.storage.interface import FileInfo
 
@@ -50,7 +50,7 @@ def read_into(file: FileInfo, start: int, memory: memoryview) -> int:
     An answer that breaks off goes on from where it was, in the same generation.
 
     Raises:
-        InputError: the object was overwritten or deleted since it was planned.
+        ChangedError: the object was overwritten or deleted since it was planned.
         StorageError: it cannot be read.
     """
     size = min(len(memory), file.size - start)
@@ -74,7 +74,7 @@ def read_into(file: FileInfo, start: int, memory: memoryview) -> int:
             if sink.count < size:
                 raise ConnectionError(f"{sink.count} of {size} bytes came")
         except google_errors.NotFound as error:
-            raise InputError(changed(file)) from error
+            raise ChangedError(changed(file)) from error
         except Exception as error:  # noqa: BLE001 (sorted out in `failed`)
             if sink.count > before:
                 attempts.succeeded()

@@ -14,6 +14,14 @@ SEVERITIES = ("HOLD", "WARN", "INFO")
 ANOMALIES_SHOWN = 25
 NOTES_SHOWN = 10
 
+FILES_SHOWN = 10
+
+LEFT_OUT = {
+    "unreadable": "set aside, unanswered, until they are replaced (or once more with --force)",
+    "changed": "left for the next run",
+}
+"""Of request files that a queue run left out."""
+
 MEANINGS = {
     "PUBLISHED": "in the warehouse",
     "HELD": "complete, but not published until it is approved",
@@ -39,6 +47,7 @@ def print_summary(
         _reasons(summary, screen)
         _anomalies(summary, screen)
         _hold_reasons(summary, screen)
+        _left_out(summary, screen)
         _notes(summary, screen)
         _results(summary, screen)
         _next(next_commands(summary, options), screen)
@@ -195,6 +204,21 @@ def _hold_reasons(summary: Mapping[str, Any], screen: "Console") -> None:
             screen.print(title, style="bold")
         for reason in reasons:
             screen.print(Padding(Text(printable(reason)), (0, 0, 0, 2)))
+
+
+def _left_out(summary: Mapping[str, Any], screen: "Console") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for name, title in LEFT_OUT.items():
+        files = summary.get(name, [])
+        if files:
+            screen.print()
+            screen.print(title, style="bold")
+        for file in files[:FILES_SHOWN]:
+            screen.print(Padding(Text(printable(file)), (0, 0, 0, 2)))
+        if len(files) > FILES_SHOWN:
+            screen.print(f"  and {len(files) - FILES_SHOWN:,} more", style="dim")
 
 
 def _notes(summary: Mapping[str, Any], screen: "Console") -> None:

@@ -31,6 +31,21 @@ resource "google_logging_metric" "failed" {
   }
 }
 
+resource "google_logging_metric" "set_aside" {
+  name        = "${var.name}/set_aside"
+  description = "Queue runs that set request files aside"
+  filter      = <<-EOT
+    resource.type="dataflow_step"
+    (jsonPayload.message:"\"event\":\"beam_jobs_run\"" OR textPayload:"\"event\":\"beam_jobs_run\"")
+    (jsonPayload.message:"\"unreadable\":[\"" OR textPayload:"\"unreadable\":[\"")
+  EOT
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
 resource "google_logging_metric" "not_launched" {
   name        = "${var.name}/not_launched"
   description = "Launches on schedule that Dataflow refused"
@@ -93,6 +108,35 @@ resource "google_monitoring_alert_policy" "held" {
   documentation {
     mime_type = "text/markdown"
     content   = "`beam-jobs runs` lists the run, `beam-jobs report RUN` shows why it is held, `beam-jobs approve RUN` publishes it."
+  }
+}
+
+resource "google_monitoring_alert_policy" "set_aside" {
+  display_name          = "${var.name}: request files cannot be read"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = "a queue run set request files aside"
+    condition_threshold {
+      filter          = "resource.type = \"dataflow_job\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.set_aside.name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+      trigger {
+        count = 1
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "`beam-jobs anomalies RUN` names the files. Who put them there puts them anew; all others are answered."
   }
 }
 

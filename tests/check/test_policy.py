@@ -18,7 +18,7 @@ from beam_jobs.check.file_anomalies import FileRead, find_file_anomalies
 from beam_jobs.check.gate import ALWAYS, decide
 from beam_jobs.check.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
 from beam_jobs.check.report import Anomaly
-from beam_jobs.check.run_anomalies import RunCounts
+from beam_jobs.check.run_anomalies import RunCounts, of_run
 from beam_jobs.config import Gate
 from beam_jobs.errors import UsageError
 from beam_jobs.read.signs import FileSign
@@ -197,6 +197,10 @@ def test_every_own_code_is_found_and_listed() -> None:
         *anomalies(Policy()),
         *anomalies(Policy(), high=True),
         *anomalies(Policy(), empty=True),
+        *of_run(
+            RunCounts(10, 1, 9, {Reason.DUPLICATE_KEY: 9}, key="id", unreadable=("a.jsonl.gz",)),
+            Policy(),
+        ),
         *anomalies(Policy(features={"shop": 0.01})),
         *find_file_anomalies(
             [FileRead("/a.csv", 0), *(FileRead("/b.csv", 1, (sign,)) for sign in FileSign)]

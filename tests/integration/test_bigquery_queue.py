@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 from conftest import run_command
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery as google
 from queue_kit import answers_in, good, make_setup, put, queue_flags
-from servers.bigquery import PROJECT, BigQueryServer
+from servers.bigquery import BigQueryServer
 
 pytestmark = pytest.mark.integration
 
@@ -57,56 +55,3 @@ def test_requests_are_answered_once_and_their_tables_are_the_same(
         )
     assert tables["cloud"] == tables["disk"]
     assert {row["what"]: row["n"] for row in tables["cloud"][0]}["PUBLISHED"] == 2
-
-
-OLD_DAYS = 2_000
-
-# A year of the queue: a published run a few times a day, each with a request file.
-OLD = f"""
-INSERT INTO {{dataset}}.inputs
-SELECT * REPLACE (
-  DATE_SUB(period, INTERVAL DIV(n, 6) + 1 DAY) AS period,
-  CONCAT('old', CAST(n AS STRING)) AS run_id,
-  CONCAT(uri, CAST(n AS STRING)) AS uri
-)
-FROM {{dataset}}.inputs, UNNEST(GENERATE_ARRAY(1, {OLD_DAYS})) AS n;
-INSERT INTO {{dataset}}.runs
-SELECT * REPLACE (
-  DATE_SUB(period, INTERVAL DIV(n, 6) + 1 DAY) AS period,
-  CONCAT('old', CAST(n AS STRING)) AS run_id,
-  TIMESTAMP_SUB(started_at, INTERVAL n * 4 HOUR) AS started_at,
-  TIMESTAMP_SUB(finished_at, INTERVAL n * 4 HOUR) AS finished_at
-)
-FROM {{dataset}}.runs, UNNEST(GENERATE_ARRAY(1, {OLD_DAYS})) AS n;
-"""
-
-
-def test_a_round_asks_little_however_many_runs_there_were(
-    setup: Path, tmp_path: Path, bigquery: BigQueryServer
-) -> None:
-    """Before, a round in which nothing waits asked 5 queries, and got all runs three times."""
-    dataset = bigquery.new_dataset()
-    command = [
-        "requests",
-        *queue_flags(
-            setup, tmp_path, "--json", "--gate=PUBLISH", f"--warehouse=bigquery:{dataset}"
-        ),
-    ]
-    put(tmp_path, "1.jsonl", good("1", 3))
-    assert run_command(*command).code == 0
-    client = google.Client(PROJECT, credentials=AnonymousCredentials())
-    client.query_and_wait(OLD.format(dataset=dataset))
-    (count,) = client.query_and_wait(f"SELECT COUNT(*) FROM {dataset}.runs")
-    client.close()
-    assert count[0] == OLD_DAYS + 1
-
-    bigquery.clear()
-    again = run_command(*command)
-    assert (again.code, again.json["status"]) == (0, "UNCHANGED"), again.err
-    asked, got = bigquery.queries(), bigquery.sent
-    print(f"queries {len(asked)}, calls {len(bigquery.calls)}, bytes {got}")
-    # The ledger; drift's runs; this very run; runs whose answers may be left.
-    assert len(asked) == 4
-    assert got < 150_000
-    for sql in asked:
-        assert "period >= @since" in sql or "period = @period" in sql or "IN UNNEST(@uris)" in sql

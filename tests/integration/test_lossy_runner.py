@@ -14,7 +14,7 @@ from beam_jobs.read import spans
 pytestmark = pytest.mark.integration
 
 RUNNER = "--runner=lossy_kit.LossyRunner"
-FILES = Place("SplitFiles/Files/Map(decode)")
+FILES = Place("SplitFiles/Files")
 GUESSED_SPANS = Place("SplitFiles/Guess spans/FlatMap(_candidates)", "guessed")
 SCANS = Place("SplitFiles/Scan")
 SPANS = Place("SplitFiles/Spread spans/RemoveRandomKeys")
@@ -29,7 +29,8 @@ COUNTS = Place("WriteParts/Write/ParDo(_WriteParts)", "counts")
 MEASURED_BATCHES = Place("ComputeStatistics/To TFDV")
 STATISTICS = Place("ComputeStatistics/Name data sets")
 GROUPS = Place("Spread groups again/RemoveRandomKeys")
-LOOKS = Place("LookAtIds/Look at ids")
+SCANNED_IDS = Place("ScanIds/Scan ids")
+UNREADABLE = Place("FindUnreadable/Find unreadable")
 ANSWERS = Place("WriteAnswers/Write answers")
 END = Place("Conclude/Plan/Map(decode)")
 
@@ -115,8 +116,10 @@ def test_answers_that_are_lost_or_doubled_are_never_given(
         (Fault(ANSWERS, LOSES), f"{file.uri}: the answers do not follow each other"),
         (Fault(ANSWERS, DOUBLES), f"{file.uri}: the answers do not follow each other"),
         (Fault(GROUPS, LOSES), f"{file.uri}: was read to row 0, which is not its end"),
-        (Fault(LOOKS, LOSES), "of 1 groups of request files the ids of [] arrived"),
-        (Fault(LOOKS, DOUBLES), "of 1 groups of request files the ids of [0, 0] arrived"),
+        (Fault(SCANNED_IDS, LOSES), "of 1 groups of request files the ids of [] arrived"),
+        (Fault(SCANNED_IDS, DOUBLES), "of 1 groups of request files the ids of [0, 0] arrived"),
+        (Fault(UNREADABLE, LOSES), "files left out: 0 arrived where one must"),
+        (Fault(UNREADABLE, DOUBLES), "files left out: 2 arrived where one must"),
     ):
         monkeypatch.setattr(lossy_kit.state, "fault", fault)
         done = run_command(*command)

@@ -12,6 +12,7 @@ from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from queue_kit import good, make_setup, put
 
+from beam_jobs import storage
 from beam_jobs.config import MonthlyConfig, RequestsConfig
 from beam_jobs.pipelines import baseline, monthly, requests
 from beam_jobs.plan import Plan, plan_monthly, plan_requests
@@ -91,13 +92,13 @@ def _monthly(pipeline: beam.Pipeline, plan: Plan) -> None:
 
 
 def _census(pipeline: beam.Pipeline, plan: Plan) -> None:
-    baseline.build_census(pipeline, plan.inputs, "census.json")
+    baseline.build_census(pipeline, plan.input_list, "census.json")
 
 
 def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
     baseline.build_statistics(
         pipeline,
-        plan.inputs,
+        plan.input_list,
         plan.read_features,
         "statistics.binpb",
         schema=plan.schema,
@@ -150,12 +151,25 @@ def _is_composite(transform: Any) -> bool:
     )
 
 
-def test_what_is_sent_to_workers_stays_small(plan: Plan) -> None:
-    """A runner takes a graph of some megabytes; no file's content and no model is in it."""
+GRAPHS = {"monthly": _monthly, "census": _census, "statistics": _statistics}
+
+
+@pytest.mark.parametrize("name", [*GRAPHS, "requests"])
+def test_what_is_sent_to_workers_stays_small(plan: Plan, queue_plan: Plan, name: str) -> None:
+    """A service takes a graph of some megabytes; no file's content, name or model is in it."""
+    build = GRAPHS.get(name, requests.build)
     files = tuple(
-        dataclasses.replace(plan.inputs[0], uri=f"gs://bucket/ads/{number:06d}.csv")
-        for number in range(10_000)
+        storage.FileInfo(f"gs://bucket/ads/{number:06d}.csv", 1_000_000, "1764090000000000")
+        for number in range(100_000)
     )
-    pipeline = beam.Pipeline(options=PipelineOptions())
-    monthly.build(pipeline, dataclasses.replace(plan, inputs=files))
-    assert pipeline.to_runner_api().ByteSize() < 10 << 20
+    sizes = []
+    for inputs in (files[:1], files):
+        pipeline = beam.Pipeline(options=PipelineOptions())
+        some = queue_plan if name == "requests" else plan
+        build(pipeline, dataclasses.replace(some, inputs=inputs))
+        proto = pipeline.to_runner_api()
+        assert b"ads/000000" not in proto.SerializeToString()
+        sizes.append(proto.ByteSize())
+    # Pickles of sets differ by some bytes from one time to the next.
+    assert abs(sizes[1] - sizes[0]) < 1_000
+    assert sizes[1] < 1 << 20

@@ -20,6 +20,7 @@ from beam_jobs.plan import costs
 from beam_jobs.plan.costs import Input, money, quantities
 from beam_jobs.plan.prices import Prices, load_prices
 from beam_jobs.read import ReadSpec
+from beam_jobs.read.inputs import write_inputs
 from beam_jobs.read.spans import is_scanned
 from beam_jobs.read.transforms import ReadSpans, SplitFiles
 from beam_jobs.storage.local import LocalStorage
@@ -96,8 +97,9 @@ def test_what_is_read_is_what_the_graph_reads(
     )
     _Counted.read_bytes.clear()
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        spans = pipeline | SplitFiles(files)
-        _ = spans | FindDuplicateKeys("id", [f.uri for f in files], str(tmp_path / "keys"))
+        inputs = write_inputs(f"{tmp_path}/inputs.json", files)
+        spans = pipeline | SplitFiles(inputs)
+        _ = spans | FindDuplicateKeys("id", inputs, str(tmp_path / "keys"))
         _ = spans | ReadSpans(ReadSpec((), "id"))
     for file in files:
         told = quantities(

@@ -12,7 +12,7 @@ from publish_kit import OCTOBER, write_run
 
 from beam_jobs.errors import InputError, Interrupted, RunError
 from beam_jobs.launch import run_pipeline
-from beam_jobs.pipelines import watch
+from beam_jobs.pipelines import options, watch
 from beam_jobs.pipelines.failure import failed, failure_of, failure_recorded
 from beam_jobs.publish.publishing import publish_run
 from beam_jobs.publish.runs import Job, RunStatus
@@ -146,15 +146,16 @@ def test_a_warehouse_that_does_not_answer_is_said(tmp_path):
     assert Standing("r1").after_failure("x") == "x; nothing was published"
 
 
-def test_an_interrupt_names_the_job_on_dataflow(monkeypatch):
+@pytest.mark.parametrize(
+    ("remote", "says"), [(True, r"the Dataflow job 2026-11-01_7 goes on without"), (False, r"^$")]
+)
+def test_an_interrupt_names_the_job_on_dataflow(monkeypatch, remote, says):
     def interrupt(_):
         raise KeyboardInterrupt
 
     result = types.SimpleNamespace(job_id=lambda: "2026-11-01_7", has_job=True)
     monkeypatch.setattr(beam.Pipeline, "run", lambda _: result)
     monkeypatch.setattr(watch, "wait_for_end", interrupt)
-    flags = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
-    with pytest.raises(KeyboardInterrupt, match="2026-11-01_7 goes on without"):
-        run_pipeline(lambda _: None, flags, 1)
-    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+    monkeypatch.setattr(options, "is_remote", lambda _: remote)
+    with pytest.raises(KeyboardInterrupt, match=says):
         run_pipeline(lambda _: None, [], 1)

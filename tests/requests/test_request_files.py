@@ -8,6 +8,7 @@ import pytest
 from request_kit import SPEC, Row, read_group, read_rows, write
 
 from beam_jobs import storage
+from beam_jobs.check.duplicates import write_duplicates
 from beam_jobs.check.keys import find_duplicates
 from beam_jobs.errors import InputError
 from beam_jobs.records import FINDINGS, KEY
@@ -124,12 +125,14 @@ def test_the_first_request_with_an_id_keeps_it(tmp_path: Path) -> None:
         write(tmp_path / "c.jsonl", [b'{"bid": 1}', request("y"), b'{"bid": 1}']),
     ]
     uris = [file.uri for file in files]
-    batches = list(read_requests(Group(0, 0, tuple(files)), SPEC, rows_per_batch=2))
+    group = Group(0, 0, tuple(files))
+    batches = list(read_requests(group, SPEC, rows_per_batch=2))
     paths = []
     for number, batch in enumerate(batches):
         paths.append(str(tmp_path / f"{number}.parquet"))
-        pq.write_table(id_table(batch, uris), paths[-1])
-    duplicates = find_duplicates(paths, str(tmp_path))
+        pq.write_table(id_table(batch, group), paths[-1])
+    found = find_duplicates(paths, str(tmp_path))
+    duplicates = write_duplicates(str(tmp_path / "duplicates.parquet"), found)
     marked = [
         (
             row[KEY],
@@ -140,7 +143,7 @@ def test_the_first_request_with_an_id_keeps_it(tmp_path: Path) -> None:
             ],
         )
         for batch in batches
-        for row in mark_duplicates(batch, duplicates, uris).to_pylist()
+        for row in mark_duplicates(batch, duplicates, group, uris).to_pylist()
     ]
     assert marked == [
         ("a", []),

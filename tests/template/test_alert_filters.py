@@ -1,5 +1,6 @@
 """What the alerts look for is what runs write."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -64,6 +65,15 @@ def launcher_entry(told: Outcome) -> dict[str, Any]:
 def test_each_metric_counts_its_runs_and_no_others(metric: str, status: str) -> None:
     for entry in (worker_entry(outcome(status)), launcher_entry(outcome(status))):
         assert matches(filter_of(metric), entry) is (metric.upper() == status)
+
+
+def test_files_that_were_set_aside_are_counted_whatever_became_of_the_run() -> None:
+    for status in STATUSES:
+        told = outcome(status)
+        some = dataclasses.replace(told, unreadable=("gs://q/a.jsonl.gz: is truncated",))
+        for entry_of in (worker_entry, launcher_entry):
+            assert matches(filter_of("set_aside"), entry_of(some))
+            assert not matches(filter_of("set_aside"), entry_of(told))
 
 
 def test_the_severity_of_the_entry_is_that_of_the_line() -> None:

@@ -8,5 +8,5 @@ WHERE job = @job AND status = 'HELD' AND run_id <> @run_id
     SELECT i.run_id
     FROM inputs AS i
     JOIN ${staged_inputs} AS s ON s.uri = i.uri AND s.generation = i.generation
-    WHERE i.job = @job
+    WHERE i.job = @job AND i.`rows` IS NOT NULL
   );
