@@ -162,7 +162,7 @@ def test_a_file_that_changes_or_goes_is_an_error_that_names_it(tmp_path: Path, s
     with pytest.raises(InputError, match=rf"ads{suffix}: changed during the run"):
         list(batches)
     path.unlink()
-    with pytest.raises(InputError, match=rf"ads{suffix}: cannot be read"):
+    with pytest.raises(InputError, match=rf"ads{suffix}: was removed during the run"):
         list(read_span(span, ReadSpec(FEATURES, "id")))
 
 
