@@ -108,7 +108,9 @@ def _typed(
         if name not in cells:
             continue
         if feature is not None:
-            typed[name], more = to_feature(cells[name], feature)
+            is_key = name == spec.key and feature.is_text
+            column = _numbers_as_texts(cells[name]) if is_key else cells[name]
+            typed[name], more = to_feature(column, feature)
         else:
             unknown, more = _unknown(cells[name], name)
             if unknown is not None:
@@ -136,6 +138,13 @@ def _keys(column: pa.Array, uri: str, name: str | None) -> pa.Array:
             f"{uri}: the key column {name!r} holds {column.type}; a key is one text or number a row"
         )
     return plain
+
+
+def _numbers_as_texts(column: pa.Array) -> pa.Array:
+    """Numbers as the key has them; another column as it is."""
+    plain = _plain(column)
+    is_number = pt.is_integer(plain.type) or pt.is_floating(plain.type)
+    return columns.texts(plain) if is_number else column
 
 
 def _raw_records(cells: Mapping[str, pa.Array], rows: int, found: Sequence[Findings]) -> pa.Array:
