@@ -117,7 +117,7 @@ def linf(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     Few values are not normal: three of one kind may well meet. Bernstein's inequality (The Theory
     of Probabilities, 1946) with the same z adds what matters then, z^2 / 6 (1/n + 1/m).
     """
-    ours, theirs = Values.of(current), Values.of(reference)
+    ours, theirs = Values.of(current).exact, Values.of(reference).exact
     n, m = ours.total, theirs.total
     if not n or not m:
         return None
@@ -140,7 +140,7 @@ def abs_difference(current: FeatureStats, reference: FeatureStats) -> Distance |
     `anomalies/metrics.cc`. Unlike a share it grows with the number of rows, too. The noise of a
     difference of two counts has variance a_i + b_i (Poisson); bounds as in `linf`.
     """
-    ours, theirs = Values.of(current), Values.of(reference)
+    ours, theirs = Values.of(current).exact, Values.of(reference).exact
     both = ours.total + theirs.total
     if not ours.total or not theirs.total:
         return None
@@ -157,16 +157,18 @@ def abs_difference(current: FeatureStats, reference: FeatureStats) -> Distance |
 def category_divergence(current: FeatureStats, reference: FeatureStats) -> Distance | None:
     """Jensen-Shannon divergence, base 2, of the values' shares; None where a side has none.
 
-    Formula and noise as in `jensen_shannon`; values that chance brings in fewer than 5 rows are
-    pooled, because for these the noise is not that of chi-square.
+    Formula and noise as in `jensen_shannon`. A sketch's errors, which hardly move the largest
+    difference, would add up here: each share is taken as near to the other side's as they allow.
+    Values that chance brings in fewer than 5 rows are pooled, for their noise is not chi-square's.
     """
     ours, theirs = Values.of(current), Values.of(reference)
     n, m = ours.total, theirs.total
     if not n or not m:
         return None
     values, p, q = _shares(ours, theirs)
-    expected = (p * n + q * m) / (n + m) * min(n, m)
-    kept = expected >= _FEW
+    # Of what both surely count: a value that is only possible says nothing and adds noise.
+    counted = ours.shares(values)[0] * n + theirs.shares(values)[0] * m
+    kept = counted / (n + m) * min(n, m) >= _FEW
     p_kept, q_kept = (
         np.append(side[kept], max(1 - float(side[kept].sum()), 0.0)) for side in (p, q)
     )
@@ -179,8 +181,8 @@ def _shares(ours: Values, theirs: Values) -> tuple[list[str], np.ndarray, np.nda
     """(values, share of each on this side, on the other), as near as both histograms allow."""
     values = sorted(ours.counts.keys() | theirs.counts.keys())
     p, q = ours.shares(values), theirs.shares(values)
-    # One of the two knows the value, so at most one of them is a range.
-    return values, np.clip(q[0], *p), np.clip(p[0], *q)
+    between = (np.maximum(p[0], q[0]) + np.minimum(p[1], q[1])) / 2
+    return values, np.clip(between, *p), np.clip(between, *q)
 
 
 def _bonferroni(values: int) -> float:

@@ -3,6 +3,7 @@
 They may have any number of buckets: TFDV's default is 10 quantiles, ours 100.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,12 @@ def quantiles(stats: FeatureStats, shares: np.ndarray) -> np.ndarray | None:
     return None if cdf is None else cdf.quantiles(shares)
 
 
+SKETCH_VALUES = 128
+"""TFDV counts at least so many values of a feature (`num_misragries_buckets`). Where there are more
+values than the n that it counts, a count may be wrong by 1/n of all (Misra and Gries, Finding
+repeated elements, 1982)."""
+
+
 @dataclass(frozen=True)
 class Values:
     """How often each value of a category occurs, as far as a rank histogram says.
@@ -82,28 +89,41 @@ class Values:
     Attributes:
         counts: {value: occurrences} of the most frequent values.
         total: occurrences of all values.
+        error: by how many occurrences a count may be wrong.
     """
 
     counts: dict[str, float]
     total: float
+    error: float = 0.0
 
     @classmethod
     def of(cls, stats: FeatureStats) -> "Values":
         counts = value_counts(stats)
         # Histograms may be cut off after any number of values, and sketches count too few.
-        total = max(sum(counts.values()), float(common_stats(stats).tot_num_values))
-        return cls(counts, total)
+        counted = sum(counts.values())
+        total = max(counted, float(common_stats(stats).tot_num_values))
+        is_sketch = stats.string_stats.unique > len(counts) and counted != total
+        return cls(counts, total, total / max(len(counts), SKETCH_VALUES) if is_sketch else 0.0)
 
     @property
-    def rest(self) -> float:
-        """Occurrences of values that the histogram leaves out."""
-        return self.total - sum(self.counts.values())
+    def exact(self) -> "Values":
+        """The same, with the counts taken for exact."""
+        return dataclasses.replace(self, error=0.0)
+
+    @property
+    def _left_out(self) -> float:
+        """Occurrences that a value which the histogram leaves out may have."""
+        last = min(self.counts.values(), default=math.inf)
+        if self.error:
+            return last + self.error
+        return min(self.total - sum(self.counts.values()), last)
 
     def shares(self, values: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """(least, most) share that each value may have: one left out is not more than the last."""
-        unknown = min(self.rest, min(self.counts.values(), default=math.inf))
-        least = np.array([self.counts.get(value, 0.0) for value in values])
-        most = np.array([self.counts.get(value, unknown) for value in values])
+        counts = np.array([self.counts.get(value, math.nan) for value in values])
+        known = ~np.isnan(counts)
+        least = np.where(known, np.maximum(counts - self.error, 0), 0.0)
+        most = np.where(known, np.minimum(counts + self.error, self.total), self._left_out)
         return least / self.total, most / self.total
 
 

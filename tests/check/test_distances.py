@@ -1,5 +1,7 @@
 """Distances: hand-computed, as TFDV measures them, and where TFDV's own are fragile."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from beam_jobs.check.distances import jensen_shannon, linf
+from beam_jobs.check.distances import (
+    abs_difference,
+    category_divergence,
+    jensen_shannon,
+    linf,
+)
 from beam_jobs.check.histograms import FeatureStats
 from beam_jobs.check.tfdv import tfdv
 
@@ -31,6 +38,37 @@ def test_linf_by_hand() -> None:
     assert found is not None
     assert (found.value, found.where) == (0.5, "c")
     assert linf(categories({}), categories({"a": 1})) is None
+
+
+def texts(values: Sequence[str], rank_buckets: int) -> FeatureStats:
+    options = tfdv.StatsOptions(num_rank_histogram_buckets=rank_buckets)
+    statistics = tfdv.generate_statistics_from_dataframe(pd.DataFrame({"x": values}), options)
+    return statistics.datasets[0].features[0]
+
+
+@pytest.mark.parametrize("buckets", [(10, 3_000), (1_000, 3_000), (150, 1_000), (200, 150)])
+def test_counts_of_a_sketch_make_no_distance_of_equal_rows(
+    buckets: tuple[int, int],
+) -> None:
+    """TFDV counts more values than it can hold by a sketch, which depends on how many it holds."""
+    random = np.random.default_rng(5)
+    values = [f"v{n}" for n in random.integers(2_500, size=8_000)]
+    some, more = (texts(values, count) for count in buckets)
+    for there, back in ((some, more), (more, some)):
+        found = category_divergence(there, back)
+        assert found is not None and found.value == pytest.approx(0, abs=1e-9)
+        for largest in (linf(there, back), abs_difference(there, back)):
+            assert largest is not None and largest.value <= 1 / 128
+
+
+def test_a_change_is_seen_through_a_sketch() -> None:
+    random = np.random.default_rng(6)
+    tail = [f"v{n}" for n in random.integers(2_500, size=6_000)]
+    before, after = ([*tail, *["a"] * a, *["b"] * (2_000 - a)] for a in (1_500, 500))
+    exact = category_divergence(texts(after, 9_000), texts(before, 9_000))
+    found = category_divergence(texts(after, 1_000), texts(before, 500))
+    assert exact is not None and found is not None
+    assert found.value > found.noise and found.value == pytest.approx(exact.value, rel=0.1)
 
 
 COUNTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 1000), min_size=1)
