@@ -16,7 +16,7 @@ from beam_jobs.images.spec import ImageSpec, image_spec, read_features
 from beam_jobs.images.table import NAMES
 from beam_jobs.launch import run_pipeline, shown_progress
 from beam_jobs.plan import check_model, find_images, match_inputs
-from beam_jobs.plan.checks import notes_of_reserved
+from beam_jobs.plan.checks import notes_of_reserved, notes_of_uninferred
 from beam_jobs.read import peek_columns
 from beam_jobs.read.inputs import write_inputs
 from beam_jobs.terminal import print_note
@@ -45,7 +45,8 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
         infer_schema_file(config, schema_uri, beam_args)
     schema = load_schema(schema_uri, "--out")
     images = find_images(config, schema)
-    for note in notes_of_reserved(columns, schema, images=False):
+    uninferred = notes_of_uninferred(columns, schema) if is_new else []
+    for note in [*notes_of_reserved(columns, schema, images=False), *uninferred]:
         print_note(note)
     check_slices(schema, config.slice)
     rows = dataset_of(_statistics(inputs, config, schema, images, statistics_uri, beam_args), ALL)

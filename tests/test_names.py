@@ -27,7 +27,7 @@ from beam_jobs.errors import UsageError
 from beam_jobs.features import Feature, FeatureType, features_of
 from beam_jobs.images.look import Look
 from beam_jobs.images.table import NAMES as IMAGE_NAMES
-from beam_jobs.plan.checks import check_columns, check_names
+from beam_jobs.plan.checks import check_columns, check_names, notes_of_uninferred
 from beam_jobs.read import ReadSpec, candidate_spans, read_span
 from beam_jobs.tables import TABLES
 
@@ -223,6 +223,15 @@ def test_what_becomes_of_a_reserved_name_is_told(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match="feature '__key': names with '__' are reserved"):
         features_of(schema_of("__key"))
+
+
+def test_columns_of_which_no_feature_is_inferred_are_told() -> None:
+    schema = schema_of("n")
+    assert notes_of_uninferred({"n", "__index"}, schema) == []
+    assert notes_of_uninferred({"n", "__index", "tags", "geo"}, schema) == [
+        "the schema has no feature for 'geo', 'tags': only texts and numbers are inferred, not"
+        " lists and objects; write a feature where one is needed"
+    ]
 
 
 def test_a_column_that_the_schema_does_not_know_is_text_in_all_batches() -> None:

@@ -1,6 +1,7 @@
 """What can be found wrong before any work: inputs, columns, model, statistics."""
 
 from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -105,6 +106,19 @@ def notes_of_reserved(
                 " the name is that of what this job adds"
             )
     return notes
+
+
+def notes_of_uninferred(columns: AbstractSet[str], schema: schema_pb2.Schema) -> list[str]:
+    """Columns of the training data for which the schema inferred from it has no feature."""
+    known = {feature.name for feature in schema.feature}
+    left = [name for name in sorted(columns - known) if not name.startswith(RESERVED_PREFIX)]
+    if not left:
+        return []
+    names = ", ".join(map(repr, left))
+    return [
+        f"the schema has no feature for {names}: only texts and numbers are inferred, not lists and"
+        " objects; write a feature where one is needed"
+    ]
 
 
 def check_columns(
