@@ -95,7 +95,9 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         features = read_features(features, images)
         found = storage.join(scratch, STATISTICS_FILE)
         run_pipeline(
-            lambda p: baseline.build_statistics(p, listed, features, found), beam_args, size
+            lambda p: baseline.build_statistics(p, listed, features, found, key=config.key),
+            beam_args,
+            size,
         )
         statistics = load_statistics(found, "--data")
     schema = infer_schema(
@@ -143,6 +145,7 @@ def _statistics(
                 listed,
                 read_features(features_of(schema), images),
                 found,
+                key=config.key,
                 schema=schema.SerializeToString(),
                 images=images,
                 scoring=scoring,

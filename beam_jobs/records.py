@@ -13,6 +13,8 @@ drops a row, a row that fails only gains findings. A batch holds
 """
 
 import enum
+import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 ROWS_PER_BATCH = 32_768
 """Rows of a full batch: large enough that per-batch costs vanish, small enough for flat memory."""
@@ -134,6 +137,46 @@ def gathered(found: Sequence[Finding]) -> list[Findings]:
         )
         for (reason, feature), rows in groups.items()
     ]
+
+
+def as_lists(column: pa.Array, kind: pa.DataType | None = None) -> pa.Array:
+    """A column of values as lists of one, null as null; a column of lists as it is.
+
+    Args:
+        column: values or lists of values.
+        kind: what the values are cast to; None keeps their type.
+    """
+    if pt.is_list(column.type):
+        return column if kind is None else column.cast(pa.list_(kind))
+    present = np.asarray(column.is_valid())
+    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
+    mask = np.append(~present, False) if column.null_count else None
+    values = column.drop_null() if column.null_count else column
+    values = values if kind is None else values.cast(kind)
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=mask), values)
+
+
+def json_record(record: Mapping[str, object]) -> bytes:
+    """A record as JSON, for RAW where there is no text of it; see `jsonable`."""
+    text = json.dumps(jsonable(record), ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace")
+
+
+def jsonable(value: object) -> object:
+    """A value without what JSON lacks.
+
+    Numbers that are not finite become texts, as do bytes, whose parts that are not UTF-8 appear as
+    `\\xff`.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, Mapping):
+        return {name: jsonable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [jsonable(item) for item in value]
+    return value
 
 
 def with_findings(batch: pa.RecordBatch, found: Sequence[Findings]) -> pa.RecordBatch:

@@ -61,15 +61,9 @@ def to_tfdv(
 
 
 def _as_lists(column: pa.Array) -> pa.Array:
-    if pt.is_list(column.type):
-        return column.cast(pa.list_(_tfdv_type(column.type.value_type)))
-    present = np.asarray(column.is_valid())
-    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
-    mask = np.append(~present, False) if column.null_count else None
-    values = column.drop_null() if column.null_count else column
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, mask=mask), values.cast(_tfdv_type(column.type))
-    )
+    """Lists of the type that TFDV takes for the column's values."""
+    kind = column.type.value_type if pt.is_list(column.type) else column.type
+    return records.as_lists(column, _tfdv_type(kind))
 
 
 def _tfdv_type(kind: pa.DataType) -> pa.DataType:

@@ -102,6 +102,7 @@ def build_statistics(
     features: tuple[Feature, ...],
     found: str,
     *,
+    key: str | None = None,
     schema: bytes | None = None,
     images: ImageSpec | None = None,
     scoring: Scoring | None = None,
@@ -115,13 +116,14 @@ def build_statistics(
         inputs: training data.
         features: the columns.
         found: where to write a DatasetFeatureStatisticsList.
+        key: the column that identifies a row.
         schema: serialized; None while there is none.
         images: what joins the rows of the images that they name; None for nothing.
         scoring: a model, for which there must be a schema.
         slice_by: features whose values get statistics of their own.
         counter: told of rows for a progress bar.
     """
-    read = pipeline | SplitFiles(inputs) | ReadSpans(ReadSpec(features))
+    read = pipeline | SplitFiles(inputs) | ReadSpans(ReadSpec(features, key))
     rows = read[BATCHES] | "Count rows" >> beam.ParDo(CountRows(counter)) | AddImages(images)
     if schema is not None:
         rows |= CheckRows(schema)

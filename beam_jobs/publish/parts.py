@@ -2,11 +2,8 @@
 
 import contextlib
 import enum
-import json
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -134,28 +131,14 @@ def _raw(batch: pa.RecordBatch, computed: Collection[str]) -> pa.Array:
     names = [name for name in records.feature_names(batch) if name not in computed]
     columns = [batch.column(batch.schema.get_field_index(name)) for name in names]
     values = [
-        _as_json({name: column[row].as_py() for name, column in zip(names, columns, strict=True)})
+        records.json_record(
+            {name: column[row].as_py() for name, column in zip(names, columns, strict=True)}
+        )
         if value is None
         else value.rstrip(b"\r\n")
         for row, value in enumerate(raw.to_pylist())
     ]
     return pa.array([value[: records.RAW_LIMIT_BYTES] for value in values], pa.binary())
-
-
-def _as_json(row: dict[str, Any]) -> bytes:
-    return json.dumps(_jsonable(row), ensure_ascii=False, default=str).encode("utf-8", "replace")
-
-
-def _jsonable(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_jsonable(item) for item in value]
-    return value
 
 
 class _Aborted(Exception):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from beam_jobs.features import Feature, FeatureType
-from beam_jobs.records import Finding, Findings, Reason, gathered, shown
+from beam_jobs.records import Finding, Findings, Reason, as_lists, gathered, shown
 
 EXACT_INTEGERS = 2.0**53
 """Doubles hold every integer below, and no longer every one from here."""
@@ -164,14 +164,6 @@ def finite(
     details = [f"{shown(value)} is not a finite number" for value in bad]
     kept = pc.if_else(good, values, pa.scalar(None, values.type))
     return kept, [Findings(Reason.NOT_FINITE, rows, details, name)]
-
-
-def as_lists(values: pa.Array) -> pa.Array:
-    """Scalars -> lists of one; null -> null."""
-    present = np.asarray(values.is_valid())
-    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
-    mask = np.append(~present, False)
-    return pa.ListArray.from_arrays(pa.array(offsets, mask=mask), values.drop_null())
 
 
 def all_null(feature: Feature, rows: int) -> pa.Array:

@@ -42,11 +42,20 @@ def names_of(record: bytes) -> list[str]:
 def read_block(
     block: Block, features: Sequence[Feature], key: str | None, *, key_only: bool
 ) -> Columns:
-    """The columns of a block; rows that cannot be read are null and have findings."""
-    table = None if block.broken else parse_at_once(block, features, key)
+    """The columns of a block; rows that cannot be read are null and have findings.
+
+    A text feature that is the key takes numbers, too, as they were written.
+    """
+    # Without a type for the key Arrow takes blocks of numbers as well as blocks of texts.
+    others = [feature for feature in features if not (feature.name == key and feature.is_text)]
+    table = None if block.broken else parse_at_once(block, others, key)
     if table is None:
         return _parse_one_by_one(block, features, key, key_only)
-    keys = table[key].cast(pa.string()) if key is not None and key in table else None
+    if key is None or key not in table:
+        return ({} if key_only else table), None, []
+    keys = table[key].cast(pa.string())
+    if len(others) < len(features):
+        table[key] = keys
     return ({} if key_only else table), keys, []
 
 
@@ -187,20 +196,40 @@ def _parse_one_by_one(
     block: Block, features: Sequence[Feature], key: str | None, key_only: bool
 ) -> Columns:
     objects, found = parse_objects(block)
-    keys = None
-    if key is not None:
-        written = [
-            _key_text(value.get(key), key, block.data[start:end])
-            for value, start, end in zip(objects, block.starts, block.ends, strict=True)
-        ]
-        keys = pa.array(written, pa.string())
+    keys = None if key is None else _keys_of(objects, block, key)
     columns: dict[str, pa.Array] = {}
     if not key_only:
-        columns, more = columns_of(objects, features)
+        columns, more = columns_of(with_text_keys(objects, block, features, key), features)
         unknown, halves = _unknown_of(objects, {feature.name for feature in features})
         columns |= unknown
         found += more + halves
-    return columns, keys, records.gathered(found)
+    written = None if keys is None else pa.array(keys, pa.string())
+    return columns, written, records.gathered(found)
+
+
+def _keys_of(objects: Sequence[Mapping[str, Any]], block: Block, key: str) -> list[str | None]:
+    """The key of each object, as it was written."""
+    return [
+        _key_text(value.get(key), key, block.data[start:end])
+        for value, start, end in zip(objects, block.starts, block.ends, strict=True)
+    ]
+
+
+def with_text_keys(
+    objects: Sequence[Mapping[str, Any]],
+    block: Block,
+    features: Sequence[Feature],
+    key: str | None,
+) -> Sequence[Mapping[str, Any]]:
+    """The objects of a block; numbers that are keys as they were written, for a text feature."""
+    if key is None or not any(f.name == key and f.is_text for f in features):
+        return objects
+    if not any(_is_number(value.get(key)) for value in objects):
+        return objects
+    return [
+        {**value, key: text} if _is_number(value.get(key)) else value
+        for value, text in zip(objects, _keys_of(objects, block, key), strict=True)
+    ]
 
 
 def parse_objects(block: Block) -> tuple[list[Mapping[str, Any]], list[Finding]]:

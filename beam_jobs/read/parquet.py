@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from beam_jobs import storage
+from beam_jobs import records, storage
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import batches, columns
@@ -110,7 +108,9 @@ def _typed(
         if name not in cells:
             continue
         if feature is not None:
-            typed[name], more = to_feature(cells[name], feature)
+            is_key = name == spec.key and feature.is_text
+            column = _numbers_as_texts(cells[name]) if is_key else cells[name]
+            typed[name], more = to_feature(column, feature)
         else:
             unknown, more = _unknown(cells[name], name)
             if unknown is not None:
@@ -140,31 +140,26 @@ def _keys(column: pa.Array, uri: str, name: str | None) -> pa.Array:
     return plain
 
 
+def _numbers_as_texts(column: pa.Array) -> pa.Array:
+    """Numbers as the key has them; another column as it is."""
+    plain = _plain(column)
+    is_number = pt.is_integer(plain.type) or pt.is_floating(plain.type)
+    return columns.texts(plain) if is_number else column
+
+
 def _raw_records(cells: Mapping[str, pa.Array], rows: int, found: Sequence[Findings]) -> pa.Array:
     """binary: JSON of what stood in the rows with findings; null where only columns exist.
 
     Bytes that are not UTF-8 appear as `\\xff`, numbers that JSON lacks as texts.
     """
-    records: list[bytes | None] = [None] * rows
+    raw: list[bytes | None] = [None] * rows
     failed = sorted({int(row) for finding in found for row in finding.rows})
     if failed:
         values = {name: _python(_plain(column), failed) for name, column in cells.items()}
         for place, row in enumerate(failed):
-            record = {name: _jsonable(column[place]) for name, column in values.items()}
-            records[row] = json.dumps(record, ensure_ascii=False, default=str).encode()
-    return pa.array(records, pa.binary())
-
-
-def _jsonable(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, list):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _jsonable(item) for name, item in value.items()}
-    return value
+            record = {name: column[place] for name, column in values.items()}
+            raw[row] = records.json_record(record)
+    return pa.array(raw, pa.binary())
 
 
 def _python(column: pa.Array, rows: Sequence[int] | np.ndarray) -> list[Any]:
@@ -336,7 +331,7 @@ def _values(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings
         values, found = columns.finite(column.cast(pa.float64(), safe=False), feature.name)
     else:
         return _refuse(column, feature, "is not a number")
-    return (columns.as_lists(values) if feature.is_list else values), found
+    return (records.as_lists(values) if feature.is_list else values), found
 
 
 def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings]]:
@@ -353,7 +348,7 @@ def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findin
 def _refuse(column: pa.Array, feature: Feature, why: str) -> tuple[pa.Array, list[Findings]]:
     """A column whose type cannot be the feature's: every present value is wrong."""
     rows = np.flatnonzero(np.asarray(column.is_valid()))
-    shown = [columns.shown(_jsonable(value)) for value in _python(column, rows)]
+    shown = [columns.shown(records.jsonable(value)) for value in _python(column, rows)]
     details = [f"{value} {why}" for value in shown]
     found = [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
     return columns.all_null(feature, len(column)), found

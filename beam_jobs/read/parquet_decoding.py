@@ -131,8 +131,10 @@ class _Column:
         if missing:
             raise DamagedError(f"{-missing} values stand where none belong")
         values = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-        # Bytes that are no UTF-8 are a matter of their rows; what makes an array unsafe is not.
-        values.view(_with_bytes(values.type)).validate(full=True)
+        # Bytes that are no UTF-8 and times beyond a day are a matter of their rows; what makes an
+        # array unsafe is not.
+        stored = _stored(values.type)
+        (values if stored == values.type else values.view(stored)).validate(full=True)
         return values
 
 
@@ -174,23 +176,29 @@ def _check_chunks(file: pq.ParquetFile, group: int, leaves: Sequence[int]) -> No
             raise DamagedError(f"{chunk.num_values} values for {about.num_rows} rows")
 
 
-def _with_bytes(kind: pa.DataType) -> pa.DataType:
-    """The type with bytes where it has texts; the buffers are the same."""
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes where it has texts, numbers where it has times; the buffers are equal."""
     if pt.is_string(kind):
         return pa.binary()
     if pt.is_large_string(kind):
         return pa.large_binary()
+    if pt.is_time32(kind):
+        return pa.int32()
+    if pt.is_time64(kind) or pt.is_date64(kind):
+        return pa.int64()
     if pt.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _with_bytes(kind.value_type), kind.ordered)
+        return pa.dictionary(kind.index_type, _stored(kind.value_type), kind.ordered)
+    return _stored_nested(kind) if pt.is_nested(kind) else kind
+
+
+def _stored_nested(kind: pa.DataType) -> pa.DataType:
     if pt.is_map(kind):
-        return pa.map_(_with_bytes(kind.key_type), _with_bytes(kind.item_type), kind.keys_sorted)
+        return pa.map_(_stored(kind.key_type), _stored(kind.item_type))
     if pt.is_struct(kind):
-        return pa.struct([field.with_type(_with_bytes(field.type)) for field in kind])
-    if pt.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_with_bytes(kind.value_type)))
-    if pt.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_with_bytes(kind.value_type)))
+        return pa.struct([field.with_type(_stored(field.type)) for field in kind])
+    if not (pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)):
+        return kind
+    field = kind.value_field.with_type(_stored(kind.value_type))
     if pt.is_fixed_size_list(kind):
-        field = kind.value_field.with_type(_with_bytes(kind.value_type))
         return pa.list_(field, kind.list_size)
-    return kind
+    return pa.large_list(field) if pt.is_large_list(kind) else pa.list_(field)

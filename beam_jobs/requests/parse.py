@@ -338,7 +338,8 @@ def _one_by_one(block: Block, spec: RequestSpec) -> _Columns:
     allowed = {ID, *spec.ignored}
     objects, found = jsonl.parse_objects(block)
     known = {feature.name for feature in spec.features}
-    columns, more = jsonl.columns_of(objects, spec.features)
+    members = jsonl.with_text_keys(objects, block, spec.features, spec.key)
+    columns, more = jsonl.columns_of(members, spec.features)
     found += more
     unread = {f.row for f in found if f.reason is Reason.MALFORMED_RECORD}
     keys = []

@@ -73,7 +73,7 @@ def to_examples(batch: pa.RecordBatch, feeds: Sequence[Feed]) -> np.ndarray:
         column = _column(batch, feed)
         if feed.default is not None:
             column = _filled(column, feed.default)
-        columns.append(_as_lists(column, _TFDV_TYPES[feed.feature.type]))
+        columns.append(records.as_lists(column, _TFDV_TYPES[feed.feature.type]))
         names.append(feed.feature.name)
     encoder = RecordBatchToExamplesEncoder()
     encoded = encoder.encode(pa.RecordBatch.from_arrays(columns, names=names))
@@ -87,15 +87,6 @@ def _column(batch: pa.RecordBatch, feed: Feed) -> pa.Array:
         return pa.nulls(batch.num_rows, pa.binary()) if column is None else column
     column = records.column_or_none(batch, feed.feature.name)
     return pa.nulls(batch.num_rows, feed.feature.arrow) if column is None else column
-
-
-def _as_lists(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pt.is_list(column.type):
-        return column.cast(pa.list_(kind))
-    present = np.asarray(column.is_valid())
-    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
-    mask = np.append(~present, False) if column.null_count else None
-    return pa.ListArray.from_arrays(pa.array(offsets, mask=mask), column.drop_null().cast(kind))
 
 
 def _filled(column: pa.Array, default: Default) -> pa.Array:

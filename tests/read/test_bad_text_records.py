@@ -92,7 +92,7 @@ BAD_JSON = {
     "half a surrogate pair": (b'{"id": "\\ud800"}', ENCODING),
     "half a surrogate pair, unknown field": (b'{"id": "q", "note": "\\udc00"}', ENCODING),
     "half a surrogate pair, in a name": (b'{"id": "q", "\\ud800": 1}', ENCODING),
-    "a number for a text": (b'{"id": 3}', TYPE),
+    "a number for a text": (b'{"id": "q", "tags": 3}', TYPE),
     "a text for numbers": (b'{"id": "q", "n": "3", "x": "2.5"}', TYPE * 2),
     "a fraction for an integer": (b'{"id": "q", "n": 3.0}', TYPE),
     "just beyond int64": (b'{"id": "q", "n": 9223372036854775808}', TYPE),

@@ -23,6 +23,7 @@ from reading import Row, read_rows, write
 
 from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read.columns import texts
+from beam_jobs.records import Reason
 
 FEATURES = (
     Feature("n", FeatureType.INT),
@@ -47,6 +48,9 @@ OTHER_CELLS = (
     "\uff11", "1\u00a0", "0x1p3", "007", "0" * 5_000 + "1", "-" + "0" * 30 + "9223372036854775808",
     "1\x00", "1\n2", '"', "\U0001f600", "NULL", "2026-10-01",
 )  # fmt: skip
+
+INTEGER_NUMBERS = ("0", "7", "-12", "9223372036854775807")
+"""What a JSON parser takes for a column of int64."""
 
 _INT = re.compile(r"-?[0-9]+")
 _FLOAT = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?(nan|inf|infinity)", re.I)
@@ -176,6 +180,36 @@ def test_a_key_does_not_depend_on_the_rest_of_its_line(tmp_path: Path, pair: lis
     assert row.key == key
 
 
+@pytest.mark.parametrize("file", FORMATS)
+def test_a_text_feature_that_is_the_key_takes_numbers_as_written(tmp_path: Path, file: str) -> None:
+    features = (*FEATURES, Feature("key", FeatureType.BYTES))
+    for cells in (JSON_NUMBERS, INTEGER_NUMBERS):
+        path = write(tmp_path / file, FORMATS[file](cells))
+        rows = read_rows(path, features, "key")
+        assert [row.values["key"] for row in rows] == [row.key for row in rows] == list(cells)
+        assert not any(detail.startswith("key: ") for row in rows for detail in row.details)
+
+
+def test_a_key_of_json_that_is_no_number_is_judged_as_any_text(tmp_path: Path) -> None:
+    features = (Feature("key", FeatureType.BYTES),)
+    cells = [
+        '"a1"',
+        '"2026-10-01"',
+        '""',
+        "null",
+        "true",
+        "[1, 2]",
+        '{"a": 1}',
+        "18446744073709551615",
+    ]
+    path = write(tmp_path / "ads.jsonl", of_json(cells))
+    with_key, without = read_rows(path, features, "key"), read_rows(path, features, None)
+    for row, other in zip(with_key[:-1], without[:-1], strict=True):
+        assert (row.values["key"], row.reasons) == (other.values["key"], other.reasons)
+    assert with_key[-1].values["key"] == "18446744073709551615" and not with_key[-1].reasons
+    assert without[-1].reasons == [Reason.INVALID_TYPE]
+
+
 INTEGERS = (0, 7, -1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1)
 
 
@@ -214,6 +248,18 @@ def test_integers_of_every_type_of_parquet_are_exact(tmp_path: Path, value: int)
         is_text = not pa.types.is_integer(column.type) or column.type == pa.uint64()
         assert row.values["b"] == (str(value) if is_text else None), column.type
         assert text_of(row.values["unknown"]) == str(value), column.type
+
+
+@pytest.mark.parametrize("value", INTEGERS)
+def test_a_text_feature_that_is_the_key_takes_every_type_of_parquet(
+    tmp_path: Path, value: int
+) -> None:
+    features = (Feature("key", FeatureType.BYTES), Feature("b", FeatureType.BYTES))
+    for column in kinds_of(value):
+        path = tmp_path / "ads.parquet"
+        pq.write_table(pa.table({"key": column}), path)
+        (row,) = read_rows(path, features, "key")
+        assert row.values["key"] == row.key == str(value) and not row.reasons, column.type
 
 
 def test_a_batch_with_an_id_beyond_int64_keeps_the_others_exact(tmp_path: Path) -> None:

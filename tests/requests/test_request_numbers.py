@@ -1,9 +1,10 @@
 """Ids of requests are exact, and numbers that nothing holds are shown as they were written."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
-from request_kit import read_lines
+from request_kit import SPEC, read_lines
 
 from beam_jobs.records import Reason
 
@@ -41,6 +42,18 @@ def test_alone_and_beside_others(
         rows = read_lines(tmp_path, [*before, line.encode(), *after])
         found = rows[len(before) : len(rows) - len(after)]
         assert [(row.key, "".join(row.details)) for row in found] == expected
+
+
+@pytest.mark.parametrize("number", ["7", "18446744073709551616", "1.50", "1e309", LONG])
+def test_the_text_feature_that_is_the_key_takes_numbers_as_written(
+    tmp_path: Path, number: str
+) -> None:
+    spec = dataclasses.replace(SPEC, key="device")
+    line = f'{{"id": "a", "device": {number}}}'.encode()
+    (row,) = read_lines(tmp_path, [line], spec)
+    assert (row.key, row.values["device"], row.details) == ("a", number, ())
+    (other,) = read_lines(tmp_path, [line])
+    assert other.values["device"] is None and other.reasons == {R.INVALID_TYPE}
 
 
 @pytest.mark.parametrize(
