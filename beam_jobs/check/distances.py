@@ -62,7 +62,7 @@ class Distance:
 
 def has_distances(stats: FeatureStats) -> bool:
     """Whether values of the kind are counted or measured: those of images and structures are not."""
-    return stats.WhichOneof("stats") in ("num_stats", "string_stats")
+    return bool(stats.WhichOneof("stats") in ("num_stats", "string_stats"))
 
 
 def why_not_comparable(current: FeatureStats, reference: FeatureStats) -> str | None:
