@@ -61,7 +61,7 @@ class Distance:
 
 
 def has_distances(stats: FeatureStats) -> bool:
-    """Whether values of the kind are counted or measured: those of images and structures are not."""
+    """Whether such values are counted or measured: images and structures are not."""
     return bool(stats.WhichOneof("stats") in ("num_stats", "string_stats"))
 
 
