@@ -200,6 +200,9 @@ VERBS = {
     ),
 }
 
+INTERRUPTED = "interrupted; `beam-jobs runs` tells what is published"
+"""Where no run had begun that could say what stands."""
+
 JOBS = tuple(name for name, verb in VERBS.items() if issubclass(verb.config, JobConfig))
 """Verbs that are jobs: each has a Flex Template."""
 
@@ -266,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print_error("interrupted; `beam-jobs runs` tells what is published")
+        print_error(INTERRUPTED)
         return Interrupted.exit_code
 
 
@@ -283,15 +286,22 @@ def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
     """
     started = time.monotonic()
     wants_json = "--json" in argv
+
+    def told(error: Exception) -> Exception:
+        if wants_json and argv[0] in JOBS:
+            _print_failure(error, argv[0], time.monotonic() - started)
+        return error
+
     try:
         verb, config, argument, extra = _parse(argv, reads_current_folder)
         wants_json = getattr(config, "json", False)
         return verb.run(config, argument, extra)
     except BrokenPipeError:
         raise
+    except KeyboardInterrupt as interrupt:
+        raise told(Interrupted(INTERRUPTED)) from interrupt
     except Exception as error:
-        if wants_json and argv[0] in JOBS:
-            _print_failure(error, argv[0], time.monotonic() - started)
+        told(error)
         raise
 
 

@@ -1,13 +1,14 @@
 """The command line as a process: odd terminals, closed pipes, errors of workers."""
 
 import io
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from beam_jobs.cli import main
+from beam_jobs.cli import INTERRUPTED, main
 from beam_jobs.errors import InputError, RunError, UsageError, unwrap
 
 COMMAND = [sys.executable, "-m", "beam_jobs"]
@@ -96,3 +97,15 @@ def test_a_query_comes_from_an_argument_a_file_or_standard_input(
         assert (done.out, done.err.count("\n")) == ("", 1)
         assert message in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_while_a_job_plans_has_its_json_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("beam_jobs.launch.run_monthly", interrupted)
+    needed = "--month=2026-10 --ads=a.csv --model=m --schema=s --runs=r --warehouse=duckdb:w"
+    assert main(["monthly", "--json", *needed.split()]) == 130
+    done = capsys.readouterr()
+    assert json.loads(done.out)["error"] == INTERRUPTED
+    assert done.err == f"beam-jobs: error: {INTERRUPTED}\n"
