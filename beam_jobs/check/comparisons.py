@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from beam_jobs.check.distances import Distance, Measure, measure, why_not_comparable
-from beam_jobs.check.histograms import common_stats, is_categorical, type_name
+from beam_jobs.check.histograms import common_stats, has_distribution, is_categorical, type_name
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, reference_of
 from beam_jobs.check.report import Anomaly
@@ -145,9 +145,15 @@ def not_there(
 
 
 def incomparable(pair: Pair) -> str | None:
-    """Why no distance of the pair can be right; None where one can, or a side has no values."""
+    """Why no distance of the pair can be right; None where one can, or where none is expected.
+
+    None is expected where a side has no values, and of what TFDV describes by no distribution on
+    either side: names of images, which have features of their own to compare.
+    """
     sides = (pair.current, pair.reference)
     if any(common_stats(stats).num_non_missing == 0 for stats in sides):
+        return None
+    if not any(has_distribution(stats) for stats in sides):
         return None
     return why_not_comparable(*sides)
 

@@ -19,6 +19,7 @@ from beam_jobs.check.histograms import (
     Knots,
     Values,
     common_stats,
+    has_distribution,
     is_categorical,
     type_name,
 )
@@ -67,7 +68,7 @@ def why_not_comparable(current: FeatureStats, reference: FeatureStats) -> str | 
     same kind of category.
     """
     for stats in (current, reference):
-        if stats.WhichOneof("stats") not in ("num_stats", "string_stats"):
+        if not has_distribution(stats):
             return f"values of type {type_name(stats)} are neither counted nor measured"
     if is_categorical(current) != is_categorical(reference) or (
         is_categorical(current) and _family(current) != _family(reference)

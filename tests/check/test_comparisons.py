@@ -6,11 +6,12 @@ import pytest
 from google.protobuf import text_format
 from scipy.spatial.distance import jensenshannon
 from statistics_kit import reference
-from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from beam_jobs.check.anomalies import find_anomalies
-from beam_jobs.check.comparisons import NOT_COMPARED, Context
+from beam_jobs.check.comparisons import NOT_COMPARED, Context, incomparable
 from beam_jobs.check.policy import Kind, Policy, Severity
+from beam_jobs.check.quality import Pair
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
 from beam_jobs.check.statistics_files import Statistics
@@ -285,3 +286,17 @@ def test_an_empty_list_is_missing_as_tfx_writes_it() -> None:
     common.min_num_values = 1
     report = find_anomalies(now, schema, before, None, Policy(), COUNTS, Context())
     assert "MISSING_SHARE_SKEW" in {a.code for a in report.anomalies}
+
+
+def test_bytes_have_no_distribution_on_either_side_and_none_is_missed() -> None:
+    """Names of images: their own features are compared."""
+    images = statistics_pb2.FeatureNameStatistics(
+        type=statistics_pb2.FeatureNameStatistics.BYTES, path={"step": ["x"]}
+    )
+    images.bytes_stats.common_stats.num_non_missing = 10
+    words = statistics_pb2.FeatureNameStatistics(
+        type=statistics_pb2.FeatureNameStatistics.STRING, path={"step": ["x"]}
+    )
+    words.string_stats.common_stats.num_non_missing = 10
+    assert incomparable(Pair("all", "x", images, images)) is None
+    assert incomparable(Pair("all", "x", words, images)) is not None
