@@ -196,7 +196,7 @@ VERBS = {
         TemplateConfig,
         "print the Flex Template metadata of a job, made from its flags",
         _template,
-        argument=("JOB", "a job: monthly", True),
+        argument=("JOB", "a job: monthly or requests", True),
     ),
 }
 
@@ -297,6 +297,7 @@ def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
 
 def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str | None, list[str]]:
     """(the verb, its configuration, its argument, Beam's own flags)."""
+    _check_text(argv)
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
     values = {
@@ -321,6 +322,14 @@ def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str 
 
         log_to_standard_error()
     return verb, config, getattr(given, "argument", None), extra
+
+
+def _check_text(argv: Sequence[str]) -> None:
+    """Raises UsageError for a word with other bytes than UTF-8: no table or JSON file holds it."""
+    for word in argv:
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            shown = word.encode("utf-8", "backslashreplace").decode()
+            raise UsageError(f"{shown}: is not UTF-8 text; write it, or rename the file, in UTF-8")
 
 
 def _print_failure(error: Exception, job: str, seconds: float) -> None:

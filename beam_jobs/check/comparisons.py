@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from beam_jobs.check.distances import Distance, Measure, measure, why_not_comparable
-from beam_jobs.check.histograms import common_stats, has_distribution, is_categorical, type_name
+from beam_jobs.check.distances import (
+    Distance,
+    Measure,
+    has_distances,
+    measure,
+    why_not_comparable,
+)
+from beam_jobs.check.histograms import common_stats, is_categorical, type_name
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, reference_of
 from beam_jobs.check.report import Anomaly
@@ -145,22 +151,18 @@ def not_there(
 
 
 def incomparable(pair: Pair) -> str | None:
-    """Why no distance of the pair can be right; None where one can, or where none is expected.
-
-    None is expected where a side has no values, and of what TFDV describes by no distribution on
-    either side: names of images, which have features of their own to compare.
-    """
+    """Why no distance of the pair can be right; None where one can, or a side has no values."""
     sides = (pair.current, pair.reference)
     if any(common_stats(stats).num_non_missing == 0 for stats in sides):
-        return None
-    if not any(has_distribution(stats) for stats in sides):
         return None
     return why_not_comparable(*sides)
 
 
 def not_compared(pair: Pair, kind: Kind, why: str, judge: Judge) -> Anomaly:
     """The one line of a pair whose distance would mean nothing."""
-    severity = Severity.WARN if judge.is_used(pair.feature) else Severity.INFO
+    # That images have no distances is so in every run, and no news of this one.
+    is_news = has_distances(pair.current) or has_distances(pair.reference)
+    severity = Severity.WARN if is_news and judge.is_used(pair.feature) else Severity.INFO
     return _not_compared(kind, pair.feature, pair.slice, why, severity)
 
 

@@ -30,11 +30,6 @@ def is_categorical(stats: FeatureStats) -> bool:
     return stats.HasField("string_stats")
 
 
-def has_distribution(stats: FeatureStats) -> bool:
-    """Whether TFDV counted or measured values; of bytes and structs it does neither."""
-    return stats.WhichOneof("stats") in ("num_stats", "string_stats")
-
-
 def type_name(stats: FeatureStats) -> str:
     """The type as TFDV names it, and whether it was counted: `INT`, `INT as a category`."""
     name = statistics_pb2.FeatureNameStatistics.Type.Name(stats.type)

@@ -17,6 +17,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import records
 from beam_jobs.features import SERVING, Feature, FeatureType, features_of, in_environment
+from beam_jobs.read.columns import parse
 from beam_jobs.records import Findings, Reason, shown
 
 _SHOWN_VALUES = 8
@@ -141,12 +142,12 @@ def _compile(
         domain = proto.int_domain
         lowest = domain.min if domain.HasField("min") else None
         highest = domain.max if domain.HasField("max") else None
-        checks.append(_within(lowest, highest))
+        checks += _limits(feature, FeatureType.INT, lowest, highest)
     elif kind == "float_domain":
         domain = proto.float_domain
         lowest = domain.min if domain.HasField("min") else None
         highest = domain.max if domain.HasField("max") else None
-        checks.append(_within(lowest, highest))
+        checks += _limits(feature, FeatureType.FLOAT, lowest, highest)
     elif kind == "bool_domain":
         if feature.type is FeatureType.BYTES:
             domain = proto.bool_domain
@@ -159,6 +160,16 @@ def _compile(
     return FeatureChecks(
         feature, proto.presence.min_fraction >= 1, lowest_count, highest_count, tuple(checks)
     )
+
+
+def _limits(
+    feature: Feature, numbers: FeatureType, lowest: float | None, highest: float | None
+) -> list[ValueCheck]:
+    """The check of a domain of numbers; none where it has no limits, as TFDV infers it."""
+    if lowest is None and highest is None:
+        return []
+    within = _within(lowest, highest)
+    return [_texts_within(numbers, within) if feature.type is FeatureType.BYTES else within]
 
 
 def string_domain(schema: schema_pb2.Schema, proto: schema_pb2.Feature) -> list[str] | None:
@@ -207,6 +218,20 @@ class _within:
             hit = np.asarray(pc.greater(values, self.highest).fill_null(False))
             found.append((Reason.OUT_OF_RANGE, hit, f"is above the maximum {self.highest}"))
         return found
+
+
+@dataclass(frozen=True)
+class _texts_within:
+    """Texts that are numbers within limits, as TFDV takes a domain of numbers for texts."""
+
+    numbers: FeatureType
+    within: _within
+
+    def __call__(self, values: pa.Array) -> Sequence[tuple[Reason, np.ndarray, str]]:
+        parsed, _ = parse(values, Feature("", self.numbers), empty_is_missing=False)
+        hit = np.asarray(parsed.is_null()) & np.asarray(values.is_valid())
+        what = "an INT" if self.numbers is FeatureType.INT else "a finite number"
+        return [(Reason.INVALID_TYPE, hit, f"is not {what}"), *self.within(parsed)]
 
 
 def _holds(value: float | None, relation: str, limit: float) -> bool:

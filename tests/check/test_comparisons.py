@@ -6,12 +6,11 @@ import pytest
 from google.protobuf import text_format
 from scipy.spatial.distance import jensenshannon
 from statistics_kit import reference
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.check.anomalies import find_anomalies
-from beam_jobs.check.comparisons import NOT_COMPARED, Context, incomparable
+from beam_jobs.check.comparisons import NOT_COMPARED, Context
 from beam_jobs.check.policy import Kind, Policy, Severity
-from beam_jobs.check.quality import Pair
 from beam_jobs.check.report import AnomalyReport
 from beam_jobs.check.run_anomalies import RunCounts
 from beam_jobs.check.statistics_files import Statistics
@@ -164,6 +163,15 @@ def test_another_type_is_told_and_nothing_is_computed(
     assert not report.proto.drift_skew_info
 
 
+PICTURE = 'feature { name: "x" type: BYTES image_domain {} }'
+
+
+@pytest.mark.parametrize(("before", "severity"), [(PICTURE, "INFO"), (BYTES, "WARN")])
+def test_images_that_never_have_distances_are_no_news(before: str, severity: str) -> None:
+    report = find(WORD, WORD, PICTURE, before_feature=before)
+    assert lines(report) == [("NOT_COMPARED", "", severity)]
+
+
 def test_whole_and_real_numbers_are_compared() -> None:
     now = pa.array(np.arange(10_000) / 10.0)
     report = find(now, pa.array(np.arange(10_000) // 10), FLOAT, before_feature=INT)
@@ -286,17 +294,3 @@ def test_an_empty_list_is_missing_as_tfx_writes_it() -> None:
     common.min_num_values = 1
     report = find_anomalies(now, schema, before, None, Policy(), COUNTS, Context())
     assert "MISSING_SHARE_SKEW" in {a.code for a in report.anomalies}
-
-
-def test_bytes_have_no_distribution_on_either_side_and_none_is_missed() -> None:
-    """Names of images: their own features are compared."""
-    images = statistics_pb2.FeatureNameStatistics(
-        type=statistics_pb2.FeatureNameStatistics.BYTES, path={"step": ["x"]}
-    )
-    images.bytes_stats.common_stats.num_non_missing = 10
-    words = statistics_pb2.FeatureNameStatistics(
-        type=statistics_pb2.FeatureNameStatistics.STRING, path={"step": ["x"]}
-    )
-    words.string_stats.common_stats.num_non_missing = 10
-    assert incomparable(Pair("all", "x", images, images)) is None
-    assert incomparable(Pair("all", "x", words, images)) is not None

@@ -81,6 +81,38 @@ def test_each_reason(change: dict, reason: Reason, detail: str) -> None:
     assert found_in(batch_of(GOOD, GOOD | change, GOOD)) == [[], [(reason.value, detail)], []]
 
 
+@pytest.mark.parametrize("shape", ["value_count { min: 1 max: 1 }", "value_count { min: 0 }"])
+def test_limits_of_numbers_that_are_texts(shape: str) -> None:
+    schema = text_format.Parse(
+        f"""
+        feature {{ name: "zip" type: BYTES {shape} int_domain {{ min: 0 max: 99999 }} }}
+        feature {{ name: "rate" type: BYTES {shape} float_domain {{ max: 1 }} }}
+        feature {{ name: "any" type: BYTES {shape} int_domain {{ }} }}
+        """,
+        schema_pb2.Schema(),
+    )
+    cells = ["10115", "123456", "x1", "-1", "0.5", "1" * 30, "", None]
+    columns = [
+        pa.array(
+            [cell if feature.is_text or cell is None else [cell] for cell in cells], feature.arrow
+        )
+        for feature in features_of(schema)
+    ]
+    batch = pa.RecordBatch.from_arrays(columns, names=["zip", "rate", "any"])
+    checked = check_rows(records.with_findings(batch, []), compile_checks(schema))
+    found = checked.column(checked.num_columns - 1).to_pylist()
+    assert [{f["feature"]: f["reason"] for f in row} for row in found] == [
+        {"rate": "OUT_OF_RANGE"},
+        {"zip": "OUT_OF_RANGE", "rate": "OUT_OF_RANGE"},
+        {"zip": "INVALID_TYPE", "rate": "INVALID_TYPE"},
+        {"zip": "OUT_OF_RANGE"},
+        {"zip": "INVALID_TYPE"},
+        {"zip": "INVALID_TYPE", "rate": "OUT_OF_RANGE"},
+        {"zip": "INVALID_TYPE", "rate": "INVALID_TYPE"},
+        {},
+    ]
+
+
 def test_the_label_is_not_expected_when_serving() -> None:
     assert found_in(batch_of(GOOD | {"clicked": None})) == [[]]
 
