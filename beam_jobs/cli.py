@@ -196,9 +196,12 @@ VERBS = {
         TemplateConfig,
         "print the Flex Template metadata of a job, made from its flags",
         _template,
-        argument=("JOB", "a job: monthly", True),
+        argument=("JOB", "a job: monthly or requests", True),
     ),
 }
+
+INTERRUPTED = "interrupted; `beam-jobs runs` tells what is published"
+"""Where no run had begun that could say what stands."""
 
 JOBS = tuple(name for name, verb in VERBS.items() if issubclass(verb.config, JobConfig))
 """Verbs that are jobs: each has a Flex Template."""
@@ -266,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print_error("interrupted; `beam-jobs runs` tells what is published")
+        print_error(INTERRUPTED)
         return Interrupted.exit_code
 
 
@@ -283,20 +286,28 @@ def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
     """
     started = time.monotonic()
     wants_json = "--json" in argv
+
+    def told(error: Exception) -> Exception:
+        if wants_json and argv[0] in JOBS:
+            _print_failure(error, argv[0], time.monotonic() - started)
+        return error
+
     try:
         verb, config, argument, extra = _parse(argv, reads_current_folder)
         wants_json = getattr(config, "json", False)
         return verb.run(config, argument, extra)
     except BrokenPipeError:
         raise
+    except KeyboardInterrupt as interrupt:
+        raise told(Interrupted(INTERRUPTED)) from interrupt
     except Exception as error:
-        if wants_json and argv[0] in JOBS:
-            _print_failure(error, argv[0], time.monotonic() - started)
+        told(error)
         raise
 
 
 def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str | None, list[str]]:
     """(the verb, its configuration, its argument, Beam's own flags)."""
+    _check_text(argv)
     given, extra = make_parser().parse_known_args(argv)
     verb = VERBS[given.verb]
     values = {
@@ -321,6 +332,14 @@ def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str 
 
         log_to_standard_error()
     return verb, config, getattr(given, "argument", None), extra
+
+
+def _check_text(argv: Sequence[str]) -> None:
+    """Raises UsageError for a word with other bytes than UTF-8: no table or JSON file holds it."""
+    for word in argv:
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            shown = word.encode("utf-8", "backslashreplace").decode()
+            raise UsageError(f"{shown}: is not UTF-8 text; write it, or rename the file, in UTF-8")
 
 
 def _print_failure(error: Exception, job: str, seconds: float) -> None:

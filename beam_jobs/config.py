@@ -73,8 +73,8 @@ class ApproveConfig(RejectConfig):
     """Publishes a run by a person's decision."""
 
     yes: bool = switch(
-        "Publish also where nothing is scored, rows fall to half or less, or a newer run is"
-        " published"
+        "Publish also where nothing is scored, or rows fall to half or less; of approve, also where"
+        " a newer run is published"
     )
 
 

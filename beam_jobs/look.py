@@ -85,15 +85,17 @@ def query(config: QueryConfig, sql: str | None) -> int:
 def _text_of(config: QueryConfig, sql: str | None) -> str:
     if (sql is None) == (config.file is None):
         raise UsageError("query: give either SQL, or - for standard input, or --file FILE")
-    if sql is not None:
-        return sys.stdin.read() if sql == "-" else sql
-    file = config.file or ""
+    if sql is not None and sql != "-":
+        return sql
+    source = "standard input" if config.file is None else f"--file {config.file}"
     try:
-        return storage.read_bytes(file).decode("utf-8-sig")
+        if config.file is None:
+            return sys.stdin.buffer.read().decode("utf-8-sig")
+        return storage.read_bytes(config.file).decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"--file {file}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"{source}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--file {file}: is not UTF-8 text") from error
+        raise UsageError(f"{source}: is not UTF-8 text") from error
 
 
 def _print(

@@ -1,13 +1,14 @@
 """The command line as a process: odd terminals, closed pipes, errors of workers."""
 
 import io
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from beam_jobs.cli import main
+from beam_jobs.cli import INTERRUPTED, main
 from beam_jobs.errors import InputError, RunError, UsageError, unwrap
 
 COMMAND = [sys.executable, "-m", "beam_jobs"]
@@ -61,6 +62,10 @@ def test_an_error_that_is_not_ours_stays_unknown():
     assert unwrap(ValueError("UsageErrors are not meant here")) is None
 
 
+def _type(monkeypatch, data):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
 def test_a_query_comes_from_an_argument_a_file_or_standard_input(
     warehouse, tmp_path, capsys, monkeypatch
 ):
@@ -68,16 +73,20 @@ def test_a_query_comes_from_an_argument_a_file_or_standard_input(
     sql = "SELECT count(*) AS n, NULL AS nothing, '' AS empty FROM words"
     file = tmp_path / "q.sql"
     file.write_text(f"\ufeff-- all words\n{sql};\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO(sql))
     for given in ([sql], ["-"], [f"--file={file}"]):
+        _type(monkeypatch, sql.encode())
         assert main(["query", *given, *flags]) == 0
         assert capsys.readouterr().out == 'n,nothing,empty\r\n20000,,""\r\n'
     file.write_bytes(b"SELECT '\xff'")
+    _type(monkeypatch, b"SELECT '\xff'")
     for given, message in (
         ([], "give either SQL, or - for standard input, or --file FILE"),
         ([sql, f"--file={file}"], "give either SQL"),
         ([sql, "--json"], "--csv or --json, not both"),
         ([f"--file={file}"], f"--file {file}: is not UTF-8 text"),
+        (["-"], "standard input: is not UTF-8 text"),
+        (["SELECT '\udcff'"], "SELECT '\\udcff': is not UTF-8 text"),
+        (["SELECT 1", "--run=a", "--config=\udcff"], "--config=\\udcff: is not UTF-8 text"),
         ([f"--file={file}.no"], f"--file {file}.no: cannot be read (No such file"),
         ([""], "query: there is no statement in it"),
         (["SELECT 1; SELECT 2"], "query: several statements"),
@@ -88,3 +97,15 @@ def test_a_query_comes_from_an_argument_a_file_or_standard_input(
         assert (done.out, done.err.count("\n")) == ("", 1)
         assert message in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_while_a_job_plans_has_its_json_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("beam_jobs.launch.run_monthly", interrupted)
+    needed = "--month=2026-10 --ads=a.csv --model=m --schema=s --runs=r --warehouse=duckdb:w"
+    assert main(["monthly", "--json", *needed.split()]) == 130
+    done = capsys.readouterr()
+    assert json.loads(done.out)["error"] == INTERRUPTED
+    assert done.err == f"beam-jobs: error: {INTERRUPTED}\n"

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from beam_jobs.check.distances import Distance, Measure, measure, why_not_comparable
+from beam_jobs.check.distances import (
+    Distance,
+    Measure,
+    has_distances,
+    measure,
+    why_not_comparable,
+)
 from beam_jobs.check.histograms import common_stats, is_categorical, type_name
 from beam_jobs.check.policy import Kind, Policy, Severity
 from beam_jobs.check.quality import Pair, reference_of
@@ -154,7 +160,9 @@ def incomparable(pair: Pair) -> str | None:
 
 def not_compared(pair: Pair, kind: Kind, why: str, judge: Judge) -> Anomaly:
     """The one line of a pair whose distance would mean nothing."""
-    severity = Severity.WARN if judge.is_used(pair.feature) else Severity.INFO
+    # That images have no distances is so in every run, and no news of this one.
+    is_news = has_distances(pair.current) or has_distances(pair.reference)
+    severity = Severity.WARN if is_news and judge.is_used(pair.feature) else Severity.INFO
     return _not_compared(kind, pair.feature, pair.slice, why, severity)
 
 

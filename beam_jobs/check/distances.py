@@ -60,6 +60,11 @@ class Distance:
     where: str = ""
 
 
+def has_distances(stats: FeatureStats) -> bool:
+    """Whether such values are counted or measured: images and structures are not."""
+    return bool(stats.WhichOneof("stats") in ("num_stats", "string_stats"))
+
+
 def why_not_comparable(current: FeatureStats, reference: FeatureStats) -> str | None:
     """Why no distance can be measured, None where one can; both types or numbers are named.
 
@@ -67,7 +72,7 @@ def why_not_comparable(current: FeatureStats, reference: FeatureStats) -> str | 
     same kind of category.
     """
     for stats in (current, reference):
-        if stats.WhichOneof("stats") not in ("num_stats", "string_stats"):
+        if not has_distances(stats):
             return f"values of type {type_name(stats)} are neither counted nor measured"
     if is_categorical(current) != is_categorical(reference) or (
         is_categorical(current) and _family(current) != _family(reference)

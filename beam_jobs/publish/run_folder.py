@@ -20,6 +20,7 @@ from beam_jobs import storage
 from beam_jobs.errors import AuditError, InputError, UsageError
 from beam_jobs.publish.parts import Part, PartTable, cannot_write
 from beam_jobs.publish.runs import RunRow, period_name
+from beam_jobs.publish.statements import google_type
 from beam_jobs.tables import arrow_schema
 
 _log = logging.getLogger(__name__)
@@ -184,26 +185,34 @@ class RunFolder:
         Raises:
             AuditError: naming each file that is missing, unreadable, listed twice or not as it
                 was written.
+            UsageError: an earlier version of this program wrote other columns.
         """
         wrong = []
         seen: set[str] = set()
         uris = [*(part.uri for part in parts), *map(self.table, RUN_TABLES)]
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-            looked_at = list(pool.map(_rows_and_bytes, uris))
+            looked_at = list(pool.map(_look_at, uris))
         for part, found in zip(parts, looked_at, strict=False):
             if part.uri in seen:
                 wrong.append(f"{part.uri} is listed twice")
             seen.add(part.uri)
             if isinstance(found, str):
                 wrong.append(f"{found} ({part.rows} rows)")
-            elif found != (part.rows, part.bytes):
+            elif (found.rows, found.bytes) != (part.rows, part.bytes):
                 wrong.append(
-                    f"{part.uri} has {found[0]} rows in {found[1]} bytes, written were"
+                    f"{part.uri} has {found.rows} rows in {found.bytes} bytes, written were"
                     f" {part.rows} rows in {part.bytes} bytes"
                 )
         wrong += [found for found in looked_at[len(parts) :] if isinstance(found, str)]
         if wrong:
             raise AuditError(f"run folder {self.path}: {'; '.join(wrong)}")
+        names = [*(part.table.value for part in parts), *RUN_TABLES]
+        for table, found in zip(names, looked_at, strict=True):
+            if isinstance(found, _Looked) and (other := _other_columns(table, found.schema)):
+                raise UsageError(
+                    f"run folder {self.path}: an earlier version of beam-jobs wrote it, with other"
+                    f" columns ({other}); it cannot be published any more: run the period again"
+                )
 
     def sweep(self, parts: Sequence[Part]) -> list[str]:
         """Removes what attempts that were killed left: other parts, unfinished files.
@@ -226,16 +235,38 @@ class RunFolder:
         return left
 
 
-def _rows_and_bytes(uri: str) -> tuple[int, int] | str:
-    """Of a Parquet file; a text where it cannot be read."""
+@dataclass(frozen=True)
+class _Looked:
+    """What a Parquet file says of itself."""
+
+    rows: int
+    bytes: int
+    schema: pa.Schema
+
+
+def _look_at(uri: str) -> _Looked | str:
+    """At a Parquet file; a text where it cannot be read."""
     try:
         file = storage.info(uri)
         with storage.open_pinned(file) as stream:
-            return pq.read_metadata(stream).num_rows, file.size
+            footer = pq.read_metadata(stream)
+            return _Looked(footer.num_rows, file.size, footer.schema.to_arrow_schema())
     except FileNotFoundError:
         return f"{uri} is missing"
     except (OSError, InputError, pa.ArrowInvalid) as error:
         return f"{uri} cannot be read: {error}"
+
+
+def _other_columns(table: str, found: pa.Schema) -> str:
+    """The first of a table's fixed columns that a file has not, or as another type; else empty."""
+    for field in arrow_schema(table):
+        place = found.get_field_index(field.name)
+        if place < 0:
+            return f"without {table}.{field.name}"
+        ours, theirs = map(google_type, (field.type, found.field(place).type))
+        if theirs != ours:
+            return f"{table}.{field.name} is {theirs} there, and {ours} now"
+    return ""
 
 
 @contextlib.contextmanager

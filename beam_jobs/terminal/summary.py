@@ -63,7 +63,7 @@ def next_commands(summary: Mapping[str, Any], options: str = "") -> list[str]:
     commands = []
     if summary["anomalies"]:
         commands.append(f"beam-jobs anomalies {run}{tail}")
-    if summary["status"] == "HELD":
+    if summary["hold_reasons"]:  # also of a held run that was asked for again
         return [*commands, f"beam-jobs approve {run}{tail}"]
     if summary["rows"]["quarantined"]:
         commands.append(f"beam-jobs query 'SELECT * FROM quarantine_summary'{tail}")

@@ -163,6 +163,15 @@ def test_another_type_is_told_and_nothing_is_computed(
     assert not report.proto.drift_skew_info
 
 
+PICTURE = 'feature { name: "x" type: BYTES image_domain {} }'
+
+
+@pytest.mark.parametrize(("before", "severity"), [(PICTURE, "INFO"), (BYTES, "WARN")])
+def test_images_that_never_have_distances_are_no_news(before: str, severity: str) -> None:
+    report = find(WORD, WORD, PICTURE, before_feature=before)
+    assert lines(report) == [("NOT_COMPARED", "", severity)]
+
+
 def test_whole_and_real_numbers_are_compared() -> None:
     now = pa.array(np.arange(10_000) / 10.0)
     report = find(now, pa.array(np.arange(10_000) // 10), FLOAT, before_feature=INT)

@@ -77,8 +77,10 @@ def test_scores_are_those_of_the_model_called_directly(demo: Path, monthly: Run)
                 continue
             values = rows[name].fillna(0) if spec.dtype != tf.string else rows[name]
             inputs[name] = tf.reshape(tf.constant(values.to_numpy(), spec.dtype), [-1, 1])
-        direct = signature(**inputs)["score"].numpy().ravel().astype(np.float64)
-        np.testing.assert_array_equal(rows.score.to_numpy(), direct)
+        direct = signature(**inputs)["score"].numpy().ravel()
+        # A kernel's last bits depend on where in its vectors and threads a row lies: on some
+        # processors the same call differs by a few of them.
+        np.testing.assert_array_max_ulp(rows.score.to_numpy(np.float32), direct, maxulp=8)
 
 
 def test_the_same_run_again_does_nothing_twice(monthly: Run, ask: Ask) -> None:

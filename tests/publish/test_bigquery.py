@@ -142,7 +142,7 @@ def test_a_load_that_fails_is_an_error_and_works_when_the_cause_is_gone(
 ):
     message = "Error while reading data: field price has changed type"
     bigquery.faults.append(Fault(lambda c: c.is_load, 200, "invalid", message))
-    with pytest.raises(RunError, match=f"publishing failed, .*{message}") as caught:
+    with pytest.raises(RunError, match=rf"publishing failed \(.*{message}") as caught:
         publish()
     assert "\n" not in str(caught.value)
     assert warehouse.runs() == []

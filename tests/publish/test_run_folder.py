@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import crash_kit
@@ -14,9 +15,9 @@ import pytest
 from publish_kit import OCTOBER, write_run
 from waiting import PATIENCE
 
-from beam_jobs.errors import RunError
+from beam_jobs.errors import RunError, UsageError
 from beam_jobs.process import user_name
-from beam_jobs.publish.run_folder import Manifest, RunFolder
+from beam_jobs.publish.run_folder import RUN_TABLES, Manifest, RunFolder
 from beam_jobs.tables import arrow_schema
 
 
@@ -124,3 +125,25 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
             assert waiter.is_alive()
     waiter.join(PATIENCE)
     assert not waiter.is_alive()
+
+
+def test_what_an_earlier_version_wrote_is_refused_with_the_way_out(tmp_path):
+    run, parts, tables = write_run(str(tmp_path), "r1")
+    folder = RunFolder(run.run_folder)
+    for name in RUN_TABLES:
+        folder.write_table(name, tables[name], run)
+    folder.check(parts)
+    texts = pa.array([["a text"]], pa.list_(pa.string()))
+    for table, column in (("quarantine", "details"), ("feature_statistics", "drift_measure")):
+        part = next((part for part in parts if part.table.value == table), None)
+        uri = part.uri if part else folder.table(table)
+        rows = pq.read_table(uri)
+        place = rows.schema.get_field_index(column)
+        other = rows.remove_column(place)
+        if part:
+            other = other.add_column(place, column, texts.take(pa.array([0] * len(rows))))
+        pq.write_table(other, uri)
+        listed = [replace(p, bytes=os.path.getsize(p.uri)) for p in parts]
+        with pytest.raises(UsageError, match=rf"earlier version .*{table}\.{column}.* run the per"):
+            folder.check(listed)
+        pq.write_table(rows, uri)
