@@ -1,6 +1,7 @@
 """The verb `demo`: data, model, baseline, the monthly job on three months, and the queue job."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -105,7 +106,8 @@ def _write_config(folder: str, settings: Mapping[str, str]) -> str:
         scheme, colon, path = value.rpartition(":")
         is_path = name not in ("key", "label")
         shown = scheme + colon + os.path.relpath(path, start) if is_path else value
-        lines.append(f'{name} = "{shown}"\n')
+        # A text in JSON is one in TOML, whatever the folder is called.
+        lines.append(f"{name} = {json.dumps(shown, ensure_ascii=False)}\n")
     storage.write_atomic(file, (_MADE_BY + "".join(lines)).encode())
     return file
 

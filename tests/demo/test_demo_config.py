@@ -1,0 +1,14 @@
+"""The file of flags that the demo leaves."""
+
+import os
+
+from beam_jobs.demo.run import _write_config
+from beam_jobs.flags import load_file
+
+
+def test_the_file_is_read_back_whatever_the_folder_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = os.path.join("demo", 'a "b" \\ ü')
+    settings = {"runs": os.path.join(folder, "runs"), "warehouse": f"duckdb:{folder}/w.duckdb"}
+    file = _write_config(folder, settings | {"key": "ad_id"})
+    assert load_file(file)[0] == settings | {"key": "ad_id"}
