@@ -19,11 +19,13 @@ from beam_jobs.plan import check_model, find_images, match_inputs
 from beam_jobs.plan.checks import notes_of_reserved, notes_of_uninferred
 from beam_jobs.read import peek_columns
 from beam_jobs.read.inputs import write_inputs
+from beam_jobs.records import Reason
 from beam_jobs.terminal import print_note
 
 SCHEMA_FILE = "schema.pbtxt"
 STATISTICS_FILE = "statistics.binpb"
 INPUTS_FILE = "inputs.json"
+ROWS_FILE = "rows.json"
 
 
 def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
@@ -140,12 +142,14 @@ def _statistics(
             images = images.for_model(scoring.plan.takes_encoded, scoring.plan.pixels)
     with _scratch(config.out) as scratch, shown_progress() as counter:
         listed = write_inputs(storage.join(scratch, INPUTS_FILE), inputs)
+        rows_found = storage.join(scratch, ROWS_FILE)
         run_pipeline(
             lambda p: baseline.build_statistics(
                 p,
                 listed,
                 read_features(features_of(schema), images),
                 found,
+                rows_found=rows_found,
                 key=config.key,
                 schema=schema.SerializeToString(),
                 images=images,
@@ -155,5 +159,11 @@ def _statistics(
             ),
             beam_args,
             sum(file.size for file in inputs),
+        )
+        rows, readable_rows = baseline.read_rows(rows_found)
+    if rows > readable_rows:
+        terminal.print_note(
+            f"{rows - readable_rows:,} of {rows:,} records of --data cannot be read, and are not in"
+            f" the statistics; {Reason.MALFORMED_RECORD.value} says of a month's where they are"
         )
     return load_statistics(found, "--out")

@@ -102,6 +102,7 @@ def build_statistics(
     features: tuple[Feature, ...],
     found: str,
     *,
+    rows_found: str | None = None,
     key: str | None = None,
     schema: bytes | None = None,
     images: ImageSpec | None = None,
@@ -116,6 +117,8 @@ def build_statistics(
         inputs: training data.
         features: the columns.
         found: where to write a DatasetFeatureStatisticsList.
+        rows_found: where to write how many rows there are and how many of them are readable, for
+            `read_rows`; None where nobody asks.
         key: the column that identifies a row.
         schema: serialized; None while there is none.
         images: what joins the rows of the images that they name; None for nothing.
@@ -142,6 +145,7 @@ def build_statistics(
             AsList(counts),
             AsList(statistics),
             _scored_by(scoring, schema),
+            rows_found,
         )
     )
 
@@ -155,6 +159,7 @@ def _scored_by(scoring: Scoring | None, schema: bytes | None) -> tuple[ScoredBy,
 
 
 RowsReadable = tuple[int, int]
+"""(rows, those of them that could be parsed into columns)."""
 
 
 def _rows_of(element: Located) -> RowsReadable:
@@ -174,6 +179,7 @@ def _write_statistics(
     counts: Sequence[RowsReadable],
     statistics: Sequence[Statistics],
     scored_by: tuple[ScoredBy, str] | None,
+    rows_found: str | None,
 ) -> None:
     rows, readable_rows = only(counts, "rows")
     _check_rows(rows, reads, inputs)
@@ -184,4 +190,12 @@ def _write_statistics(
         marked = Statistics.FromString(found.SerializeToString())
         model.mark(marked, score)
         found = marked
+    if rows_found is not None:
+        storage.write_atomic(rows_found, json.dumps([rows, readable_rows]).encode())
     storage.write_atomic(uri, found.SerializeToString())
+
+
+def read_rows(uri: str) -> RowsReadable:
+    """(rows, readable rows) that `build_statistics` found."""
+    rows, readable_rows = json.loads(storage.read_bytes(uri))
+    return rows, readable_rows

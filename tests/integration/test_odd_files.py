@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import Run
+from conftest import Run, run_command
 
 pytestmark = pytest.mark.integration
 
@@ -42,3 +42,12 @@ def test_an_odd_file_is_an_anomaly_of_its_own_and_most_of_them_hold_the_month(
     assert any(str(folder / "a-page.csv") in reason for reason in done.json["hold_reasons"])
     rows = done.json["rows"]
     assert rows["read"] == rows["scored"] + rows["quarantined"]
+
+
+def test_a_baseline_says_how_many_records_it_could_not_read(tmp_path: Path) -> None:
+    lines = ["id,bid", *(f"{number},{number / 4}" for number in range(8)), "8,1.5,too,many"]
+    (tmp_path / "training.csv").write_text("\n".join(lines) + "\n")
+    made = run_command("baseline", f"--data={tmp_path}/training.csv", f"--out={tmp_path}/baseline")
+    assert made.code == 0, made.err
+    assert "1 of 9 records of --data cannot be read" in made.err
+    assert "(8 rows, 2 features)" in made.out
