@@ -8,6 +8,7 @@ import sys
 import pytest
 from publish_kit import OCTOBER, write_run
 from servers.bigquery import Fault
+from waiting import until
 
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.bigquery_client import client_of, close_clients
@@ -110,9 +111,10 @@ def test_a_process_has_one_client_a_project_and_closes_it(bigquery, url):
     for _ in range(10):
         assert open_warehouse(url).runs() == []
     assert client_of("test-project") is client_of("test-project")
-    assert before < _sockets() <= before + 3  # however often a warehouse was opened
+    assert _sockets() <= before + 3  # however often a warehouse was opened
     close_clients()
-    assert _sockets() == before
+    # The server lives in this process, too, and closes its ends when it sees that ours are closed.
+    until(lambda: _sockets() <= before, "closed connections")
     assert open_warehouse(url).runs() == []  # whoever asks again gets a new one
 
 
