@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_clear_line_and_publishes_nothing(
     """Files that cannot grow stand for the disk: the same error as far as the program can see."""
     old = current(tmp_path)
     for file_bytes, place, promise in (
-        (500, "plan.json", "nothing was published"),
+        (2_000, "plan.json", "nothing was published"),
         (20_000, "scores/part-", "nothing was published"),
         (200_000, "ads.duckdb", "nothing was published"),
     ):
