@@ -250,10 +250,7 @@ def _check_model(plan: Plan, total: FileCounts, parts: Iterable[Part]) -> None:
         return
     example = _examples(parts).get(Reason.MODEL_ERROR.value, "")
     why = example.removeprefix(f"{Reason.MODEL_ERROR.value} ")
-    raise RunError(
-        f"model {plan.model.path}: gave none of {failed:,} rows a score: {why}; nothing was"
-        " published"
-    )
+    raise RunError(f"model {plan.model.path}: gave none of {failed:,} rows a score: {why}")
 
 
 def _find_anomalies(
