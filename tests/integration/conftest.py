@@ -1,4 +1,4 @@
-"""A small demo, made once: data, model, baseline and three runs."""
+"""A small demo, made once: data, model, baseline and three runs; and a small queue's set-up."""
 
 import contextlib
 import fcntl
@@ -8,40 +8,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import quick_beam
+from command_kit import ROWS, Result, Run, monthly_flags, run_command
+from queue_kit import make_setup
 
-from beam_jobs.cli import main
 from beam_jobs.config import DemoConfig
 from beam_jobs.demo.run import run_demo
 
-ROWS = 3_000
-
 quick_beam.remember()
-
-
-class Result(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out.strip().splitlines()[-1])
-
-
-Run = Callable[..., Result]
-
-
-def run_command(*argv: str) -> Result:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(list(argv))
-    return Result(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
@@ -73,24 +50,6 @@ def _make_demo(folder: Path) -> None:
         os.chdir(before)
 
 
-def monthly_flags(demo: Path, folder: Path, *argv: str, month: str = "2026-09") -> list[str]:
-    """A monthly run of the demo's data; `folder` holds runs and warehouse, `argv` wins."""
-    given = {word.split("=", 1)[0] for word in argv}
-    flags = {
-        "--month": month,
-        "--ads": f"{demo}/ads/{{month}}/*",
-        "--images": f"{demo}/banners",
-        "--model": f"{demo}/models/ads",
-        "--schema": f"{demo}/baseline/schema.pbtxt",
-        "--baseline": f"{demo}/baseline/statistics.binpb",
-        "--runs": str(folder / "runs"),
-        "--warehouse": f"duckdb:{folder / 'ads.duckdb'}",
-        "--key": "ad_id",
-        "--label": "clicked",
-    }
-    return [*(f"{name}={value}" for name, value in flags.items() if name not in given), *argv]
-
-
 @pytest.fixture
 def monthly(demo: Path, tmp_path: Path) -> Run:
     """`beam-jobs monthly` on the demo's data, with a warehouse and runs of the test's own."""
@@ -111,3 +70,11 @@ def ask(tmp_path: Path) -> Callable[[str], Any]:
         return json.loads(found.out)
 
     return query
+
+
+@pytest.fixture(scope="session")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the schema and the model of a small queue; see `queue_kit.make_setup`."""
+    folder = tmp_path_factory.mktemp("setup")
+    make_setup(folder)
+    return folder

@@ -122,3 +122,24 @@ class Prism:
         assert not self._ended(), f"{self._ended()} ended at once"
         with socket.socket() as probe:
             return probe.connect_ex(("localhost", port)) == 0
+
+
+def stop_the_runner(element: tuple[str, int]) -> tuple[str, int]:
+    """What a worker does: it tells its id, and stops the runner as its bundle ends.
+
+    It stands here and not in a test's file: a worker imports what its functions stand in.
+    """
+    path, runner = element
+    with open(f"{path}.tmp", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(f"{path}.tmp", path)
+    os.kill(runner, signal.SIGSTOP)
+    return element
+
+
+def state_of(process: int) -> str:
+    """As /proc tells it: T stopped, Z ended; empty where there is no such process."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Result, Run
+from command_kit import Result, Run
 from servers.webhook import WebhookServer
 
 from beam_jobs.notify import webhook

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from conftest import Run, monthly_flags, run_command
+from command_kit import Run, monthly_flags, run_command
 
 from beam_jobs.records import RAW_LIMIT_BYTES, Reason
 

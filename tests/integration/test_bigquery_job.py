@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, monthly_flags, run_command
+from command_kit import Run, monthly_flags, run_command
 from servers.bigquery import BigQueryServer
 from servers.gcs import GcsServer
 

@@ -4,18 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import run_command
-from queue_kit import answers_in, good, make_setup, put, queue_flags
+from command_kit import run_command
+from queue_kit import answers_in, good, put, queue_flags
 from servers.bigquery import BigQueryServer
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("setup")
-    make_setup(folder)
-    return folder
 
 
 def test_requests_are_answered_once_and_their_tables_are_the_same(

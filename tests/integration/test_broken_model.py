@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from conftest import run_command
+from command_kit import run_command
 from queue_kit import SCHEMA, ask, good, put, queue_flags
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROWS, Result, Run, run_command
+from command_kit import ROWS, Result, Run, run_command
 
 from beam_jobs.errors import RunError
 from beam_jobs.pipelines import watch

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run, monthly_flags, run_command
+from command_kit import Run, monthly_flags, run_command
 from fault_server import FaultServer
 from servers.gcs import GcsServer
 from waiting import PATIENCE

@@ -6,18 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_command
-from queue_kit import answers_in, good, make_setup, put, queue_flags
+from command_kit import run_command
+from queue_kit import answers_in, good, put, queue_flags
 from servers.gcs import GcsServer
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("setup")
-    make_setup(folder)
-    return folder
 
 
 def answers(gcs: GcsServer) -> dict[str, list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROWS, Run, monthly_flags
+from command_kit import ROWS, Run, monthly_flags
 from fault_server import Ended, FaultServer
 
 from beam_jobs.publish.warehouse import open_warehouse

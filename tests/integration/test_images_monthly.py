@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from conftest import run_command
+from command_kit import run_command
 
 sys.path.append(str(Path(__file__).parents[1] / "images"))
 from banners import GIF_BOMB, banner, encode

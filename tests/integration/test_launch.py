@@ -19,7 +19,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow.internal.clients import dataflow
 from apitools.base.py import encoding
-from conftest import monthly_flags, run_command
+from command_kit import monthly_flags, run_command
 from servers.dataflow import PROJECT, TOKEN, DataflowServer, MetadataServer
 from servers.gcs import GcsServer
 from servers.webhook import WebhookServer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import lossy_kit
 import pytest
-from conftest import run_command
+from command_kit import run_command
 from lossy_kit import DOUBLES, LOSES, Fault, Place
 from queue_kit import good, make_setup, put, queue_flags
 

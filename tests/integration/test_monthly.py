@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from conftest import Run
+from command_kit import Run
 
 from beam_jobs.demo.defects import DEFECTS
 from beam_jobs.demo.model import PICTURE_INPUT, pictures

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import Run, run_command
+from command_kit import Run, run_command
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import monthly_flags, run_command
+from command_kit import monthly_flags, run_command
 
 pytestmark = pytest.mark.integration
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Result, run_command
+from command_kit import Result, run_command
 from fault_server import FaultServer
 from queue_kit import (
     answers_in,
     ask,
     assert_all_answered_once,
     good,
-    make_setup,
     published,
     put,
     queue_flags,
@@ -44,13 +43,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
     running = FaultServer(tmp_path_factory.mktemp("processes"))
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("setup")
-    make_setup(folder)
-    return folder
 
 
 @pytest.fixture

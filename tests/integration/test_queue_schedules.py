@@ -15,7 +15,6 @@ from queue_kit import (
     Request,
     assert_all_answered_once,
     good,
-    make_setup,
     published,
     put,
     queue_flags,
@@ -38,13 +37,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
     running = FaultServer(tmp_path_factory.mktemp("processes"))
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("setup")
-    make_setup(folder)
-    return folder
 
 
 @dataclass

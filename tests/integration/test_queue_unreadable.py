@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Result, run_command
+from command_kit import Result, run_command
 from queue_kit import (
     answers_in,
     ask,
     assert_all_answered_once,
     good,
-    make_setup,
     put,
     queue_flags,
     warehouse_of,
@@ -27,13 +26,6 @@ from beam_jobs.requests.groups import groups_of
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("setup")
-    make_setup(folder)
-    return folder
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import Result, monthly_flags, run_command
-from prism_kit import Prism
+from command_kit import Result, monthly_flags, run_command
+from prism_kit import Prism, state_of, stop_the_runner
 from queue_kit import good, make_setup, put, queue_flags
 from waiting import until
 
@@ -272,7 +272,7 @@ def test_a_worker_of_prism_dies_between_two_bundles(prism: Prism, tmp_path: Path
         until(lambda: state_of(worker) in "Z", "the worker's end")
         os.kill(prism.process, signal.SIGCONT)
 
-    killed = 0
+    killed, before_it_worked = 0, []
     for number in range(9):
         prism.ensure()
         at_work, ended = tmp_path / str(number), threading.Event()
@@ -293,31 +293,14 @@ def test_a_worker_of_prism_dies_between_two_bundles(prism: Prism, tmp_path: Path
             ended.set()
             killer.join()
         if not at_work.exists():  # Prism gives a worker one minute to connect, on any machine
+            before_it_worked.append(raised.value)
             continue
         told = watch.explained(raised.value) or raised.value
         assert str(told).startswith("a worker process died")
         killed += 1
         if killed == 3:
             return
-    raise AssertionError("no worker connected often enough to be killed")
-
-
-def stop_the_runner(element: tuple[str, int]) -> tuple[str, int]:
-    """What a worker does: it tells its id, and stops the runner as its bundle ends."""
-    path, runner = element
-    with open(f"{path}.tmp", "w") as file:
-        file.write(str(os.getpid()))
-    os.rename(f"{path}.tmp", path)
-    os.kill(runner, signal.SIGSTOP)
-    return element
-
-
-def state_of(process: int) -> str:
-    """As /proc tells it: T stopped, Z ended; empty where there is no such process."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return ""
+    raise AssertionError(f"jobs ended before a worker could be killed: {before_it_worked}")
 
 
 def test_dask_and_absent_job_services_are_refused_before_any_work(
