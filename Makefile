@@ -23,7 +23,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt setup.py
 # gets a home inside its environment.
 $(BQ)/installed: requirements-bqemulator.txt $(VENV)/installed
 	$(PYTHON) -m venv --without-pip $(BQ)
-	$(BIN)/uv pip install --quiet --python $(BQ)/bin/python -r requirements-bqemulator.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BQ)/bin/python -r requirements-bqemulator.txt
 	$(BQ)/bin/python tests/servers/bigquery_home.py $(BQ)/home
 	touch $@
 

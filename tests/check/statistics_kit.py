@@ -63,14 +63,18 @@ def compute(
         return Statistics.FromString((Path(folder) / "statistics").read_bytes())
 
 
+def _as_tfdv_reads(column: pa.Array) -> pa.Array:
+    """Lists of the values; a missing value is a missing list."""
+    if pa.types.is_list(column.type):
+        return column.cast(pa.list_(_TFDV_TYPES[column.type.value_type]))
+    starts = np.cumsum([0, *column.is_valid().to_numpy(zero_copy_only=False)])
+    offsets = pa.array(starts, pa.int32(), mask=np.append(column.is_null(), False))
+    return pa.ListArray.from_arrays(offsets, column.drop_null().cast(_TFDV_TYPES[column.type]))
+
+
 def reference(columns: Columns, schema: schema_pb2.Schema | None = None) -> Statistics:
-    """TFDV's own statistics, exact where it can count exactly, of lists made value by value."""
-    arrays = []
-    for column in columns.values():
-        is_list = pa.types.is_list(column.type)
-        kind = _TFDV_TYPES[column.type.value_type if is_list else column.type]
-        lists = [value if value is None or is_list else [value] for value in column.to_pylist()]
-        arrays.append(pa.array(lists, pa.list_(kind)))
+    """TFDV's own statistics, exact where it can count exactly."""
+    arrays = [_as_tfdv_reads(column) for column in columns.values()]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
     options = tfdv.StatsOptions(schema=schema, num_quantiles_histogram_buckets=100)
     return stats_impl.generate_statistics_in_memory(batch, options)

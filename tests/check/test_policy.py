@@ -1,6 +1,7 @@
 """The policy: docs/policy.md is what the code does, and every key has its effect."""
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from beam_jobs.check.gate import ALWAYS, decide
 from beam_jobs.check.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
 from beam_jobs.check.report import Anomaly
 from beam_jobs.check.run_anomalies import RunCounts, of_run
+from beam_jobs.check.statistics_files import Statistics
 from beam_jobs.config import Gate
 from beam_jobs.errors import UsageError
 from beam_jobs.read.signs import FileSign
@@ -168,16 +170,23 @@ def month(mobile: float, score: float, bid: int, user: int, seller: float) -> di
     }
 
 
+@functools.cache
+def months() -> tuple[bytes, bytes]:
+    """Statistics of a month and the next one, serialized, so that no test changes another's."""
+    texts, numbers = (pa.array(column) for column in (SPREAD.astype(str), SPREAD))
+    before = reference(month(0.5, 0, 0, 0, 0.5) | {"extra": texts}, SCHEMA)
+    now = reference(month(0.65, 0.1, 2000, 50, 0.65) | {"extra": numbers}, SCHEMA)
+    now.datasets[0].name = "all"
+    return before.SerializeToString(), now.SerializeToString()
+
+
 def anomalies(policy: Policy, *, empty: bool = False, high: bool = False) -> tuple[Anomaly, ...]:
     """Of a month in which every kind of anomaly is found, three times too small, 6 % quarantined.
 
     Distances: device 0.15, site 0.15, price and score some 0.1, missing bids 0.2; the blank image
     is in 3 % of the rows.
     """
-    texts, numbers = (pa.array(column) for column in (SPREAD.astype(str), SPREAD))
-    before = reference(month(0.5, 0, 0, 0, 0.5) | {"extra": texts}, SCHEMA)
-    now = reference(month(0.65, 0.1, 2000, 50, 0.65) | {"extra": numbers}, SCHEMA)
-    now.datasets[0].name = "all"
+    before, now = (Statistics.FromString(serialized) for serialized in months())
     reasons = {Reason.OUT_OF_RANGE: 600}
     counts = RunCounts(
         10_000, 9_400, 600, reasons, 4_000 if high else 30_000, None if high else 30_000, "r1"

@@ -38,14 +38,28 @@ def needs_tools() -> None:
     assert not missing, f"CI lacks {', '.join(missing)}"
 
 
+def mounts_overlays(folder: Path) -> bool:
+    for name in ("lower", "upper", "work", "mounted"):
+        (folder / name).mkdir(parents=True)
+    where = ",".join(f"{name}dir={folder / name}" for name in ("lower", "upper", "work"))
+    mounted = ["mount", "-t", "overlay", "overlay", "-o", where, folder / "mounted"]
+    if subprocess.run(mounted, capture_output=True, check=False).returncode:
+        return False
+    subprocess.run(["umount", folder / "mounted"], check=True)
+    return True
+
+
 class Builder:
     """Buildah with a storage of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         settings = folder / "storage.conf"
+        # vfs works everywhere, and copies all files for each layer and container.
+        driver = "overlay" if mounts_overlays(folder / "probe") else "vfs"
         settings.write_text(
-            f'[storage]\ndriver = "vfs"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
+            f'[storage]\ndriver = "{driver}"\nrunroot = "{folder}/run"\n'
+            f'graphroot = "{folder}/graph"\n'
         )
         self._environment = os.environ | {
             "CONTAINERS_STORAGE_CONF": str(settings),
@@ -80,7 +94,10 @@ class Builder:
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     needs_tools()
     folder = tmp_path_factory.mktemp("image")
-    yield Builder(folder)
+    building = Builder(folder)
+    yield building
+    building("umount", "--all")
+    subprocess.run(["umount", folder / "graph/overlay"], capture_output=True, check=False)
     shutil.rmtree(folder)  # gigabytes, which pytest would keep
 
 

@@ -26,7 +26,8 @@ from servers.ports import free_port
 from waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
-EMULATOR = ROOT / ".venv-bq/bin/bqemulator"
+PYTHON = ROOT / ".venv-bq/bin/python"
+EMULATOR = Path(__file__).with_name("bigquery_emulator.py")
 HOME = ROOT / ".venv-bq/home"
 PROJECT = "test-project"
 
@@ -358,16 +359,16 @@ def bigquery_server(folder: Path, gcs_root: Path | None = None) -> Iterator[BigQ
         folder: for the emulator's log.
         gcs_root: folder that stands for `gs://`: a bucket is a folder in it.
     """
-    if not EMULATOR.exists():
-        raise FileNotFoundError(f"{EMULATOR}: run `make .venv-bq/installed` (`make test` does)")
+    if not PYTHON.exists():
+        raise FileNotFoundError(f"{PYTHON}: run `make .venv-bq/installed` (`make test` does)")
     port = free_port()
     environment = {**os.environ, "HOME": str(HOME)}
     if gcs_root is not None:
         environment["BQEMU_GCS_LOCAL_ROOT"] = str(gcs_root)
-    command = [EMULATOR, "start", "--ephemeral", "--rest-port", str(port), "--grpc-port", "0"]
+    command = [PYTHON, EMULATOR, "start", "--ephemeral", "--rest-port", str(port)]
     with open(folder / "bqemulator.log", "wb") as log:
         process = subprocess.Popen(
-            [*map(str, command), "--log-level", "warning"],
+            [*map(str, command), "--grpc-port", "0", "--log-level", "warning"],
             stdout=log, stderr=subprocess.STDOUT, env=environment,
         )  # fmt: skip
     try:
