@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from beam_jobs import records
 from beam_jobs.features import Feature, FeatureType
@@ -27,6 +28,10 @@ FEATURES = (
 )
 OCTOBER = datetime.date(2026, 10, 1)
 START = datetime.datetime(2026, 11, 2, 6, tzinfo=datetime.UTC)
+
+on_duckdb = pytest.mark.parametrize("url", ["duckdb"], indirect=True)
+"""For tests of what Python makes of answers. That both kinds of warehouse give the same ones is
+what the tests without this mark hold: each statement runs on both."""
 
 
 def scored_batch(

@@ -6,7 +6,7 @@ import shutil
 
 import pyarrow as pa
 import pytest
-from publish_kit import FEATURES, OCTOBER, month_state, scored_batch, write_run
+from publish_kit import FEATURES, OCTOBER, month_state, on_duckdb, scored_batch, write_run
 
 from beam_jobs import records
 from beam_jobs.errors import AuditError
@@ -35,11 +35,13 @@ def test_a_lost_part_is_found(warehouse, tmp_path):
     )
 
 
+@on_duckdb
 def test_a_part_listed_twice_is_found(warehouse, tmp_path):
     run, parts, tables = write_run(str(tmp_path / "runs"), "r1")
     _refused(warehouse, (run, [*parts, parts[0]], tables), "is listed twice")
 
 
+@on_duckdb
 def test_a_part_written_twice_under_two_names_is_found(warehouse, tmp_path):
     run, parts, tables = write_run(str(tmp_path / "runs"), "r1")
     scores = next(part for part in parts if part.table is PartTable.SCORES)
@@ -63,6 +65,7 @@ def _with_scores(tmp_path, name, batch, run_id=None):
     return run, parts, tables
 
 
+@on_duckdb
 def test_one_record_lost_and_another_doubled_is_found(warehouse, tmp_path):
     batch = scored_batch(4, 76)
     doubled = pa.concat_tables([pa.Table.from_batches([b]) for b in (batch, batch.slice(0, 1))])
@@ -82,12 +85,14 @@ def test_a_key_twice_is_found_unless_the_row_says_so(warehouse, tmp_path):
     assert publish_run(warehouse, *flagged).status is RunStatus.PUBLISHED
 
 
+@on_duckdb
 def test_rows_without_a_key_are_no_duplicates(warehouse, tmp_path):
     batch = records.set_column(scored_batch(4, 77), records.KEY, pa.nulls(77, pa.string()))
     written = _with_scores(tmp_path, "r1", batch)
     assert publish_run(warehouse, *written).status is RunStatus.PUBLISHED
 
 
+@on_duckdb
 def test_a_row_without_a_score_is_found(warehouse, tmp_path):
     batch = records.set_column(
         scored_batch(4, 77), records.SCORE, pa.array([None, *([0.5] * 76)], pa.float64())
@@ -107,6 +112,7 @@ def test_an_input_that_the_reader_counted_otherwise_is_found(warehouse, tmp_path
     _refused(warehouse, (run, parts, tables), r"a.csv: 81 read.*b.csv: 81 read")
 
 
+@on_duckdb
 def test_a_held_run_is_audited_too(warehouse, tmp_path):
     run, parts, tables = write_run(str(tmp_path / "runs"), "r1", status=RunStatus.HELD)
     _refused(warehouse, (run, parts[1:], tables), "does not add up")

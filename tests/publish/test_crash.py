@@ -30,8 +30,14 @@ def filled(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def datasets():
+    """{PROJECT.DATASET: folder of the runs}, as `_fill` makes them; the first test does."""
+    return {}
+
+
 @pytest.fixture(params=["duckdb", "bigquery"])
-def before(request, tmp_path):
+def before(request, tmp_path, datasets, tmp_path_factory):
     """Gives a filled warehouse of its own with each call: (URL, folder of the runs)."""
     if request.param == "duckdb":
         filled = request.getfixturevalue("filled")
@@ -41,9 +47,12 @@ def before(request, tmp_path):
             return f"duckdb:{tmp_path}/ads.duckdb", str(filled / "runs")
 
         return copy
-    server, runs = request.getfixturevalue("bigquery"), str(tmp_path / "runs")
-    original = server.new_dataset()
-    _fill(f"bigquery:{original}", runs)
+    server = request.getfixturevalue("bigquery")
+    if not datasets:
+        original, runs = server.new_dataset(), str(tmp_path_factory.mktemp("runs"))
+        _fill(f"bigquery:{original}", runs)
+        datasets[original] = runs
+    ((original, runs),) = datasets.items()
     return lambda: (f"bigquery:{server.copy_dataset(original)}", runs)
 
 
@@ -64,13 +73,13 @@ def empty(request, url, tmp_path):
 def _kill_everywhere(action, fresh, step):
     """Kills the action after every `step`-th step; True in the list where it had happened."""
     url, runs = fresh()
+    old = month_state(open_warehouse(url))
     crash_kit.act(action, url, runs)
     after = month_state(open_warehouse(url))
     happened = []
     for number in range(0, 1000, step):
         url, runs = fresh()
         warehouse = open_warehouse(url)
-        old = month_state(warehouse)
         code = crash_kit.run_alone(crash_kit.dies_after_step, number, action, url, runs)
         state = month_state(warehouse)
         assert state in (old, after)

@@ -8,7 +8,7 @@ import threading
 import types
 
 import pytest
-from publish_kit import OCTOBER, ask, expected_rows, month_state, run_row, write_run
+from publish_kit import OCTOBER, ask, expected_rows, month_state, on_duckdb, run_row, write_run
 
 from beam_jobs import cli, look
 from beam_jobs.errors import RunError, UsageError
@@ -71,6 +71,7 @@ def test_the_way_back_is_the_order_of_publications(warehouse, make):
     assert _back(warehouse) == "b"
 
 
+@on_duckdb
 def test_the_same_run_asked_for_again_is_published_again(warehouse, make):
     """Champion 1, then 2, then 1 again, whose run's lock the job holds."""
     first, second = make("one"), make("two")
@@ -117,6 +118,7 @@ def test_who_when_and_why_is_kept(warehouse, make):
     assert {(each.job, each.period) for each in history} == {("monthly", OCTOBER)}
 
 
+@on_duckdb
 def test_publishing_the_published_run_again_is_no_decision(warehouse, make):
     for _ in range(2):
         make("a", order=0)
@@ -279,6 +281,7 @@ def _with_mean(run, mean):
     )
 
 
+@on_duckdb
 def test_approve_shows_what_it_changes_and_asks(warehouse, make, capsys):
     small = make("small", rows=10, status=HELD)
     large = make("large", rows=100)
@@ -309,6 +312,7 @@ def test_approve_shows_what_it_changes_and_asks(warehouse, make, capsys):
     assert (last.action.value, last.reason, last.replaced_run_id) == ("APPROVED", "known", "large")
 
 
+@on_duckdb
 def test_rollback_asks_where_rows_fall_and_reject_takes_a_reason(warehouse, make, capsys):
     make("small", rows=10)
     make("large", rows=100)
@@ -325,6 +329,7 @@ def test_rollback_asks_where_rows_fall_and_reject_takes_a_reason(warehouse, make
     assert change_to(warehouse, warehouse.find_run("small")).replaced.run_id == "large"
 
 
+@on_duckdb
 def test_answers_that_cannot_be_delivered_are_told_beside_what_stands(
     warehouse, make, monkeypatch, capsys
 ):
@@ -343,6 +348,7 @@ def test_answers_that_cannot_be_delivered_are_told_beside_what_stands(
     )
 
 
+@on_duckdb
 def test_a_decision_that_waits_says_for_whom_and_has_an_end(warehouse, make, monkeypatch, capsys):
     run = make("a", status=HELD)
     times = itertools.count(0, 300)

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from publish_kit import OCTOBER, write_run
+from publish_kit import OCTOBER, on_duckdb, write_run
 
 from beam_jobs import cli
 from beam_jobs.publish.decisions import reject
@@ -77,6 +77,7 @@ def test_a_held_run_is_shown_whole(warehouse, make):
     assert len(found["anomalies"]) == 1
 
 
+@on_duckdb
 def test_a_superseded_run_tells_its_decisions(warehouse, make):
     make("r1")
     make("r2", order=1)
@@ -89,6 +90,7 @@ def test_a_superseded_run_tells_its_decisions(warehouse, make):
     assert (len(found["anomalies"]), len(found["inputs"])) == (1, 2)
 
 
+@on_duckdb
 def test_a_failed_run_tells_why_and_what_it_read(warehouse, tmp_path):
     run, _, _ = write_run(str(tmp_path / "runs"), "r1")
     fail_run(warehouse, dataclasses.replace(run, error="planned.csv: cut off"))
@@ -103,6 +105,7 @@ def test_a_failed_run_tells_why_and_what_it_read(warehouse, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["gone", "part", "table", "summary"])
+@on_duckdb
 def test_what_is_gone_costs_itself_and_is_named(warehouse, make, damage):
     folder = RunFolder(make("r1", status=RunStatus.HELD).run_folder)
     if damage == "gone":
@@ -125,6 +128,7 @@ def test_what_is_gone_costs_itself_and_is_named(warehouse, make, damage):
     assert len(found["anomalies"]) == (0 if damage == "table" else 1)
 
 
+@on_duckdb
 def test_the_verb_shows_it_to_people_and_programs(warehouse, make, capsys):
     make("r1", status=RunStatus.HELD)
     assert cli.main(["show", "r1", "--warehouse", warehouse.url]) == 0

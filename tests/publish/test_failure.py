@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
-from publish_kit import OCTOBER, write_run
+from publish_kit import OCTOBER, on_duckdb, write_run
 
 from beam_jobs.errors import InputError, Interrupted, RunError
 from beam_jobs.launch import run_pipeline
@@ -73,6 +73,7 @@ def test_a_failure_before_publication_keeps_its_cause(attempt):
     assert attempt.warehouse.find_run("r1").error is None
 
 
+@on_duckdb
 def test_a_defect_names_its_traceback(attempt):
     error = attempt.fails(ValueError("no such thing"), published=False)
     assert type(error) is RunError
@@ -99,6 +100,7 @@ def test_a_failure_after_publication_says_what_stands(url, tmp_path, status):
     assert result["hold_reasons"] == list(attempt.run.hold_reasons)
 
 
+@on_duckdb
 def test_an_earlier_outcome_is_not_taken_for_this_attempts(attempt):
     attempt.publish()
     attempt.plan.started_at += datetime.timedelta(hours=1)
@@ -110,6 +112,7 @@ def test_an_earlier_outcome_is_not_taken_for_this_attempts(attempt):
     assert failed(attempt.plan, 0.0, standing)["status"] == "FAILED"
 
 
+@on_duckdb
 def test_what_a_worker_recorded_is_not_said_twice(attempt):
     plan = attempt.plan
     with pytest.raises(InputError) as raised, failure_recorded(plan), failure_recorded(plan):
@@ -125,6 +128,7 @@ def test_what_a_worker_recorded_is_not_said_twice(attempt):
     ("published", "says"),
     [(False, "nothing of run r1 is published so far"), (True, "run r1 is PUBLISHED")],
 )
+@on_duckdb
 def test_an_interrupt_says_what_stands_and_what_goes_on(attempt, published, says):
     error = attempt.fails(KeyboardInterrupt("the Dataflow job 7 goes on"), published=published)
     assert isinstance(error, Interrupted)

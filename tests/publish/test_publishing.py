@@ -15,6 +15,7 @@ from publish_kit import (
     ask,
     expected_rows,
     month_state,
+    on_duckdb,
     write_run,
 )
 
@@ -132,6 +133,7 @@ def test_a_held_run_waits_through_later_publications_and_can_be_approved(warehou
     assert month_state(warehouse) == before
 
 
+@on_duckdb
 def test_an_approval_stands_when_the_same_run_is_computed_again(warehouse, make):
     make("r1", status=RunStatus.HELD)
     approve(warehouse, "r1")
@@ -139,6 +141,7 @@ def test_an_approval_stands_when_the_same_run_is_computed_again(warehouse, make)
     assert _statuses(warehouse) == {"r1": "PUBLISHED"}
 
 
+@on_duckdb
 def test_approve_and_rollback_work_from_another_folder(warehouse, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     publish_run(warehouse, *write_run("runs", "r1", status=RunStatus.HELD))
@@ -156,6 +159,7 @@ def test_approve_and_rollback_work_from_another_folder(warehouse, tmp_path, monk
         ("failed", "failed, so there is nothing to approve"),
     ],
 )
+@on_duckdb
 def test_what_cannot_be_approved_is_said(warehouse, make, name, message):
     make("r1")
     latest = make("r2")
@@ -164,6 +168,7 @@ def test_what_cannot_be_approved_is_said(warehouse, make, name, message):
         approve(warehouse, name)
 
 
+@on_duckdb
 def test_a_run_is_found_by_the_beginning_of_its_id(warehouse, make):
     make("abc1", status=RunStatus.HELD)
     make("abc")
@@ -173,6 +178,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(warehouse, make):
 
 
 @pytest.mark.parametrize("damage", ["gone", "part", "manifest", "content", "not_json", "table"])
+@on_duckdb
 def test_a_damaged_folder_cannot_be_approved_and_nothing_changes(warehouse, make, damage):
     make("r1")
     held = make("held", status=RunStatus.HELD)
@@ -220,6 +226,7 @@ def test_rollback_goes_back_run_by_run_and_forward_by_name(warehouse, make):
     assert month_state(warehouse) == before
 
 
+@on_duckdb
 def test_rollback_skips_a_run_that_was_rolled_back_before(warehouse, make):
     for name in ("r1", "r2", "bad"):
         make(name)
@@ -237,6 +244,7 @@ def test_rollback_skips_a_run_that_was_rolled_back_before(warehouse, make):
         ("nope", "there is no such run"),
     ],
 )
+@on_duckdb
 def test_what_cannot_be_rolled_back_to_is_said(warehouse, make, to, message):
     make("s1", period=SEPTEMBER)
     make("r1")
@@ -262,6 +270,7 @@ def test_a_failed_run_leaves_a_line_but_hides_no_earlier_outcome(warehouse, make
     assert _statuses(warehouse) == {"r1": "SUPERSEDED", "r2": "PUBLISHED"}
 
 
+@on_duckdb
 def test_the_first_run_may_fail(warehouse, tmp_path):
     run, _, _ = write_run(str(tmp_path / "runs"), "r1")
     fail_run(warehouse, run)
