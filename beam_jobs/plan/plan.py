@@ -58,6 +58,7 @@ class Plan:
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
         left_alone: likewise, of files in the queue that are no request files.
+        no_files: those of the notes that tell of folders and broken links in the queue.
         notify: told how the run ends; a secret, so it is in no JSON.
         images: where images lie and what is done with them, None where rows come without. Their
             generations are not pinned: there are too many.
@@ -87,6 +88,7 @@ class Plan:
     takes_held: bool = False
     notes: tuple[str, ...] = ()
     left_alone: tuple[str, ...] = ()
+    no_files: tuple[str, ...] = ()
     notify: Webhook | None = None
     images: ImageSpec | None = None
 
