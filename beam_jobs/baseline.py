@@ -44,7 +44,7 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
     )
     is_new = not storage.exists(schema_uri)
     if is_new:
-        infer_schema_file(config, schema_uri, beam_args)
+        columns |= infer_schema_file(config, schema_uri, beam_args)
     schema = load_schema(schema_uri, "--out")
     images = find_images(config, schema)
     uninferred = notes_of_uninferred(columns, schema) if is_new else []
@@ -75,8 +75,12 @@ def _check_names(inputs: Sequence[storage.FileInfo], config: BaselineConfig) -> 
     return columns
 
 
-def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]) -> None:
+def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]) -> frozenset[str]:
     """Writes a schema, in two passes: the columns' types, then the statistics TFDV infers from.
+
+    Returns:
+        Names of columns of JSON Lines that hold lists or objects, wherever in a file they appear:
+        of those that hold nothing else the schema has no feature.
 
     Raises:
         UsageError: there are no rows.
@@ -91,7 +95,7 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         listed = write_inputs(storage.join(scratch, INPUTS_FILE), inputs)
         census = storage.join(scratch, "census.json")
         run_pipeline(lambda p: baseline.build_census(p, listed, census), beam_args, size)
-        features = baseline.read_census(census)
+        features, nested = baseline.read_census(census)
         if not features:
             raise UsageError("--data: holds no rows to infer a schema from")
         images = image_spec(config, features)
@@ -110,6 +114,7 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         storage.write_atomic(uri, schema_text(schema).encode())
     except OSError as error:
         raise RunError(f"{uri}: cannot be written ({error.strerror})") from error
+    return nested
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Verbs -> functions. Heavy libraries are imported only inside the verbs that need them."""
 
 import argparse
+import contextlib
 import dataclasses
 import io
 import logging
@@ -285,10 +286,13 @@ def run(argv: list[str], *, reads_current_folder: bool = False) -> int:
         BeamJobsError: what `main` reports in one line. A job that was to print JSON has printed it.
     """
     started = time.monotonic()
-    wants_json = "--json" in argv
+    wants_json: bool | None = None
 
     def told(error: Exception) -> Exception:
-        if wants_json and argv[0] in JOBS:
+        if argv[:1] == [] or argv[0] not in JOBS:
+            return error
+        # Where not even the flags could be read, who asked for JSON still gets it.
+        if _asks_for_json(argv, reads_current_folder) if wants_json is None else wants_json:
             _print_failure(error, argv[0], time.monotonic() - started)
         return error
 
@@ -322,16 +326,34 @@ def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str 
 
         check_beam_args(extra)
     known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
-    here = flags.DEFAULT_CONFIG_FILE
-    default = here if reads_current_folder and os.path.exists(here) else None
-    path = given.config or default
+    path = given.config or _default_file(reads_current_folder)
     file = flags.load_file(path) if path else ({}, "")
+    if values.get("csv"):
+        values.setdefault("json", False)  # the command line wins over the file's `json = true`
     config = flags.resolve(verb.config, given.verb, values, file, known)
     if given.verb in JOBS:
         from beam_jobs.notify import log_to_standard_error
 
         log_to_standard_error()
     return verb, config, getattr(given, "argument", None), extra
+
+
+def _default_file(reads_current_folder: bool) -> str | None:
+    """The TOML file of whoever names none."""
+    here = flags.DEFAULT_CONFIG_FILE
+    return here if reads_current_folder and os.path.exists(here) else None
+
+
+def _asks_for_json(argv: Sequence[str], reads_current_folder: bool) -> bool:
+    """Whether the words, or the TOML file, ask for JSON, in spite of mistakes in either."""
+    if "--json" in argv:
+        return True
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    with contextlib.suppress(UsageError, ValueError):
+        path = parser.parse_known_args(argv)[0].config or _default_file(reads_current_folder)
+        return path is not None and flags.is_on("json", argv[0], flags.load_file(path)[0])
+    return False
 
 
 def _check_text(argv: Sequence[str]) -> None:

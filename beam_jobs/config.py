@@ -30,7 +30,9 @@ class LookConfig:
         template_example="bigquery:my-project.ads",
     )
     json: bool = switch(
-        "Print JSON for programs; a job prints one object as its last line", in_template=False
+        "Print JSON for programs; a job prints one object as its last line",
+        in_template=False,
+        in_file=True,
     )
 
 

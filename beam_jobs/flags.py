@@ -94,8 +94,8 @@ def flag(help: str, *, default: Any = None, **details: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def switch(help: str, *, in_template: bool = True) -> Any:
-    return flag(help, default=False, in_file=False, example="", in_template=in_template)
+def switch(help: str, *, in_template: bool = True, in_file: bool = False) -> Any:
+    return flag(help, default=False, in_file=in_file, example="", in_template=in_template)
 
 
 def flags_of(config: type) -> dict[str, Flag]:
@@ -256,6 +256,12 @@ def _settings_of(
     return merged | {_field(name): value for name, value in own.items()}
 
 
+def is_on(name: str, verb: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the TOML file switches a flag on for a verb, whatever else is wrong with the file."""
+    own = settings.get(verb)
+    return (own if isinstance(own, dict) and name in own else settings).get(name) is True
+
+
 def _field(name: str) -> str:
     return name.replace("-", "_")
 
@@ -268,6 +274,10 @@ def _from_file(name: str, value: Any, kind: Any, about: Flag, folder: str) -> An
                 f"configuration: {name} must be text or a list of texts, not {value!r}"
             )
         return tuple(_rooted(item, about, folder) for item in items)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"configuration: {name} must be true or false, not {value!r}")
+        return value
     number = number_type(kind)
     if number is not None:
         wanted = (int, float) if number is float else int

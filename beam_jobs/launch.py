@@ -16,7 +16,7 @@ from beam_jobs.pipelines.failure import failed, failure_of, failure_recorded
 from beam_jobs.plan import Plan, describe, plan_monthly
 from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
 from beam_jobs.plan.prices import Prices, load_prices
-from beam_jobs.publish.decisions import publish_again
+from beam_jobs.publish.decisions import left_by_rollback, publish_again
 from beam_jobs.publish.ledger import TAKEN
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow, RunStatus
@@ -63,7 +63,7 @@ def print_plan(plan: Plan, prices: Prices | None, *, as_json: bool) -> int:
         terminal.print_json(plan.to_json() | {"estimate": estimate_json(found, prices)})
     else:
         shown = {**describe(plan), **describe_estimate(found, prices)}
-        terminal.print_pairs(shown, (*plan.left_alone, *plan.notes))
+        terminal.print_pairs(shown, plan.all_notes)
     return 0
 
 
@@ -106,12 +106,14 @@ def execute(
     folder = RunFolder(plan.run_folder)
     with folder.lock(terminal.print_note):
         # Asked under the lock: another process may just have finished this very run.
-        standing = open_warehouse(plan.warehouse).run_of(plan.job, plan.period, plan.run_id)
+        warehouse = open_warehouse(plan.warehouse)
+        standing = warehouse.run_of(plan.job, plan.period, plan.run_id)
         # Without a summary it was killed right behind publishing, or its folder was cleared away.
         is_whole = storage.exists(folder.summary)
         is_over = standing is None or standing.status in (RunStatus.FAILED, RunStatus.REJECTED)
-        if standing is not None and not is_over and is_whole and not force:
-            return _reuse(plan, standing, folder)
+        left = left_by_rollback(warehouse, standing)
+        if standing is not None and not is_over and (is_whole or left) and not force:
+            return _reuse(plan, standing, folder, left)
         return compute(plan, folder, beam_args, planned_in)
 
 
@@ -216,17 +218,24 @@ def _say_submitted(summary: dict[str, Any], as_json: bool) -> int:
     return 0
 
 
-def _reuse(plan: Plan, standing: RunRow, folder: RunFolder) -> dict[str, Any]:
-    """The same run again: nothing is computed; one that was superseded is put back."""
+def _reuse(plan: Plan, standing: RunRow, folder: RunFolder, left: str) -> dict[str, Any]:
+    """The same run again: nothing is computed; one that was superseded is put back.
+
+    Unless a person left it for another one; then `left` says so, and it stays as it is.
+    """
     status = UNCHANGED
-    if standing.status is RunStatus.SUPERSEDED:
+    if standing.status is RunStatus.SUPERSEDED and not left:
         publish_again(open_warehouse(plan.warehouse), standing)
         status = RunStatus.PUBLISHED.value
     held = standing.status is RunStatus.HELD
-    summary = json.loads(storage.read_bytes(folder.summary)) | {
+    if storage.exists(folder.summary):
+        summary = json.loads(storage.read_bytes(folder.summary))
+    else:  # cleared away
+        summary = failed(plan, 0.0) | {"rows": standing.rows, "anomalies": [], "reasons": {}}
+    summary |= {
         "status": status,
         "hold_reasons": list(standing.hold_reasons) if held else [],
-        "notes": list(plan.notes),
+        "notes": [*filter(None, [left]), *plan.notes],
         "seconds": 0.0,
     }
     announce(Outcome.of_summary(summary), plan.notify)

@@ -62,7 +62,9 @@ def _round(config: RequestsConfig, beam_args: Sequence[str], *, is_watching: boo
             return print_result(summary, as_json=config.json)
         seen = {file.uri: file.generation for file in plan.inputs} | seen
         plan = plan_requests(config, seen=seen)
-    if not is_watching:
+    if is_watching:
+        _tell_once(plan.no_files)
+    else:
         _print_nothing(plan, time.monotonic() - started, as_json=config.json)
     return 0
 
@@ -104,11 +106,15 @@ _told: set[str] = set()
 """Notes that a watch has told: its rounds say nothing twice."""
 
 
-def _print_line(summary: dict[str, Any]) -> int:
-    for note in summary["notes"]:
+def _tell_once(notes: Sequence[str]) -> None:
+    for note in notes:
         if note not in _told:
             terminal.print_note(note)
             _told.add(note)
+
+
+def _print_line(summary: dict[str, Any]) -> int:
+    _tell_once(summary["notes"])
     counts = ", ".join(f"{rows:,} {what}" for what, rows in summary["rows"].items())
     print(f"{summary['run_id']} {summary['status']}: {counts}", flush=True)
     for name, what in LEFT_OUT.items():
@@ -124,7 +130,7 @@ def _print_nothing(plan: Plan, seconds: float, *, as_json: bool) -> None:
         terminal.print_json(failed(plan, seconds) | nothing)
         return
     print("nothing to answer: no request file waits")
-    for note in plan.left_alone:
+    for note in (*plan.left_alone, *plan.no_files):
         terminal.print_note(note)
 
 

@@ -51,13 +51,15 @@ def _shortly(text: str | None) -> str | None:
 
 
 def anomalies(config: LookConfig, run_id: str | None) -> int:
-    """The anomalies of a run, the worst first."""
+    """The anomalies of a run, the worst first; for a person also of which, where none is named."""
     run, rows = open_warehouse(config.warehouse).anomalies(run_id)
     if run is not None and run.status not in (RunStatus.PUBLISHED, RunStatus.HELD):
         # The warehouse has those of runs that are published or held; the folder keeps all.
         from beam_jobs.publish.details import anomalies_of
 
         rows = anomalies_of(run)
+    if run_id is None and not config.json:
+        print("there is no run yet that did not fail" if run is None else _standing(run))
     columns = [column.name for column in TABLES["anomalies"]] if config.json else ANOMALY_VIEW
     _print(rows, columns, config.json, ANOMALY_OPTIONAL)
     return 0
@@ -194,5 +196,10 @@ def _decided(run: RunRow, as_json: bool) -> int:
     if as_json:
         terminal.print_json(run.to_json())
     else:
-        print(f"{run.run_id} ({run.job} {period_name(run.job, run.period)}) is {run.status.value}")
+        print(_standing(run))
     return 0
+
+
+def _standing(run: RunRow) -> str:
+    """Which run it is, and how it stands."""
+    return f"{run.run_id} ({run.job} {period_name(run.job, run.period)}) is {run.status.value}"

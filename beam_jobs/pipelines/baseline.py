@@ -26,9 +26,10 @@ from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
 from beam_jobs.read.inputs import Inputs
+from beam_jobs.read.json_names import nested_names
 from beam_jobs.read.span import ReadSpec, format_of
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
-from beam_jobs.records import DEFAULT_ACTIONS, Located, readable
+from beam_jobs.records import DEFAULT_ACTIONS, RAW, Located, column_or_none, readable
 from beam_jobs.score.handler import Score
 from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.location import ModelLocation
@@ -57,30 +58,43 @@ def build_census(pipeline: beam.Pipeline, inputs: Inputs, found: str) -> None:
     )
 
 
-RowsCensus = tuple[int, census.Census]
+RowsCensus = tuple[int, census.Census, frozenset[str]]
+"""(rows, the types of their columns, names of columns that hold lists or objects)."""
 
 
 def _census_of(element: Located, inputs: Inputs) -> RowsCensus:
     file_index, _, _, batch = element
-    is_csv = format_of(inputs.uris[file_index]).is_csv
-    return batch.num_rows, census.take_census(batch, cells_are_text=is_csv)
+    kind = format_of(inputs.uris[file_index])
+    found = census.take_census(batch, cells_are_text=kind.is_csv)
+    # Readers leave such columns of JSON Lines out, so the batch does not show them.
+    nested = frozenset[str]()
+    if kind.is_jsonl:
+        raw = column_or_none(readable(batch), RAW)
+        assert raw is not None
+        nested = nested_names(record.as_py() for record in raw)
+    return batch.num_rows, found, nested
 
 
 def _join(parts: Iterable[RowsCensus]) -> RowsCensus:
     all_parts = list(parts)
-    return sum(rows for rows, _ in all_parts), census.join(found for _, found in all_parts)
+    return (
+        sum(rows for rows, _, _ in all_parts),
+        census.join(found for _, found, _ in all_parts),
+        frozenset[str]().union(*(nested for _, _, nested in all_parts)),
+    )
 
 
 def _write_census(
     uri: str, inputs: Inputs, reads: Sequence[SpanRows], joined: Sequence[RowsCensus]
 ) -> None:
-    rows, found = only(joined, "types of columns")
+    rows, found, nested = only(joined, "types of columns")
     _check_rows(rows, reads, inputs)
     features = [
         {"name": feature.name, "type": feature.type.value, "is_list": feature.is_list}
         for feature in census.to_features(found)
     ]
-    storage.write_atomic(uri, json.dumps(features).encode())
+    document = {"features": features, "nested": sorted(nested)}
+    storage.write_atomic(uri, json.dumps(document).encode())
 
 
 def _check_rows(rows: int, reads: Sequence[SpanRows], inputs: Inputs) -> None:
@@ -88,12 +102,14 @@ def _check_rows(rows: int, reads: Sequence[SpanRows], inputs: Inputs) -> None:
         raise AuditError(f"{read} rows were read, but {rows} arrived: the runner loses or doubles")
 
 
-def read_census(uri: str) -> tuple[Feature, ...]:
-    """What `build_census` found."""
-    return tuple(
+def read_census(uri: str) -> tuple[tuple[Feature, ...], frozenset[str]]:
+    """What `build_census` found: (the columns, names of columns with lists or objects in them)."""
+    document = json.loads(storage.read_bytes(uri))
+    features = tuple(
         Feature(item["name"], FeatureType(item["type"]), item["is_list"])
-        for item in json.loads(storage.read_bytes(uri))
+        for item in document["features"]
     )
+    return features, frozenset(document["nested"])
 
 
 def build_statistics(

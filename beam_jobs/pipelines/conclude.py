@@ -337,11 +337,7 @@ def _summary(
         "job": run.job,
         "period": run.period.isoformat(),
         **_outcome(run),
-        "rows": {
-            "read": run.rows_read,
-            "scored": run.rows_scored,
-            "quarantined": run.rows_quarantined,
-        },
+        "rows": run.rows,
         "reasons": {reason.value: count for reason, count in total.reasons},
         "flags": {reason.value: count for reason, count in total.flags},
         "examples": _examples(parts),

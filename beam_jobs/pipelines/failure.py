@@ -144,9 +144,8 @@ def failed(plan: Plan, seconds: float, standing: Standing | None = None) -> dict
     run = standing.outcome if standing is not None else None
     if run is None:
         return result
-    rows = {"read": run.rows_read, "scored": run.rows_scored, "quarantined": run.rows_quarantined}
     held = list(run.hold_reasons) if run.status is RunStatus.HELD else []
-    return result | {"status": run.status.value, "rows": rows, "hold_reasons": held}
+    return result | {"status": run.status.value, "rows": run.rows, "hold_reasons": held}
 
 
 def _nothing(job: Job, seconds: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from beam_jobs.notify import webhook_of
 from beam_jobs.plan.checks import check_model, check_names, checks_off, find_images, reference
 from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
+from beam_jobs.publish.decisions import left_by_rollback
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import RunRow
@@ -112,6 +113,8 @@ def plan_job(
         )
     )
     storage.check_writable(config.runs, "--runs")
+    standing = warehouse.run_of(job, period, run_id)
+    stays_superseded = "" if config.force else left_by_rollback(warehouse, standing)
     return Plan(
         job=job,
         period=period,
@@ -128,14 +131,15 @@ def plan_job(
         baseline=baseline,
         previous=previous.reference,
         previous_run=previous.run,
-        replaces=_replaces(warehouse, job, period, run_id),
-        standing=warehouse.run_of(job, period, run_id),
+        replaces=None if stays_superseded else _replaces(warehouse, job, period, run_id),
+        standing=standing,
         policy=policy,
         gate=config.gate,
         data=data,
         started_at=started_at,
         responses=responses,
         takes_held=takes_held,
+        stays_superseded=stays_superseded,
         notes=(*_notes(job, model, images), *input_plan.notes, *notes, *more),
         notify=notify,
         images=images,

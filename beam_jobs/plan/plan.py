@@ -53,11 +53,14 @@ class Plan:
         previous_run: the run whose rows are compared: the published run of the month before, or
             the one that the user names.
         replaces: the period's published run, which this one would replace.
+        stays_superseded: why this run would not be published though it was before; empty where
+            it would.
         responses: folder for the answers of a queue run; None where nobody waits for files.
         takes_held: whether a queue run may take the request files of runs that are held.
         standing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
         left_alone: likewise, of files in the queue that are no request files.
+        no_files: those of the notes that tell of folders and broken links in the queue.
         notify: told how the run ends; a secret, so it is in no JSON.
         images: where images lie and what is done with them, None where rows come without. Their
             generations are not pinned: there are too many.
@@ -87,6 +90,8 @@ class Plan:
     takes_held: bool = False
     notes: tuple[str, ...] = ()
     left_alone: tuple[str, ...] = ()
+    no_files: tuple[str, ...] = ()
+    stays_superseded: str = ""
     notify: Webhook | None = None
     images: ImageSpec | None = None
 
@@ -120,6 +125,11 @@ class Plan:
     @property
     def bytes(self) -> int:
         return sum(file.size for file in self.inputs)
+
+    @property
+    def all_notes(self) -> list[str]:
+        """What `--plan` tells. A run tells less: what may have changed until it begins."""
+        return [*filter(None, [self.stays_superseded]), *self.left_alone, *self.notes]
 
     def run_row(
         self,
@@ -174,7 +184,7 @@ class Plan:
             "images": self.images and dataclasses.asdict(self.images),
             "replaces": self.replaces and self.replaces.run_id,
             "standing": self.standing.status.value if self.standing else None,
-            "notes": [*self.left_alone, *self.notes],
+            "notes": self.all_notes,
             "code_version": __version__,
             "results_version": RESULTS_VERSION,
         }

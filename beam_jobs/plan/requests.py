@@ -5,7 +5,7 @@ import datetime
 import fnmatch
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
 
@@ -69,7 +69,13 @@ def plan_requests(
         responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
-    return dataclasses.replace(plan, left_alone=_left_alone(queue, moving))
+    no_files = _no_files(queue)
+    return dataclasses.replace(
+        plan,
+        left_alone=_left_alone(queue, moving),
+        no_files=no_files,
+        notes=(*no_files, *plan.notes),
+    )
 
 
 def request_spec(plan: Plan) -> RequestSpec:
@@ -118,9 +124,19 @@ def _left_alone(queue: Queue, moving: Collection[storage.FileInfo]) -> tuple[str
         (sorted(file.uri for file in moving), "replaced a moment ago"),
     ):
         if uris:
-            more = f" and {len(uris) - _SHOWN} more" if len(uris) > _SHOWN else ""
-            notes.append(f"left alone, {what}: {', '.join(uris[:_SHOWN])}{more}")
+            notes.append(f"left alone, {what}: {_first(uris)}")
     return tuple(notes)
+
+
+def _no_files(queue: Queue) -> tuple[str, ...]:
+    """What bears a request file's name and cannot be answered, in a sentence."""
+    found = [f"{path} ({what})" for path, what in sorted(queue.no_files.items())]
+    return (f"not answered, no request files: {_first(found)}",) if found else ()
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _previous(config: RequestsConfig, warehouse: Warehouse, period: datetime.date) -> Previous:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
 from beam_jobs.publish import statements
-from beam_jobs.publish.publications import Action, Decision, previous_run
+from beam_jobs.publish.publications import Action, Decision, previous_run, rolled_back_from
 from beam_jobs.publish.publishing import decided_now, prepare, restore
 from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.runs import Job, RunRow, RunStatus, period_name
@@ -216,8 +216,31 @@ def rollback(
 
 
 def publish_again(warehouse: Warehouse, run: RunRow) -> RunRow:
-    """Publishes a superseded run that its job was asked for again."""
+    """Publishes a superseded run that its job was asked for again; see `left_by_rollback`."""
     return restore(warehouse, run, Decision(Action.PUBLISHED, "the same run was asked for again"))
+
+
+def left_by_rollback(warehouse: Warehouse, run: RunRow | None) -> str:
+    """Why a run that is asked for again stays superseded: a person left it for another one.
+
+    Publishing it again would undo that decision, and a schedule asks every day.
+
+    Returns:
+        A sentence; empty where nobody rolled back from the run.
+    """
+    if run is None or run.status is not RunStatus.SUPERSEDED:
+        return ""
+    found = rolled_back_from(warehouse.publications(run.job, run.period), run.run_id)
+    if found is None:
+        return ""
+    who = found.by or "somebody"
+    why = f" ({found.reason})" if found.reason else ""
+    return (
+        f"run {run.run_id} is not published again: {who} rolled back from it to {found.run_id}"
+        f" at {found.at:%Y-%m-%d %H:%M} UTC{why}; `beam-jobs rollback --month"
+        f" {period_name(run.job, run.period)} --to {run.run_id}` publishes it again, --force"
+        " computes it anew and publishes that"
+    )
 
 
 def _derive(warehouse: Warehouse, current: RunRow) -> None:

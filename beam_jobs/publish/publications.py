@@ -67,6 +67,25 @@ class Publication:
         }
 
 
+def rolled_back_from(history: Sequence[Publication], run_id: str) -> Publication | None:
+    """The rollback that took a run's place, where it was the last word about its period.
+
+    The last word may be several rollbacks in a row, each further back or forward: whoever went from
+    C to B and on to A left both. Once a job or an approval publishes after them, they are history.
+
+    Args:
+        history: all publications of a period, in their order.
+        run_id: of a run that is superseded.
+    """
+    decided = [each for each in history if each.action is not Action.REJECTED]
+    for publication in reversed(decided):
+        if publication.action is not Action.ROLLED_BACK:
+            return None
+        if publication.replaced_run_id == run_id:
+            return publication
+    return None
+
+
 @dataclass(frozen=True)
 class _Place:
     """A publication, and the one that it followed: a place in the tree of publications."""

@@ -85,6 +85,15 @@ class RunRow:
     hold_reasons: tuple[str, ...] = ()
 
     @property
+    def rows(self) -> dict[str, int]:
+        """As in `--json`: read = scored + quarantined."""
+        return {
+            "read": self.rows_read,
+            "scored": self.rows_scored,
+            "quarantined": self.rows_quarantined,
+        }
+
+    @property
     def quarantined_share(self) -> float | None:
         """Of the rows that were read; None where none was."""
         return self.rows_quarantined / self.rows_read if self.rows_read else None

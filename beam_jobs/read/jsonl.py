@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
@@ -28,15 +27,6 @@ _NUMBER_WORDS = (b"NaN", b"Inf")
 
 Columns = tuple[dict[str, pa.Array], pa.Array | None, list[Findings]]
 """({column: typed values}, keys as text, findings)."""
-
-
-def names_of(record: bytes) -> list[str]:
-    """Names of a record's fields; [] where it is not an object."""
-    try:
-        value = orjson.loads(record)
-    except orjson.JSONDecodeError:
-        return []
-    return list(value) if isinstance(value, dict) else []
 
 
 def read_block(

@@ -25,6 +25,10 @@ class Format(str, enum.Enum):
     def is_csv(self) -> bool:
         return self in (Format.CSV, Format.CSV_GZ)
 
+    @property
+    def is_jsonl(self) -> bool:
+        return self in (Format.JSONL, Format.JSONL_GZ)
+
 
 def format_of(uri: str) -> Format:
     """Raises UsageError where the suffix is of no known format."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 from beam_jobs import storage
 from beam_jobs.errors import AuditError, InputError
 from beam_jobs.read import csv
+from beam_jobs.read.json_names import names_of
 from beam_jobs.read.lines import MAX_RECORD_BYTES, Block, Splitter, split, too_long
 from beam_jobs.read.signs import (
     HEAD_BYTES,
@@ -206,10 +207,9 @@ def _all_broken(block: Block, why: str) -> Block:
 
 def _first_names(block: Block) -> set[str]:
     """Names of fields in the first records of JSON Lines."""
-    from beam_jobs.read import jsonl
 
     ends = zip(block.starts[:_NAMED_RECORDS], block.ends[:_NAMED_RECORDS], strict=True)
-    return {name for start, end in ends for name in jsonl.names_of(block.data[start:end])}
+    return {name for start, end in ends for name in names_of(block.data[start:end])}
 
 
 def peek_columns(file: storage.FileInfo) -> list[str]:
@@ -218,7 +218,7 @@ def peek_columns(file: storage.FileInfo) -> list[str]:
     Raises:
         InputError: the file cannot be read.
     """
-    from beam_jobs.read import jsonl, parquet
+    from beam_jobs.read import parquet
 
     kind = format_of(file.uri)
     if kind is Format.PARQUET:
@@ -229,7 +229,7 @@ def peek_columns(file: storage.FileInfo) -> list[str]:
             return header
         stream.seek(start)
         for block in Splitter(stream, start, quoted=False, rows=1).blocks():
-            return jsonl.names_of(block.data[block.starts[0] : block.ends[0]])
+            return names_of(block.data[block.starts[0] : block.ends[0]])
     return []
 
 

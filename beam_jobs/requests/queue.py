@@ -5,8 +5,8 @@ A file is identified by its URI and generation: a file that was replaced is anot
 
 import itertools
 import posixpath
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from beam_jobs import storage
 
@@ -25,11 +25,14 @@ class Queue:
         unfinished: files with the suffix `.tmp`; nobody reads them.
         strange: URIs of files with a suffix that request files do not have; nobody reads them,
             and somebody should be told.
+        no_files: {path: what it is} of what is called like a request file and is none: a folder,
+            a link to nothing.
     """
 
     files: tuple[storage.FileInfo, ...]
     unfinished: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
+    no_files: Mapping[str, str] = field(default_factory=dict)
 
 
 def list_queue(patterns: Sequence[str]) -> Queue:
@@ -38,12 +41,19 @@ def list_queue(patterns: Sequence[str]) -> Queue:
     Raises:
         UsageError: a pattern's bucket is missing, or closed.
     """
-    matched = (storage.match_flag(pattern, "--queue") for pattern in patterns)
+    no_files: dict[str, str] = {}
+
+    def pass_over(path: str, what: str) -> None:
+        if path.endswith(_SUFFIXES):
+            no_files[path] = what
+
+    matched = (storage.match_flag(pattern, "--queue", pass_over) for pattern in patterns)
     found = sorted({file for files in matched for file in files})
     unfinished = tuple(file.uri for file in found if file.uri.endswith(UNFINISHED))
     files = tuple(file for file in found if file.uri.endswith(_SUFFIXES))
     known = {*unfinished, *(file.uri for file in files)}
-    return Queue(files, unfinished, tuple(f.uri for f in found if f.uri not in known))
+    strange = tuple(file.uri for file in found if file.uri not in known)
+    return Queue(files, unfinished, strange, no_files)
 
 
 def unconsumed(

@@ -28,7 +28,7 @@ from typing import BinaryIO
 
 from beam_jobs.errors import InputError, StorageTimeout, UsageError
 from beam_jobs.storage import locks
-from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell
+from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell, TellPassedOver
 from beam_jobs.storage.local import LocalStorage
 from beam_jobs.storage.patterns import escape, with_real_names
 
@@ -128,13 +128,15 @@ def info(uri: str) -> FileInfo:
     return _of(uri).info(uri)
 
 
-def match(pattern: str) -> list[FileInfo]:
+def match(pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
     """The files that a glob matches, absolute, sorted by URI; folders are not files.
+
+    `tell` is told of what else matches.
 
     `*`, `?`, `[abc]` stay within a folder, `**` is any number of folders; none of them matches a
     name that begins with a dot.
     """
-    return _of(pattern).match(absolute_pattern(pattern))
+    return _of(pattern).match(absolute_pattern(pattern), tell)
 
 
 def absolute_pattern(pattern: str) -> str:
@@ -146,7 +148,7 @@ def absolute_pattern(pattern: str) -> str:
     return with_real_names(storage.absolute_pattern(pattern), storage.exists)
 
 
-def match_flag(pattern: str, flag: str) -> list[FileInfo]:
+def match_flag(pattern: str, flag: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
     """`match` for the value of a flag.
 
     Raises:
@@ -154,7 +156,7 @@ def match_flag(pattern: str, flag: str) -> list[FileInfo]:
         StorageTimeout: a service did not answer.
     """
     try:
-        return match(pattern)
+        return match(pattern, tell)
     except StorageTimeout:
         raise
     except OSError as error:

@@ -12,7 +12,7 @@ from google.cloud.storage import Blob
 
 from beam_jobs.errors import StorageError, UsageError
 from beam_jobs.storage import calls, leases
-from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell
+from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell, TellPassedOver
 from beam_jobs.storage.patterns import parse_pattern
 from beam_jobs.storage.streams import blob_of, open_reader, open_writer, upload
 
@@ -50,7 +50,8 @@ class CloudStorage:
         split_uri(pattern)
         return pattern
 
-    def match(self, pattern: str) -> list[FileInfo]:
+    def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
+        # Here is nothing but objects, so there is nothing to tell of.
         bucket, text = split_uri(pattern)
         wanted = parse_pattern(text)
         if wanted.names is None:

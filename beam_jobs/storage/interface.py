@@ -9,6 +9,9 @@ from typing import BinaryIO, Protocol
 Tell = Callable[[str], None]
 """Told one sentence for the user."""
 
+TellPassedOver = Callable[[str, str], None]
+"""Told of what a pattern matches and is no file that can be read: (path, what it is)."""
+
 
 @dataclass(frozen=True, order=True)
 class FileInfo:
@@ -39,7 +42,7 @@ class Storage(Protocol):
 
     def absolute_pattern(self, pattern: str) -> str: ...
 
-    def match(self, pattern: str) -> list[FileInfo]: ...
+    def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]: ...
 
     def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]: ...
 

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
@@ -16,7 +17,7 @@ from typing import BinaryIO, TextIO
 from beam_jobs.errors import ChangedError, InputError, UsageError
 from beam_jobs.process import Holder
 from beam_jobs.storage import locks
-from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell
+from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell, TellPassedOver
 from beam_jobs.storage.patterns import escape
 
 
@@ -27,16 +28,21 @@ class LocalStorage:
         return os.path.abspath(uri)
 
     def info(self, uri: str) -> FileInfo:
-        stat = os.stat(uri)
-        return FileInfo(uri, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+        return _info(uri, os.stat(uri))
 
     def absolute_pattern(self, pattern: str) -> str:
         # The current folder is no pattern, whatever its name holds.
         return os.path.normpath(os.path.join(escape(os.getcwd()), pattern))
 
-    def match(self, pattern: str) -> list[FileInfo]:
-        paths = glob.glob(pattern, recursive=True)
-        return [self.info(path) for path in sorted(paths) if os.path.isfile(path)]
+    def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
+        files = []
+        for path in sorted(glob.glob(pattern, recursive=True)):
+            found = _look_at(path)
+            if isinstance(found, FileInfo):
+                files.append(found)
+            elif found is not None and tell is not None:
+                tell(path, found)
+        return files
 
     def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
         found = (
@@ -157,6 +163,23 @@ class LocalStorage:
             stream.write(Holder.this().to_json())
             stream.flush()
             yield
+
+
+def _info(uri: str, status: os.stat_result) -> FileInfo:
+    return FileInfo(uri, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def _look_at(path: str) -> FileInfo | str | None:
+    """The file that is there, else in words what is; None where it was removed a moment ago."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return "a link to nothing" if os.path.islink(path) else None
+    except OSError as error:
+        return f"not accessible: {error.strerror}"
+    if stat.S_ISREG(status.st_mode):
+        return _info(path, status)
+    return "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
 
 
 def _is_free(stream: TextIO) -> bool:

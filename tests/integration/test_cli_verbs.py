@@ -106,7 +106,7 @@ def test_json_says_what_came_of_the_run(demo: Path, monthly: Run, ask: Ask, tmp_
 
 
 def test_a_person_decides_by_the_command_line(monthly: Run, ask: Ask, tmp_path: Path) -> None:
-    """Held, approved, back, forward by name: current_scores is always one run's rows."""
+    """Held, approved, asked for again, back: current_scores is always one run's rows."""
     warehouse = f"--warehouse=duckdb:{tmp_path / 'ads.duckdb'}"
     lenient = tmp_path / "policy.toml"
     lenient.write_text('[severities]\nSKEW = "WARN"\nDRIFT = "WARN"\nPREDICTION = "WARN"\n')
@@ -128,15 +128,15 @@ def test_a_person_decides_by_the_command_line(monthly: Run, ask: Ask, tmp_path: 
     assert is_current(second)
     assert decide("approve", second["run_id"]) == (0, second["run_id"], "PUBLISHED")
     back = ("rollback", "--month=2026-10")
-    assert decide(*back) == (0, first["run_id"], "PUBLISHED")
-    assert is_current(first)
-    assert decide(*back, f"--to={second['run_id']}") == (0, second["run_id"], "PUBLISHED")
-    assert is_current(second)
     # Champion 1, 2, 1 again: the same run, whose lock the job holds, is put back.
     again = monthly("--json", f"--policy={lenient}", month="2026-10").json
     assert (again["run_id"], again["status"]) == (first["run_id"], "PUBLISHED")
     assert is_current(first)
     assert decide(*back) == (0, second["run_id"], "PUBLISHED")
+    assert is_current(second)
+    assert decide(*back) == (0, first["run_id"], "PUBLISHED")
+    assert is_current(first)
+    assert decide(*back, f"--to={second['run_id']}") == (0, second["run_id"], "PUBLISHED")
     assert is_current(second)
     statuses = ask("SELECT run_id, status FROM runs ORDER BY status")
     assert statuses == [

@@ -1,5 +1,6 @@
 """Files that are empty, foreign, cut or of other columns, in one month with good ones."""
 
+import json
 from pathlib import Path
 
 import duckdb
@@ -51,3 +52,21 @@ def test_a_baseline_says_how_many_records_it_could_not_read(tmp_path: Path) -> N
     assert made.code == 0, made.err
     assert "1 of 9 records of --data cannot be read" in made.err
     assert "(8 rows, 2 features)" in made.out
+
+
+def test_a_baseline_names_columns_of_lists_that_begin_late(tmp_path: Path) -> None:
+    """Behind the records whose names are looked at before any work; scalars there are inferred."""
+    first = [json.dumps({"n": n, "some": [n] if n % 2 else n}) for n in range(300)]
+    late = [json.dumps({"n": n, "late": n, "tags": ["a"], "geo": {"x": n}}) for n in range(300)]
+    (tmp_path / "training.jsonl").write_text("\n".join([*first, *late]))
+    flags = [f"--data={tmp_path}/training.jsonl", f"--out={tmp_path}/baseline"]
+    made = run_command("baseline", *flags)
+    assert made.code == 0, made.err
+    (note,) = [line for line in made.err.splitlines() if "no feature" in line]
+    assert "the schema has no feature for 'geo', 'tags': only texts and numbers" in note
+    schema = (tmp_path / "baseline/schema.pbtxt").read_text()
+    assert [name for name in ("n", "some", "late", "tags", "geo") if f'"{name}"' in schema] == [
+        "n", "some", "late",
+    ]  # fmt: skip
+    again = run_command("baseline", *flags)
+    assert (again.code, "no feature" in again.err) == (0, False)  # its owner decided already
