@@ -37,7 +37,7 @@ statements.for_duckdb(statements.views())  # the translator warms up once, in th
 
 
 def _start_server() -> None:
-    """The server of Python 3.11 finds its preloads by PYTHONPATH only."""
+    """Once; the server of Python 3.11 finds its preloads by PYTHONPATH only."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     try:
@@ -46,10 +46,6 @@ def _start_server() -> None:
         del os.environ["PYTHONPATH"]
         if before is not None:
             os.environ["PYTHONPATH"] = before
-
-
-if multiprocessing.parent_process() is None and "pytest" in sys.modules:
-    _start_server()
 
 
 def publish(warehouse: Warehouse, runs: str) -> None:
@@ -111,6 +107,7 @@ def publish_often(url: str, runs: str, names: list[str], times: int) -> None:
 
 def process_of(target: Callable[..., None], *arguments: Any) -> Any:
     """A process, started; it sees this one's environment, not that of the fork server."""
+    _start_server()
     process = CONTEXT.Process(target=_with_environment, args=(dict(os.environ), target, arguments))
     process.start()
     return process
