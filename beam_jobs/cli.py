@@ -325,7 +325,7 @@ def _parse(argv: list[str], reads_current_folder: bool) -> tuple[Verb, Any, str 
         from beam_jobs.pipelines.options import check_beam_args
 
         check_beam_args(extra)
-    known = {name for each in VERBS.values() for name in flags.flags_of(each.config)} | set(VERBS)
+    known = flags.names_in_file(each.config for each in VERBS.values()) | set(VERBS)
     path = given.config or _default_file(reads_current_folder)
     file = flags.load_file(path) if path else ({}, "")
     if values.get("csv"):

@@ -103,6 +103,12 @@ def flags_of(config: type) -> dict[str, Flag]:
     return {field.name: field.metadata["flag"] for field in dataclasses.fields(config)}
 
 
+def names_in_file(configs: Iterable[type]) -> set[str]:
+    """The fields that a TOML file may set for one verb or another."""
+    every = (flags_of(config).items() for config in configs)
+    return {name for fields in every for name, about in fields if about.in_file}
+
+
 def flag_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
@@ -242,18 +248,25 @@ def _settings_of(
     own = settings[verb] if isinstance(settings.get(verb), dict) else {}
     allowed = {name for name, about in flags_of(config).items() if about.in_file}
     where = os.path.join(folder, DEFAULT_CONFIG_FILE) if folder else "--config"
+    names = set(known)
     for name in settings:
-        if _field(name) not in set(known):
-            raise UsageError(f"{where}: unknown key {name!r}{nearest(name, known)}")
+        if _field(name) not in names:
+            raise UsageError(f"{where}: {_no_key(name, config, names)}")
     for name in own:
         if _field(name) not in allowed:
-            raise UsageError(f"{where}: unknown key {name!r} in [{verb}]{nearest(name, allowed)}")
+            raise UsageError(f"{where}: in [{verb}]: {_no_key(name, config, allowed)}")
     merged = {
         _field(name): value
         for name, value in settings.items()
         if _field(name) in allowed and not isinstance(value, dict)
     }
     return merged | {_field(name): value for name, value in own.items()}
+
+
+def _no_key(name: str, config: type, known: Iterable[str]) -> str:
+    if _field(name) in flags_of(config):
+        return f"{flag_name(_field(name))} is given on the command line only"
+    return f"unknown key {name!r}{nearest(name, known)}"
 
 
 def is_on(name: str, verb: str, settings: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from beam_jobs.errors import UsageError
 REQUIRED = {"month": "2026-10", "ads": ("a.csv",), "model": "m", "schema": "s", "runs": "r",
             "warehouse": "duckdb:w"}  # fmt: skip
 ROOT = Path(__file__).parents[1]
-KNOWN = {name for verb in VERBS.values() for name in flags.flags_of(verb.config)} | set(VERBS)
+KNOWN = flags.names_in_file(verb.config for verb in VERBS.values()) | set(VERBS)
 
 
 def resolve(given: dict, settings: dict | None = None, folder: str = "") -> MonthlyConfig:
@@ -122,12 +122,15 @@ def test_whole_numbers_in_a_file() -> None:
     ("file", "message"),
     [
         ({"polcy": "x"}, "unknown key 'polcy'; did you mean policy?"),
-        ({"monthly": {"keey": "x"}}, r"unknown key 'keey' in \[monthly\]; did you mean key?"),
+        ({"monthly": {"keey": "x"}}, r"in \[monthly\]: unknown key 'keey'; did you mean key?"),
         ({"key": 3}, "key must be text, not 3"),
         ({"image_max_bytes": "9"}, "image_max_bytes must be a whole number, not '9'"),
         ({"image_timeout": True}, "image_timeout must be a whole number, not True"),
         ({"slice": [1]}, "slice must be text or a list of texts"),
-        ({"monthly": {"force": True}}, "unknown key 'force'"),
+        ({"monthly": {"force": True}}, "--force is given on the command line only"),
+        ({"force": True}, "--force is given on the command line only"),
+        ({"plan": True}, "--plan is given on the command line only"),
+        ({"yes": True}, "unknown key 'yes'"),
     ],
 )
 def test_mistakes_in_the_file(file: dict, message: str) -> None:
