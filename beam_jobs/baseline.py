@@ -35,7 +35,8 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
         UsageError: no data, a schema or model that does not fit, or a folder that is read-only.
         RunError: the data cannot be read to its end.
     """
-    inputs = match_inputs(config.data, "--data")
+    matched = match_inputs(config.data, "--data")
+    inputs = matched.files
     storage.check_writable(config.out, "--out")
     columns = _check_names(inputs, config)
     out = storage.absolute(config.out)
@@ -48,7 +49,8 @@ def run_baseline(config: BaselineConfig, beam_args: Sequence[str]) -> int:
     schema = load_schema(schema_uri, "--out")
     images = find_images(config, schema)
     uninferred = notes_of_uninferred(columns, schema) if is_new else []
-    for note in [*notes_of_reserved(columns, schema, images=False), *uninferred]:
+    reserved = notes_of_reserved(columns, schema, images=False)
+    for note in [*matched.notes, *reserved, *uninferred]:
         print_note(note)
     check_slices(schema, config.slice)
     rows = dataset_of(_statistics(inputs, config, schema, images, statistics_uri, beam_args), ALL)
@@ -86,7 +88,7 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
         UsageError: there are no rows.
         RunError: the data cannot be read to its end, or the schema not be written.
     """
-    inputs = match_inputs(config.data, "--data")
+    inputs = match_inputs(config.data, "--data").files
     size = sum(file.size for file in inputs)
     from beam_jobs.check.inference import infer_schema, schema_text
     from beam_jobs.pipelines import baseline

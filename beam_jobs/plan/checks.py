@@ -36,27 +36,6 @@ _LOOKED_AT = 20
 """Files of a format whose columns are looked at before any work, at most."""
 
 
-def match_inputs(patterns: Sequence[str], flag: str) -> tuple[storage.FileInfo, ...]:
-    """The files of all patterns, each once, sorted by URI.
-
-    Raises:
-        UsageError: a pattern matches nothing, or a file has an unknown suffix.
-    """
-    files: dict[str, storage.FileInfo] = {}
-    for pattern in patterns:
-        found = storage.match_flag(pattern, flag)
-        if not found:
-            raise UsageError(f"{flag} {pattern}: matches no file")
-        storage.check_readable(found[0], flag)
-        files.update((file.uri, file) for file in found)
-    for uri in files:
-        try:
-            format_of(uri)
-        except UsageError as error:
-            raise UsageError(f"{flag} {error}") from error
-    return tuple(sorted(files.values()))
-
-
 def check_names(features: Sequence[Feature], warehouse: str) -> list[str]:
     """Notes which features `scores` has under other names.
 

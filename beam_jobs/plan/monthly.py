@@ -1,12 +1,14 @@
 """The plan of the monthly job."""
 
+import dataclasses
 import datetime
 
 from beam_jobs import storage
 from beam_jobs.config import MonthlyConfig
 from beam_jobs.errors import UsageError
 from beam_jobs.months import expand_month, month_before, parse_month
-from beam_jobs.plan.checks import check_columns, match_inputs, reference
+from beam_jobs.plan.checks import check_columns, reference
+from beam_jobs.plan.inputs import match_inputs
 from beam_jobs.plan.job import Previous, data_of, plan_job
 from beam_jobs.plan.plan import Job, Plan
 from beam_jobs.publish.run_folder import RunFolder
@@ -25,18 +27,19 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
     """
     started_at = now or datetime.datetime.now(datetime.UTC)
     period = parse_month(config.month, config.timezone, started_at)
-    inputs = match_inputs([expand_month(pattern, period) for pattern in config.ads], "--ads")
+    matched = match_inputs([expand_month(pattern, period) for pattern in config.ads], "--ads")
     warehouse = open_warehouse(config.warehouse)
-    return plan_job(
+    plan = plan_job(
         config,
         Job.MONTHLY,
         period,
-        inputs,
+        matched.files,
         started_at=started_at,
-        check_inputs=lambda schema: check_columns(inputs, schema, data_of(config)),
+        check_inputs=lambda schema: check_columns(matched.files, schema, data_of(config)),
         warehouse=warehouse,
         find_previous=lambda: find_previous(config, warehouse, period),
     )
+    return dataclasses.replace(plan, notes=(*matched.notes, *plan.notes))
 
 
 def find_previous(config: MonthlyConfig, warehouse: Warehouse, period: datetime.date) -> Previous:

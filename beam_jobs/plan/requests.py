@@ -5,7 +5,7 @@ import datetime
 import fnmatch
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from beam_jobs.config import RequestsConfig
 from beam_jobs.errors import UsageError
 from beam_jobs.months import day_in
 from beam_jobs.plan.checks import reference
+from beam_jobs.plan.inputs import name_first, name_some
 from beam_jobs.plan.job import Previous, plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.ledger import consumed
@@ -25,8 +26,6 @@ from beam_jobs.requests.queue import Queue, list_queue, unconsumed
 
 DRIFT_RUNS = 30
 """The most runs whose rows drift is measured against."""
-
-_SHOWN = 3
 
 
 def plan_requests(
@@ -124,19 +123,14 @@ def _left_alone(queue: Queue, moving: Collection[storage.FileInfo]) -> tuple[str
         (sorted(file.uri for file in moving), "replaced a moment ago"),
     ):
         if uris:
-            notes.append(f"left alone, {what}: {_first(uris)}")
+            notes.append(f"left alone, {what}: {name_first(uris)}")
     return tuple(notes)
 
 
 def _no_files(queue: Queue) -> tuple[str, ...]:
     """What bears a request file's name and cannot be answered, in a sentence."""
-    found = [f"{path} ({what})" for path, what in sorted(queue.no_files.items())]
-    return (f"not answered, no request files: {_first(found)}",) if found else ()
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+    found = queue.no_files
+    return (f"not answered, no request files: {name_some(found)}",) if found else ()
 
 
 def _previous(config: RequestsConfig, warehouse: Warehouse, period: datetime.date) -> Previous:

@@ -51,7 +51,6 @@ class CloudStorage:
         return pattern
 
     def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
-        # Here is nothing but objects, so there is nothing to tell of.
         bucket, text = split_uri(pattern)
         wanted = parse_pattern(text)
         if wanted.names is None:
@@ -59,8 +58,17 @@ class CloudStorage:
             if found is None:
                 self._check_bucket(pattern)
             return [] if found is None else [found]
-        listed = self._list(bucket, wanted.prefix, "/" if wanted.in_one_folder else None)
+        listed = self._list(
+            bucket,
+            wanted.prefix,
+            "/" if wanted.in_one_folder else None,
+            with_folders=wanted.in_one_folder and tell is not None,
+        )
         start = len(f"gs://{bucket}/")
+        if tell is not None:
+            for uri in (file.uri[:-1] for file in listed if file.uri.endswith("/")):
+                if wanted.names.fullmatch(uri, start):
+                    tell(uri, "a folder")
         return sorted(file for file in listed if wanted.names.fullmatch(file.uri, start))
 
     def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
