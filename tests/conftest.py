@@ -1,6 +1,7 @@
 """For all tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 # Speed is measured in benchmarks/: here neither an example nor making one may be too slow.
 settings.register_profile("repository", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repository")
+
+
+def pytest_configure() -> None:
+    """Lets interrupts through: a shell starts what runs in the background deaf to them.
+
+    The servers of tests inherit that, and Beam's pool of workers ends on an interrupt alone.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST = (
