@@ -24,7 +24,7 @@ from beam_jobs import storage
 
 pytestmark = pytest.mark.integration
 
-SEEDS, PARTS = 32, 4
+SEEDS, PARTS = 20, 4
 AT_ONCE = 2
 """Schedules that run at the same time; each has two jobs or three."""
 
