@@ -1,4 +1,4 @@
-"""Banners of the demo's ads: a few for each campaign, shown by many ads."""
+"""Banners of the demo's ads: a few for each campaign, or for several, shown by many ads."""
 
 import io
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from beam_jobs import storage
 SIZES = ((300, 250), (728, 90), (160, 600), (320, 100))
 PER_CAMPAIGN = 4
 FEW_ROWS = 20_000
-"""Below it a banner a campaign does: a quarter of the files."""
+FEW_BANNERS = 40
+"""Fewer rows than that have so many banners, which several campaigns show."""
 
 DARK = 0.4
 """Brightness of a dark banner, as a share of the original's."""
@@ -48,7 +49,7 @@ class Banners:
 
 
 def make_banners(folder: str, campaigns: int, rows: int, seed: int = 7) -> Banners:
-    """Writes the banners of all campaigns, a dark one of each, and the broken ones.
+    """Writes the banners, a dark one of each campaign that has its own, and the broken ones.
 
     Args:
         folder: where.
@@ -56,10 +57,10 @@ def make_banners(folder: str, campaigns: int, rows: int, seed: int = 7) -> Banne
         rows: of the data that names them; few rows get few banners.
         seed: the same seed gives the same bytes.
     """
-    each = PER_CAMPAIGN if rows >= FEW_ROWS else 1
-    warmth = np.random.default_rng([seed, 100]).uniform(-1, 1, (campaigns, each))
+    each, drawn = (PER_CAMPAIGN, campaigns) if rows >= FEW_ROWS else (1, FEW_BANNERS)
+    warmth = np.random.default_rng([seed, 100]).uniform(-1, 1, (drawn, each))
     names = np.array(
-        [[_name(campaign, number) for number in range(each)] for campaign in range(campaigns)],
+        [[_name(campaign, number) for number in range(each)] for campaign in range(drawn)],
         dtype=object,
     )
 
@@ -72,7 +73,7 @@ def make_banners(folder: str, campaigns: int, rows: int, seed: int = 7) -> Banne
                 _save(folder, dark_name(campaign), picture.point(lambda value: int(value * DARK)))
 
     with ThreadPoolExecutor() as threads:
-        list(threads.map(draw, range(campaigns)))
+        list(threads.map(draw, range(drawn)))
     whole = _picture(np.random.default_rng([seed, 102]), 0.0)
     _save(folder, PLACEHOLDER, Pillow.new("RGB", SIZES[0], (200, 200, 200)))
     broken: Mapping[str, bytes] = {
@@ -82,7 +83,8 @@ def make_banners(folder: str, campaigns: int, rows: int, seed: int = 7) -> Banne
     }
     for name, data in broken.items():
         storage.write_atomic(storage.join(folder, name), data)
-    return Banners(folder, names, warmth)
+    shown = np.arange(campaigns) % drawn
+    return Banners(folder, names[shown], warmth[shown])
 
 
 def dark_name(campaign: int) -> str:
