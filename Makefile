@@ -24,7 +24,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt setup.py
 $(BQ)/installed: requirements-bqemulator.txt $(VENV)/installed
 	$(PYTHON) -m venv --without-pip $(BQ)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BQ)/bin/python -r requirements-bqemulator.txt
-	$(BQ)/bin/python tests/servers/bigquery_home.py $(BQ)/home
+	$(BQ)/bin/python tests/support/servers/bigquery_home.py $(BQ)/home
 	touch $@
 
 demo: $(VENV)/installed ## Make three months of ads and a model, run everything, show what was found
@@ -34,7 +34,7 @@ test: $(VENV)/installed $(BQ)/installed ## Lint, types and all tests
 	$(MAKE) --jobs=2 lint pytest
 
 test-busy: ## The same beside four busy processes a core: finds tests that depend on speed
-	python3 tests/busy.py 4 $(MAKE) test
+	python3 tests/support/busy.py 4 $(MAKE) test
 
 pytest: $(VENV)/installed $(BQ)/installed
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from beam_jobs import __version__, flags
-from beam_jobs.config import (
+from beam_jobs import __version__
+from beam_jobs.config import flags
+from beam_jobs.config.verbs import (
     ApproveConfig,
     BaselineConfig,
     DemoConfig,
@@ -63,67 +64,67 @@ def _demo(config: DemoConfig, _: str | None, beam_args: list[str]) -> int:
 
 
 def _baseline(config: BaselineConfig, _: str | None, beam_args: list[str]) -> int:
-    from beam_jobs.baseline import run_baseline
+    from beam_jobs.commands.baseline import run_baseline
 
     return run_baseline(config, beam_args)
 
 
 def _monthly(config: MonthlyConfig, _: str | None, beam_args: list[str]) -> int:
-    from beam_jobs.launch import run_monthly
+    from beam_jobs.commands.run import run_monthly
 
     return run_monthly(config, beam_args)
 
 
 def _requests(config: RequestsConfig, _: str | None, beam_args: list[str]) -> int:
-    from beam_jobs.launch_requests import run_requests
+    from beam_jobs.commands.requests import run_requests
 
     return run_requests(config, beam_args)
 
 
 def _template(config: TemplateConfig, job: str | None, _: list[str]) -> int:
-    from beam_jobs.template.metadata import print_template
+    from beam_jobs.flex_template.metadata import print_template
 
     return print_template(job or "", {name: VERBS[name] for name in JOBS}, config.image)
 
 
 def _runs(config: LookConfig, _: str | None, __: list[str]) -> int:
-    from beam_jobs import look
+    from beam_jobs.commands import look
 
     return look.runs(config)
 
 
 def _anomalies(config: LookConfig, run_id: str | None, _: list[str]) -> int:
-    from beam_jobs import look
+    from beam_jobs.commands import look
 
     return look.anomalies(config, run_id)
 
 
 def _show(config: LookConfig, run_id: str | None, _: list[str]) -> int:
-    from beam_jobs import look
+    from beam_jobs.commands import look
 
     return look.show(config, run_id or "")
 
 
 def _query(config: QueryConfig, sql: str | None, _: list[str]) -> int:
-    from beam_jobs import look
+    from beam_jobs.commands import look
 
     return look.query(config, sql)
 
 
 def _approve(config: ApproveConfig, run_id: str | None, _: list[str]) -> int:
-    from beam_jobs import look
+    from beam_jobs.commands import look
 
     return look.approve(config, run_id or "")
 
 
 def _reject(config: RejectConfig, run_id: str | None, _: list[str]) -> int:
-    from beam_jobs import look
+    from beam_jobs.commands import look
 
     return look.reject(config, run_id or "")
 
 
 def _rollback(config: RollbackConfig, _: str | None, __: list[str]) -> int:
-    from beam_jobs import look
+    from beam_jobs.commands import look
 
     return look.rollback(config)
 
@@ -365,8 +366,8 @@ def _check_text(argv: Sequence[str]) -> None:
 
 
 def _print_failure(error: Exception, job: str, seconds: float) -> None:
-    from beam_jobs.pipelines.failure import result_of
-    from beam_jobs.publish.runs import Job
+    from beam_jobs.finish.failure import result_of
+    from beam_jobs.runs.run_row import Job
     from beam_jobs.terminal import print_json
 
     print_json(result_of(error, Job(job), seconds))

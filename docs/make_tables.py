@@ -1,7 +1,7 @@
 """Writes docs/tables.md from the code: `python docs/make_tables.py`.
 
-Tables come from `beam_jobs/tables.py`, views from an embedded warehouse in which they were made;
-only what a derived column of a view means is written here.
+Tables come from `beam_jobs/warehouse/tables.py`, views from an embedded warehouse in which they
+were made; only what a derived column of a view means is written here.
 """
 
 import os
@@ -10,17 +10,17 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from beam_jobs.publish import statements
-from beam_jobs.publish.duckdb_engine import DuckDbEngine
-from beam_jobs.tables import TABLES, arrow_schema
+from beam_jobs.warehouse import statements
+from beam_jobs.warehouse.duckdb import DuckDbEngine
+from beam_jobs.warehouse.tables import TABLES, arrow_schema
 
 PAGE = Path(__file__).with_name("tables.md")
 
 INTRODUCTION = """\
 # Tables and views
 
-Made by `python docs/make_tables.py` from `beam_jobs/tables.py` and
-`beam_jobs/publish/sql/views.sql`.
+Made by `python docs/make_tables.py` from `beam_jobs/warehouse/tables.py` and
+`beam_jobs/warehouse/sql/views.sql`.
 
 The same in DuckDB and BigQuery. Types are GoogleSQL's; in DuckDB `STRING` is `VARCHAR`, `INT64`
 is `BIGINT`, `FLOAT64` is `DOUBLE`, `BYTES` is `BLOB` and `ARRAY<T>` is `T[]`. BigQuery partitions

@@ -2,7 +2,7 @@
 
 import sys
 
-from beam_jobs.template.launch import main
+from beam_jobs.flex_template.launch import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from servers.bigquery import BigQueryServer, bigquery_server
-from servers.gcs import GcsServer
-from waiting import PATIENCE
+
+from support.servers.bigquery import BigQueryServer, bigquery_server
+from support.servers.gcs import GcsServer
+from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from beam_jobs.publish.warehouse import Warehouse
+    from beam_jobs.runs.catalog import Warehouse
 
 # Speed is measured in benchmarks/: here neither an example nor making one may be too slow.
 settings.register_profile("repository", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -59,7 +60,7 @@ def _apart(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process may keep a warehouse open for as long as the machine makes it."""
-    from beam_jobs.publish import duckdb_engine
+    from beam_jobs.warehouse import duckdb as duckdb_engine
 
     patience = duckdb_engine.Patience(read=PATIENCE, write=PATIENCE)
     monkeypatch.setattr(duckdb_engine, "patience", patience)
@@ -106,12 +107,12 @@ def bigquery(
     bigquery_servers: BigQueryServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BigQueryServer]:
     """BigQuery for everything in this process and its children; its pauses are short."""
-    from beam_jobs.publish import bigquery_jobs
+    from beam_jobs.warehouse.bigquery import jobs
 
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_servers.host)
-    monkeypatch.setattr(bigquery_jobs, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(bigquery_jobs, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(bigquery_jobs, "ATTEMPTS", 1000)
+    monkeypatch.setattr(jobs, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(jobs, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(jobs, "ATTEMPTS", 1000)
     bigquery_servers.clear()
     yield bigquery_servers
     bigquery_servers.clear()
@@ -127,6 +128,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def warehouse(url: str) -> "Warehouse":
-    from beam_jobs.publish.warehouse import open_warehouse
+    from beam_jobs.runs.catalog import open_warehouse
 
     return open_warehouse(url)

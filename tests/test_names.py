@@ -13,23 +13,36 @@ import pytest
 from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from beam_jobs import records, storage
-from beam_jobs.check.anomalies import Context, find_anomalies
-from beam_jobs.check.inference import infer_schema
-from beam_jobs.check.policy import Kind, Policy
-from beam_jobs.check.rows import check_rows, compile_checks
-from beam_jobs.check.run_anomalies import RunCounts
-from beam_jobs.check.slices import slice_values, slices_of
-from beam_jobs.check.statistics import stats_options, to_tfdv
-from beam_jobs.check.statistics_files import Statistics, score_feature_name
-from beam_jobs.config import DataConfig
+from beam_jobs import storage
+from beam_jobs.batch import (
+    FINDINGS,
+    IMAGE,
+    IMAGE_TENSOR,
+    KEY,
+    OUTPUTS,
+    RAW,
+    RESERVED_PREFIX,
+    SCORE,
+    SOURCE_FILE,
+    SOURCE_ROW,
+    without,
+)
+from beam_jobs.config.verbs import DataConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.features import Feature, FeatureType, features_of
-from beam_jobs.images.look import Look
+from beam_jobs.images.processed import Look
 from beam_jobs.images.table import NAMES as IMAGE_NAMES
+from beam_jobs.monitoring.anomalies import Context, find_anomalies
+from beam_jobs.monitoring.policy import Kind, Policy
+from beam_jobs.monitoring.volume import RunCounts
 from beam_jobs.plan.checks import check_columns, check_names, notes_of_uninferred
 from beam_jobs.read import ReadSpec, candidate_spans, read_span
-from beam_jobs.tables import TABLES
+from beam_jobs.schema import Feature, FeatureType, features_of
+from beam_jobs.statistics.compute import stats_options, to_tfdv
+from beam_jobs.statistics.files import Statistics, score_feature_name
+from beam_jobs.statistics.schema_inference import infer_schema
+from beam_jobs.statistics.slices import slice_values, slices_of
+from beam_jobs.validation.rows import check_rows, compile_checks
+from beam_jobs.warehouse.tables import TABLES
 
 NAMES = (
     "a", "a: b", "a: b: c", "a.b", "a b", "a_b", "b.a.c", "select", "rows", "distinct", "order by",
@@ -39,7 +52,7 @@ NAMES = (
     "_ROW_TIMESTAMP", "__ROOT__", "_CHANGE_TYPE", "key", "flags", "run_id", "source_row", "score",
     "model_score", "ad_score", "period", "outputs", "ad_key", "slice", "all",
 )  # fmt: skip
-ALLOWED = tuple(name for name in NAMES if not name.startswith(records.RESERVED_PREFIX))
+ALLOWED = tuple(name for name in NAMES if not name.startswith(RESERVED_PREFIX))
 FEATURES = tuple(Feature(name, FeatureType.INT) for name in ALLOWED)
 LINES = [{name: place + row for place, name in enumerate(ALLOWED)} for row in range(3)]
 
@@ -82,16 +95,16 @@ def test_columns_of_any_name_are_read(tmp_path: Path, file: str) -> None:
     batch = batch_of(tmp_path / file, ReadSpec(FEATURES, "a: b"))
     rows = batch.to_pylist()
     assert [{name: row[name] for name in ALLOWED} for row in rows] == LINES
-    assert [row[records.KEY] for row in rows] == [str(line["a: b"]) for line in LINES]
+    assert [row[KEY] for row in rows] == [str(line["a: b"]) for line in LINES]
     checked = check_rows(batch, compile_checks(schema_of(*ALLOWED))).to_pylist()
-    assert all(row[records.FINDINGS] == [] for row in checked)
+    assert all(row[FINDINGS] == [] for row in checked)
 
 
 def test_a_missing_value_is_found_in_its_own_feature() -> None:
     nothing = [pa.nulls(1, pa.int64())] * len(ALLOWED)
     batch = pa.RecordBatch.from_arrays(nothing, names=list(ALLOWED))
     (row,) = check_rows(batch, compile_checks(schema_of(*ALLOWED))).to_pylist()
-    assert [finding["feature"] for finding in row[records.FINDINGS]] == list(ALLOWED)
+    assert [finding["feature"] for finding in row[FINDINGS]] == list(ALLOWED)
 
 
 def test_statistics_schema_and_anomalies_keep_every_name() -> None:
@@ -144,8 +157,8 @@ def test_names_equal_but_for_case_are_told_before_any_work() -> None:
 
 # Names that only the data has, and that are ours.
 OURS = (
-    records.KEY, records.SOURCE_FILE, records.SOURCE_ROW, records.RAW, records.FINDINGS,
-    records.SCORE, records.IMAGE, records.IMAGE_TENSOR, records.OUTPUTS, "__index_level_0__",
+    KEY, SOURCE_FILE, SOURCE_ROW, RAW, FINDINGS,
+    SCORE, IMAGE, IMAGE_TENSOR, OUTPUTS, "__index_level_0__",
 )  # fmt: skip
 FIXED = sorted({column.name for columns in TABLES.values() for column in columns})
 
@@ -167,15 +180,15 @@ def test_reserved_names_of_the_data_are_left_out_and_no_other(tmp_path: Path, fi
     for place, (row, line) in enumerate(zip(read, rows, strict=True)):
         visible = {name: value for name, value in row.items() if not name.startswith("__")}
         assert visible == {name: line[name] for name in names if name not in OURS}
-        assert (row[records.KEY], row[records.SOURCE_ROW]) == (line["key"], place + 1)
-        assert (row[records.FINDINGS], row[records.SOURCE_FILE]) == ([], str(path))
-        assert not {records.SCORE, records.IMAGE, records.OUTPUTS} & set(row)
+        assert (row[KEY], row[SOURCE_ROW]) == (line["key"], place + 1)
+        assert (row[FINDINGS], row[SOURCE_FILE]) == ([], str(path))
+        assert not {SCORE, IMAGE, OUTPUTS} & set(row)
 
 
 def test_a_column_called_as_the_scores_are_gives_way_in_statistics() -> None:
     batch = pa.RecordBatch.from_arrays(
         [pa.array([7, 8]), pa.array(["x", "y"]), pa.array([0.25, 0.5])],
-        names=["score", "ad_score", records.SCORE],
+        names=["score", "ad_score", SCORE],
     )
     for known in (None, {"n"}, {"ad_score"}):
         rows = to_tfdv(batch, "score", known).to_pydict()
@@ -183,7 +196,7 @@ def test_a_column_called_as_the_scores_are_gives_way_in_statistics() -> None:
         assert rows["ad_score"] == [[b"x"], [b"y"]]
         assert rows["ad_ad_score"] == ([[7], [8]] if known is None else [[b"7"], [b"8"]])
     # A batch of which no row was scored still does not call it the score.
-    unscored = to_tfdv(records.without(batch, records.SCORE), "score", {"n"})
+    unscored = to_tfdv(without(batch, SCORE), "score", {"n"})
     assert set(unscored.schema.names) == {"ad_score", "ad_ad_score"}
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_jobs.batch import Reason
 from beam_jobs.demo.banners import CUT, HUGE, MISSING, NO_IMAGE, PLACEHOLDER
-from beam_jobs.records import Reason
 
 COLUMNS = (
     "ad_id", "campaign_id", "device", "country", "position", "category", "bid", "user_age",

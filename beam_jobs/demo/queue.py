@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_jobs import storage, terminal
-from beam_jobs.config import RequestsConfig
+from beam_jobs.commands.requests import attempt
+from beam_jobs.config.verbs import RequestsConfig
 from beam_jobs.demo.data import KEY, LABEL
-from beam_jobs.launch_requests import attempt
 from beam_jobs.plan import plan_requests
 
 REQUESTS = 200

@@ -9,16 +9,21 @@ from typing import Any
 from google.protobuf import text_format
 
 from beam_jobs import storage, terminal
-from beam_jobs.baseline import SCHEMA_FILE, STATISTICS_FILE, infer_schema_file, run_baseline
-from beam_jobs.config import BaselineConfig, DemoConfig, MonthlyConfig
+from beam_jobs.commands.baseline import (
+    SCHEMA_FILE,
+    STATISTICS_FILE,
+    infer_schema_file,
+    run_baseline,
+)
+from beam_jobs.commands.run import execute
+from beam_jobs.config.flags import DEFAULT_CONFIG_FILE
+from beam_jobs.config.verbs import BaselineConfig, DemoConfig, MonthlyConfig
 from beam_jobs.demo.data import KEY, LABEL, MONTHS, RANGES, make_ads
 from beam_jobs.demo.defects import DEFECTS, Defect
 from beam_jobs.demo.queue import make_queue, run_queue
 from beam_jobs.errors import UsageError
-from beam_jobs.features import load_schema
-from beam_jobs.flags import DEFAULT_CONFIG_FILE
-from beam_jobs.launch import execute
 from beam_jobs.plan import plan_monthly
+from beam_jobs.schema import load_schema
 
 _MADE_BY = "# Written by `beam-jobs demo`; paths start from this file's folder.\n"
 

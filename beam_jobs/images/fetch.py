@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from beam_jobs import storage
+from beam_jobs.batch import Reason
 from beam_jobs.errors import InputError, RunError, StorageTimeout
 from beam_jobs.images.inspect import problem
 from beam_jobs.images.limits import ImageProblem, too_large
-from beam_jobs.images.look import Look, look_at
 from beam_jobs.images.names import is_file_within, is_safe
+from beam_jobs.images.processed import Look, look_at
 from beam_jobs.images.spec import ImageSpec
-from beam_jobs.records import Reason
 from beam_jobs.storage import FileTooLarge
 
 BUDGET_BYTES = 64 << 20

@@ -10,13 +10,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs import records
+from beam_jobs.batch import (
+    IMAGE,
+    IMAGE_TENSOR,
+    Findings,
+    Reason,
+    column_or_none,
+    given_way,
+    rows_with,
+    set_column,
+    with_findings,
+    without,
+)
 from beam_jobs.images.features import columns
 from beam_jobs.images.fetch import ImageReader, Wanted
-from beam_jobs.images.look import Look
+from beam_jobs.images.processed import Look
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.images.table import NAMES
-from beam_jobs.records import Findings, Reason
 
 PART_BYTES = 64 << 20
 """Of model input in one part; a single larger image is a part of its own."""
@@ -35,7 +45,7 @@ def add_images(batch: pa.RecordBatch, reader: ImageReader) -> Iterator[tuple[int
     """
     spec = reader.spec
     codes, wanted = _wanted(batch, spec)
-    batch = records.without(batch, records.IMAGE, records.IMAGE_TENSOR)
+    batch = without(batch, IMAGE, IMAGE_TENSOR)
     if not spec.keeps_bytes and spec.tensor is None:
         yield 0, _part(batch, codes, list(reader.looks(wanted)), spec)
         return
@@ -66,14 +76,14 @@ def add_images(batch: pa.RecordBatch, reader: ImageReader) -> Iterator[tuple[int
 
 def _wanted(batch: pa.RecordBatch, spec: ImageSpec) -> tuple[np.ndarray, list[Wanted]]:
     """(int64[num_rows] places in the list, -1 for no image; each distinct image once)."""
-    names = records.column_or_none(batch, spec.column)
+    names = column_or_none(batch, spec.column)
     if names is None or not pa.types.is_string(names.type):
         names = pa.nulls(batch.num_rows, pa.string())
-    unreadable = records.rows_with(batch, frozenset({Reason.MALFORMED_RECORD}))
+    unreadable = rows_with(batch, frozenset({Reason.MALFORMED_RECORD}))
     encoded = names.dictionary_encode()
     codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
     codes[unreadable] = -1
-    given = records.column_or_none(batch, records.IMAGE)
+    given = column_or_none(batch, IMAGE)
     if given is None:
         given = pa.nulls(batch.num_rows, pa.binary())
     inside = np.flatnonzero(np.asarray(given.is_valid()))
@@ -110,19 +120,18 @@ def _part(
     present = batch.schema.names
     if not NAMES.isdisjoint(present):
         renamed = [
-            records.given_way(name, {*present, *NAMES}) if name in NAMES else name
-            for name in present
+            given_way(name, {*present, *NAMES}) if name in NAMES else name for name in present
         ]
         batch = pa.RecordBatch.from_arrays(batch.columns, names=renamed)
     for name, column in columns([look.row for look in looks]).items():
-        batch = records.set_column(batch, name, column.take(take))
+        batch = set_column(batch, name, column.take(take))
     if spec.keeps_bytes:
         encoded = pa.array([look.encoded for look in looks], pa.binary())
-        batch = records.set_column(batch, records.IMAGE, encoded.take(take))
+        batch = set_column(batch, IMAGE, encoded.take(take))
     if spec.tensor is not None:
         tensors = _tensor_column(codes, looks, spec.tensor.nbytes)
-        batch = records.set_column(batch, records.IMAGE_TENSOR, tensors)
-    return records.with_findings(batch, _findings(codes, looks, spec.column))
+        batch = set_column(batch, IMAGE_TENSOR, tensors)
+    return with_findings(batch, _findings(codes, looks, spec.column))
 
 
 def _tensor_column(codes: np.ndarray, looks: Sequence[Look], width: int) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from beam_jobs.records import Reason
+from beam_jobs.batch import Reason
 
 
 @dataclass(frozen=True)

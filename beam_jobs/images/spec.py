@@ -5,12 +5,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from beam_jobs import storage
-from beam_jobs.config import DataConfig
+from beam_jobs.config.verbs import DataConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.table import NAMES
 from beam_jobs.images.tensor_options import ImageTensorSpec
+from beam_jobs.schema import Feature, FeatureType
 
 _HINTS = ("image", "banner")
 

@@ -5,7 +5,7 @@ Light on purpose: planning needs the names and types, but no image library.
 
 from dataclasses import dataclass
 
-from beam_jobs.features import Feature, FeatureType
+from beam_jobs.schema import Feature, FeatureType
 
 PREFIX = "image_"
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
+from beam_jobs.batch import ROWS_PER_BATCH, Located
 from beam_jobs.images.fetch import ImageReader
 from beam_jobs.images.join import add_images
 from beam_jobs.images.spec import ImageSpec
-from beam_jobs.records import ROWS_PER_BATCH, Located
 
 
 @dataclass(eq=False)

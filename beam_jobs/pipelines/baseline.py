@@ -10,29 +10,29 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
-from beam_jobs.check import census
-from beam_jobs.check.statistics import ComputeStatistics
-from beam_jobs.check.statistics_files import (
-    ScoredBy,
-    Statistics,
-    check_measured,
-    score_feature_name,
-)
-from beam_jobs.check.transforms import CheckRows
+from beam_jobs.batch import DEFAULT_ACTIONS, RAW, Located, column_or_none, readable
 from beam_jobs.errors import AuditError
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.images.transforms import AddImages
+from beam_jobs.models.registry import ModelLocation
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.read.coverage import SpanRows, only, rows_of_files
 from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.json_names import nested_names
 from beam_jobs.read.span import ReadSpec, format_of
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
-from beam_jobs.records import DEFAULT_ACTIONS, RAW, Located, column_or_none, readable
+from beam_jobs.schema import Feature, FeatureType
+from beam_jobs.score.binding import InputPlan
 from beam_jobs.score.handler import Score
-from beam_jobs.score.input_plan import InputPlan
-from beam_jobs.score.location import ModelLocation
+from beam_jobs.statistics import column_types
+from beam_jobs.statistics.compute import ComputeStatistics
+from beam_jobs.statistics.files import (
+    ScoredBy,
+    Statistics,
+    check_measured,
+    score_feature_name,
+)
+from beam_jobs.validation.transforms import CheckRows
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ def build_census(pipeline: beam.Pipeline, inputs: Inputs, found: str) -> None:
     )
 
 
-RowsCensus = tuple[int, census.Census, frozenset[str]]
+RowsCensus = tuple[int, column_types.Census, frozenset[str]]
 """(rows, the types of their columns, names of columns that hold lists or objects)."""
 
 
 def _census_of(element: Located, inputs: Inputs) -> RowsCensus:
     file_index, _, _, batch = element
     kind = format_of(inputs.uris[file_index])
-    found = census.take_census(batch, cells_are_text=kind.is_csv)
+    found = column_types.take_census(batch, cells_are_text=kind.is_csv)
     # Readers leave such columns of JSON Lines out, so the batch does not show them.
     nested = frozenset[str]()
     if kind.is_jsonl:
@@ -79,7 +79,7 @@ def _join(parts: Iterable[RowsCensus]) -> RowsCensus:
     all_parts = list(parts)
     return (
         sum(rows for rows, _, _ in all_parts),
-        census.join(found for _, found, _ in all_parts),
+        column_types.join(found for _, found, _ in all_parts),
         frozenset[str]().union(*(nested for _, _, nested in all_parts)),
     )
 
@@ -91,7 +91,7 @@ def _write_census(
     _check_rows(rows, reads, inputs)
     features = [
         {"name": feature.name, "type": feature.type.value, "is_list": feature.is_list}
-        for feature in census.to_features(found)
+        for feature in column_types.to_features(found)
     ]
     document = {"features": features, "nested": sorted(nested)}
     storage.write_atomic(uri, json.dumps(document).encode())

@@ -8,7 +8,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 # TFDV registers its own when it is imported, and the last one counts.
-import beam_jobs.check.tfdv  # noqa: F401
+import beam_jobs.statistics.tfdv  # noqa: F401
 
 
 class RecordBatchCoder(beam.coders.Coder):

@@ -14,7 +14,7 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 
-from beam_jobs.records import Located
+from beam_jobs.batch import Located
 
 
 class Stage(str, enum.Enum):

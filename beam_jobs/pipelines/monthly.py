@@ -8,17 +8,17 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
-from beam_jobs.check.statistics import ComputeStatistics
-from beam_jobs.check.transforms import CheckRows, FindDuplicateKeys, MarkKeys
+from beam_jobs.finish.finish import Conclude
 from beam_jobs.images.transforms import AddImages
-from beam_jobs.pipelines.conclude import Conclude
 from beam_jobs.pipelines.counter import CountRows, RowCounter
 from beam_jobs.plan import Plan
-from beam_jobs.publish.run_folder import RunFolder
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.read.span import ReadSpec
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
+from beam_jobs.runs.folder import RunFolder
 from beam_jobs.score.handler import Score
+from beam_jobs.statistics.compute import ComputeStatistics
+from beam_jobs.validation.transforms import CheckRows, FindDuplicateKeys, MarkKeys
 
 
 def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None) -> None:

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 
 from beam_jobs.errors import UsageError
 from beam_jobs.plan import Plan
-from beam_jobs.publish.runs import period_name
+from beam_jobs.runs.run_row import period_name
 
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Named in full: Beam's default tries to download Prism first, then falls back in silence."""

@@ -6,8 +6,20 @@ from collections.abc import Set as AbstractSet
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.slices import slice_values
-from beam_jobs.check.statistics_files import (
+from beam_jobs.batch import RESERVED_PREFIX, given_way
+from beam_jobs.config.verbs import DataConfig
+from beam_jobs.errors import UsageError
+from beam_jobs.images.spec import ImageSpec, image_spec
+from beam_jobs.images.table import NAMES
+from beam_jobs.images.tensor_options import OPTIONS_FILE, ImageTensorOptions, parse_options
+from beam_jobs.models.registry import ModelLocation, resolve_model
+from beam_jobs.models.signature import read_signature
+from beam_jobs.plan.plan import Reference, fingerprint
+from beam_jobs.read import Format, format_of, peek_columns
+from beam_jobs.schema import Feature, features_of
+from beam_jobs.score.bind import fit
+from beam_jobs.score.binding import InputPlan, ModelImages
+from beam_jobs.statistics.files import (
     ScoredBy,
     Statistics,
     has_feature,
@@ -15,20 +27,8 @@ from beam_jobs.check.statistics_files import (
     read_statistics,
     score_feature_name,
 )
-from beam_jobs.config import DataConfig
-from beam_jobs.errors import UsageError
-from beam_jobs.features import Feature, features_of
-from beam_jobs.images.spec import ImageSpec, image_spec
-from beam_jobs.images.table import NAMES
-from beam_jobs.images.tensor_options import OPTIONS_FILE, ImageTensorOptions, parse_options
-from beam_jobs.plan.plan import Reference, fingerprint
-from beam_jobs.read import Format, format_of, peek_columns
-from beam_jobs.records import RESERVED_PREFIX, given_way
-from beam_jobs.score.fit import fit
-from beam_jobs.score.input_plan import InputPlan, ModelImages
-from beam_jobs.score.location import ModelLocation, resolve_model
-from beam_jobs.score.signature import read_signature
-from beam_jobs.tables import own_columns, same_but_for_case
+from beam_jobs.statistics.slices import slice_values
+from beam_jobs.warehouse.tables import own_columns, same_but_for_case
 
 _SHOWN = 3
 

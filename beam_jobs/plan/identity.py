@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from beam_jobs import storage
-from beam_jobs.check.policy import Policy
-from beam_jobs.config import DataConfig, Gate
+from beam_jobs.config.verbs import DataConfig, Gate
 from beam_jobs.images.spec import ImageSpec
+from beam_jobs.models.registry import ModelLocation
+from beam_jobs.monitoring.policy import Policy
 from beam_jobs.plan.plan import Job, Reference, fingerprint
-from beam_jobs.publish.runs import RunRow
-from beam_jobs.results_version import RESULTS_VERSION
-from beam_jobs.score.location import ModelLocation
+from beam_jobs.plan.results_version import RESULTS_VERSION
+from beam_jobs.runs.run_row import RunRow
 
 
 def decided_by(

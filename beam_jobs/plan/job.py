@@ -7,24 +7,24 @@ from collections.abc import Callable, Sequence
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.policy import load_policy
-from beam_jobs.check.slices import check_slices
-from beam_jobs.check.statistics_files import Statistics
-from beam_jobs.config import DataConfig, JobConfig
-from beam_jobs.features import features_of, load_schema
+from beam_jobs.config.verbs import DataConfig, JobConfig
 from beam_jobs.images.listing import MOST_IMAGES, fingerprint_of
 from beam_jobs.images.spec import ImageSpec
+from beam_jobs.models.registry import ModelLocation
+from beam_jobs.monitoring.policy import load_policy
 from beam_jobs.notify import webhook_of
 from beam_jobs.plan.checks import check_model, check_names, checks_off, find_images, reference
 from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
 from beam_jobs.publish.decisions import left_by_rollback
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunRow
-from beam_jobs.publish.warehouse import Warehouse, absolute_url
-from beam_jobs.score.location import ModelLocation
-from beam_jobs.tables import scores_schema
+from beam_jobs.runs.catalog import Warehouse, absolute_url
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.run_row import RunRow
+from beam_jobs.schema import features_of, load_schema
+from beam_jobs.statistics.files import Statistics
+from beam_jobs.statistics.slices import check_slices
+from beam_jobs.warehouse.tables import scores_schema
 
 
 @dataclasses.dataclass(frozen=True)

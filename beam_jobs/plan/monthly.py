@@ -4,16 +4,16 @@ import dataclasses
 import datetime
 
 from beam_jobs import storage
-from beam_jobs.config import MonthlyConfig
+from beam_jobs.config.months import expand_month, month_before, parse_month
+from beam_jobs.config.verbs import MonthlyConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.months import expand_month, month_before, parse_month
 from beam_jobs.plan.checks import check_columns, reference
 from beam_jobs.plan.inputs import match_inputs
 from beam_jobs.plan.job import Previous, data_of, plan_job
 from beam_jobs.plan.plan import Job, Plan
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunRow, RunStatus
-from beam_jobs.publish.warehouse import Warehouse, open_warehouse
+from beam_jobs.runs.catalog import Warehouse, open_warehouse
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.run_row import RunRow, RunStatus
 
 _LOOKED_AT = 100
 """Published runs among which the latest month is looked for."""

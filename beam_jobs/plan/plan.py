@@ -10,18 +10,18 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import __version__, storage
-from beam_jobs.check.policy import Policy
-from beam_jobs.config import DataConfig, Gate
-from beam_jobs.features import Feature, features_of
+from beam_jobs.config.verbs import DataConfig, Gate
 from beam_jobs.images.spec import ImageSpec, read_features
 from beam_jobs.images.table import NAMES
+from beam_jobs.models.registry import ModelLocation
+from beam_jobs.monitoring.policy import Policy
 from beam_jobs.notify import Webhook
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import Job, RunIdentity, RunRow, RunStatus, period_name
+from beam_jobs.plan.results_version import RESULTS_VERSION
 from beam_jobs.read.inputs import Inputs, as_json
-from beam_jobs.results_version import RESULTS_VERSION
-from beam_jobs.score.input_plan import InputPlan
-from beam_jobs.score.location import ModelLocation
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.run_row import Job, RunIdentity, RunRow, RunStatus, period_name
+from beam_jobs.schema import Feature, features_of
+from beam_jobs.score.binding import InputPlan
 
 
 @dataclass(frozen=True)

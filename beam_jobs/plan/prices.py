@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import dataclass
 
 from beam_jobs import storage
+from beam_jobs.config.flags import nearest
 from beam_jobs.errors import UsageError
-from beam_jobs.flags import nearest
 
 
 @dataclass(frozen=True)

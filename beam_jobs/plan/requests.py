@@ -10,19 +10,19 @@ from pathlib import PurePath
 from types import MappingProxyType
 
 from beam_jobs import storage
-from beam_jobs.config import RequestsConfig
+from beam_jobs.config.months import day_in
+from beam_jobs.config.verbs import RequestsConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.months import day_in
 from beam_jobs.plan.checks import reference
 from beam_jobs.plan.inputs import name_first, name_some
 from beam_jobs.plan.job import Previous, plan_job
 from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
-from beam_jobs.publish.ledger import consumed
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunRow
-from beam_jobs.publish.warehouse import RECENT, Warehouse, open_warehouse
-from beam_jobs.requests.parse import RequestSpec
-from beam_jobs.requests.queue import Queue, list_queue, unconsumed
+from beam_jobs.request_files.parse import RequestSpec
+from beam_jobs.request_files.queue import Queue, list_queue, unconsumed
+from beam_jobs.runs.catalog import RECENT, Warehouse, open_warehouse
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.ledger import consumed
+from beam_jobs.runs.run_row import RunRow
 
 DRIFT_RUNS = 30
 """The most runs whose rows drift is measured against."""

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from beam_jobs.errors import AuditError
-from beam_jobs.publish.engine import Session
-from beam_jobs.publish.parts import PartTable
-from beam_jobs.publish.run_folder import Manifest
-from beam_jobs.publish.statements import statement
+from beam_jobs.publish.part_files import PartTable
+from beam_jobs.runs.folder import Manifest
+from beam_jobs.warehouse.engine import Session
+from beam_jobs.warehouse.statements import statement
 
 _SHOWN = 3
 

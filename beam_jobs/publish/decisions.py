@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
-from beam_jobs.publish import statements
-from beam_jobs.publish.publications import Action, Decision, previous_run, rolled_back_from
 from beam_jobs.publish.publishing import decided_now, prepare, restore
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import Job, RunRow, RunStatus, period_name
-from beam_jobs.publish.warehouse import Warehouse
-from beam_jobs.tables import arrow_schema
+from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.publications import Action, Decision, previous_run, rolled_back_from
+from beam_jobs.runs.run_row import Job, RunRow, RunStatus, period_name
+from beam_jobs.warehouse import statements
+from beam_jobs.warehouse.tables import arrow_schema
 
 FEWER_ROWS = 0.5
 """At this share of the replaced run's rows, and below, a run is published on --yes only."""

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 
 from beam_jobs import storage, terminal
 from beam_jobs.errors import AuditError, BusyError, RunError, UsageError
-from beam_jobs.publish import statements
 from beam_jobs.publish.audit import audit
-from beam_jobs.publish.engine import Session
-from beam_jobs.publish.ledger import TakenError, check_ledger
-from beam_jobs.publish.parts import Part, PartTable
-from beam_jobs.publish.publications import Action, Decision
-from beam_jobs.publish.run_folder import RUN_TABLES, Manifest, RunFolder
-from beam_jobs.publish.runs import Job, RunRow, RunStatus, checked_run_id
-from beam_jobs.publish.warehouse import Warehouse
-from beam_jobs.tables import TABLES, arrow_schema
+from beam_jobs.publish.part_files import Part, PartTable
+from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.folder import RUN_TABLES, Manifest, RunFolder
+from beam_jobs.runs.ledger import TakenError, check_ledger
+from beam_jobs.runs.publications import Action, Decision
+from beam_jobs.runs.run_row import Job, RunRow, RunStatus, checked_run_id
+from beam_jobs.warehouse import statements
+from beam_jobs.warehouse.engine import Session
+from beam_jobs.warehouse.tables import TABLES, arrow_schema
 
 
 def publish_run(

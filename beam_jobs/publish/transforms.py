@@ -7,11 +7,11 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
-from beam_jobs.features import Feature
-from beam_jobs.publish.parts import Part
-from beam_jobs.publish.runs import RunIdentity
-from beam_jobs.publish.spans import SpanWriter
-from beam_jobs.records import Actions
+from beam_jobs.batch import Actions
+from beam_jobs.publish.part_files import Part
+from beam_jobs.publish.part_writer import SpanWriter
+from beam_jobs.runs.run_row import RunIdentity
+from beam_jobs.schema import Feature
 
 PARTS = "parts"
 COUNTS = "counts"

@@ -7,12 +7,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from beam_jobs import records
-from beam_jobs.features import Feature
+from beam_jobs.batch import (
+    KEY,
+    RAW,
+    RESERVED_PREFIX,
+    SOURCE_FILE,
+    SOURCE_ROW,
+    Findings,
+    with_findings,
+)
 from beam_jobs.read import csv, jsonl
 from beam_jobs.read.columns import all_null, empty_to_null, texts
 from beam_jobs.read.lines import Block
-from beam_jobs.records import Findings
+from beam_jobs.schema import Feature
 
 
 def wanted_columns(
@@ -73,16 +80,16 @@ def assemble(
     columns |= {
         name: column
         for name, column in typed.items()
-        if name not in columns and not name.startswith(records.RESERVED_PREFIX)
+        if name not in columns and not name.startswith(RESERVED_PREFIX)
     }
     columns |= {
-        records.KEY: pa.nulls(rows, pa.string()) if keys is None else key_texts(keys),
-        records.SOURCE_FILE: pa.repeat(pa.scalar(uri, pa.string()), rows),
-        records.SOURCE_ROW: pa.array(np.arange(first_row, first_row + rows)),
-        records.RAW: raw,
+        KEY: pa.nulls(rows, pa.string()) if keys is None else key_texts(keys),
+        SOURCE_FILE: pa.repeat(pa.scalar(uri, pa.string()), rows),
+        SOURCE_ROW: pa.array(np.arange(first_row, first_row + rows)),
+        RAW: raw,
     }
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    return records.with_findings(batch, found)
+    return with_findings(batch, found)
 
 
 def key_texts(values: pa.Array) -> pa.Array:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from beam_jobs.features import Feature, FeatureType
-from beam_jobs.records import Finding, Findings, Reason, as_lists, gathered, shown
+from beam_jobs.batch import Finding, Findings, Reason, as_lists, gathered, shown
+from beam_jobs.schema import Feature, FeatureType
 
 EXACT_INTEGERS = 2.0**53
 """Doubles hold every integer below, and no longer every one from here."""

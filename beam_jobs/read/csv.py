@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from beam_jobs.batch import Findings, Reason
 from beam_jobs.errors import InputError
-from beam_jobs.features import Feature
 from beam_jobs.read import columns
 from beam_jobs.read.lines import COMMA, Block
-from beam_jobs.records import Findings, Reason
+from beam_jobs.schema import Feature
 
 
 def parse_header(record: bytes, uri: str) -> list[str]:

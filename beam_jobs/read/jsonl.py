@@ -15,12 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 import pyarrow.types as pt
 
-from beam_jobs import records
-from beam_jobs.features import Feature, FeatureType
+from beam_jobs.batch import Finding, Findings, Reason, gathered, shown
 from beam_jobs.read.columns import EXACT_INTEGERS, texts
 from beam_jobs.read.lines import Block
 from beam_jobs.read.strict_json import MAX_DEPTH, is_unicode, number_text, parse_object
-from beam_jobs.records import Finding, Findings, Reason, shown
+from beam_jobs.schema import Feature, FeatureType
 
 _NUMBER_WORDS = (b"NaN", b"Inf")
 """Arrow reads such words as numbers, JSON has none; each also begins the longer ones."""
@@ -194,7 +193,7 @@ def _parse_one_by_one(
         columns |= unknown
         found += more + halves
     written = None if keys is None else pa.array(keys, pa.string())
-    return columns, written, records.gathered(found)
+    return columns, written, gathered(found)
 
 
 def _keys_of(objects: Sequence[Mapping[str, Any]], block: Block, key: str) -> list[str | None]:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from beam_jobs.records import RAW_LIMIT_BYTES, ROWS_PER_BATCH
+from beam_jobs.batch import RAW_LIMIT_BYTES, ROWS_PER_BATCH
 
 MAX_RECORD_BYTES = 1 << 20
 BLOCK_BYTES = 8 << 20

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from beam_jobs import records, storage
+from beam_jobs import storage
+from beam_jobs.batch import Findings, Reason, as_lists, json_record, jsonable
 from beam_jobs.errors import InputError, StorageError
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import batches, columns
 from beam_jobs.read.parquet_decoding import RowGroup
 from beam_jobs.read.parquet_process import ParquetProcess, opened
 from beam_jobs.read.signs import Tell, ignore, tell_columns
 from beam_jobs.read.span import ReadSpec, Span
-from beam_jobs.records import Findings, Reason
+from beam_jobs.schema import Feature, FeatureType
 
 _BEYOND_INT64 = pa.scalar(2**63, pa.uint64())
 
@@ -158,7 +158,7 @@ def _raw_records(cells: Mapping[str, pa.Array], rows: int, found: Sequence[Findi
         values = {name: _python(_plain(column), failed) for name, column in cells.items()}
         for place, row in enumerate(failed):
             record = {name: column[place] for name, column in values.items()}
-            raw[row] = records.json_record(record)
+            raw[row] = json_record(record)
     return pa.array(raw, pa.binary())
 
 
@@ -331,7 +331,7 @@ def _values(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings
         values, found = columns.finite(column.cast(pa.float64(), safe=False), feature.name)
     else:
         return _refuse(column, feature, "is not a number")
-    return (records.as_lists(values) if feature.is_list else values), found
+    return (as_lists(values) if feature.is_list else values), found
 
 
 def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings]]:
@@ -348,7 +348,7 @@ def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findin
 def _refuse(column: pa.Array, feature: Feature, why: str) -> tuple[pa.Array, list[Findings]]:
     """A column whose type cannot be the feature's: every present value is wrong."""
     rows = np.flatnonzero(np.asarray(column.is_valid()))
-    shown = [columns.shown(records.jsonable(value)) for value in _python(column, rows)]
+    shown = [columns.shown(jsonable(value)) for value in _python(column, rows)]
     details = [f"{value} {why}" for value in shown]
     found = [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
     return columns.all_null(feature, len(column)), found

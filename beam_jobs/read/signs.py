@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import pyarrow as pa
 
-from beam_jobs import records
-from beam_jobs.features import Feature
+from beam_jobs.batch import FINDINGS, Reason
 from beam_jobs.read.lines import BAD_QUOTES, NEWLINE
-from beam_jobs.records import Reason
+from beam_jobs.schema import Feature
 
 HEAD_BYTES = 512
 """The beginning of a file that tells what its content is."""
@@ -86,7 +85,7 @@ def tell_end(last: pa.RecordBatch, last_byte: int | None, *, is_csv: bool, tell:
         tell: told.
     """
     ends = last_byte == NEWLINE
-    findings = last.column(records.FINDINGS)[last.num_rows - 1].as_py()
+    findings = last.column(FINDINGS)[last.num_rows - 1].as_py()
     malformed = [f["detail"] for f in findings if f["reason"] == Reason.MALFORMED_RECORD.value]
     if malformed and (not ends or any(BAD_QUOTES in detail for detail in malformed)):
         tell(FileSign.CUT)

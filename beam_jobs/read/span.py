@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
-from beam_jobs.features import Feature
+from beam_jobs.schema import Feature
 
 
 class Format(str, enum.Enum):

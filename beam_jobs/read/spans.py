@@ -18,6 +18,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from beam_jobs import storage
+from beam_jobs.batch import ROWS_PER_BATCH
 from beam_jobs.errors import AuditError, InputError
 from beam_jobs.read import csv
 from beam_jobs.read.json_names import names_of
@@ -32,7 +33,6 @@ from beam_jobs.read.signs import (
     tell_end,
 )
 from beam_jobs.read.span import Format, ReadSpec, Span, SpanScan, format_of
-from beam_jobs.records import ROWS_PER_BATCH
 
 SPAN_BYTES = 32 << 20
 """A span at most: large enough that its start-up vanishes."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from beam_jobs.records import shown
+from beam_jobs.batch import shown
 
 MAX_DEPTH = 256
 """Levels of nesting, the record's own object included (RFC 8259 leaves the limit to the parser).

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from beam_jobs.errors import RunError
+from beam_jobs.models.evidence import CLASS_OUTPUT
 from beam_jobs.score.class_names import positive_class
-from beam_jobs.score.evidence import CLASS_OUTPUT
 from beam_jobs.score.score_choice import Score, positive_column
 
 Outputs = Mapping[str, np.ndarray]

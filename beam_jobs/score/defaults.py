@@ -6,8 +6,8 @@ import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.errors import UsageError
-from beam_jobs.features import Feature, FeatureType
-from beam_jobs.score.signature import DType
+from beam_jobs.models.signature import DType
+from beam_jobs.schema import Feature, FeatureType
 
 Default = int | float | str
 

@@ -12,12 +12,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
-from beam_jobs.records import Actions, Located
-from beam_jobs.score.input_plan import InputPlan
-from beam_jobs.score.location import ModelLocation
-from beam_jobs.score.model import Predict, load_model
+from beam_jobs.batch import Actions, Located
+from beam_jobs.models.loader import Predict, load_model
+from beam_jobs.models.registry import ModelLocation
+from beam_jobs.models.signature import Signature
+from beam_jobs.score.binding import InputPlan
 from beam_jobs.score.scorer import Scorer
-from beam_jobs.score.signature import Signature
 
 
 class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):

@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from beam_jobs import records
-from beam_jobs.features import FeatureType
-from beam_jobs.records import Findings, Reason, shown
+from beam_jobs.batch import IMAGE, IMAGE_TENSOR, Findings, Reason, as_lists, column_or_none, shown
+from beam_jobs.models.signature import DType, SignatureKind
+from beam_jobs.schema import FeatureType
+from beam_jobs.score.binding import Feed, InputPlan, Source
 from beam_jobs.score.defaults import Default
-from beam_jobs.score.input_plan import Feed, InputPlan, Source
-from beam_jobs.score.signature import DType, SignatureKind
 
 _NUMPY = {
     DType.FLOAT32: np.float32,
@@ -73,7 +72,7 @@ def to_examples(batch: pa.RecordBatch, feeds: Sequence[Feed]) -> np.ndarray:
         column = _column(batch, feed)
         if feed.default is not None:
             column = _filled(column, feed.default)
-        columns.append(records.as_lists(column, _TFDV_TYPES[feed.feature.type]))
+        columns.append(as_lists(column, _TFDV_TYPES[feed.feature.type]))
         names.append(feed.feature.name)
     encoder = RecordBatchToExamplesEncoder()
     encoded = encoder.encode(pa.RecordBatch.from_arrays(columns, names=names))
@@ -82,10 +81,10 @@ def to_examples(batch: pa.RecordBatch, feeds: Sequence[Feed]) -> np.ndarray:
 
 def _column(batch: pa.RecordBatch, feed: Feed) -> pa.Array:
     if feed.source is not Source.VALUE:
-        name = records.IMAGE if feed.source is Source.ENCODED else records.IMAGE_TENSOR
-        column = records.column_or_none(batch, name)
+        name = IMAGE if feed.source is Source.ENCODED else IMAGE_TENSOR
+        column = column_or_none(batch, name)
         return pa.nulls(batch.num_rows, pa.binary()) if column is None else column
-    column = records.column_or_none(batch, feed.feature.name)
+    column = column_or_none(batch, feed.feature.name)
     return pa.nulls(batch.num_rows, feed.feature.arrow) if column is None else column
 
 

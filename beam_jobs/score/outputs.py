@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.errors import RunError
+from beam_jobs.score.binding import InputPlan
 from beam_jobs.score.class_check import Outputs, check_classes
-from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.score_choice import positive_column
 
 _FLOAT_BYTES = 4

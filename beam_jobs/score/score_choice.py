@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from beam_jobs.config.flags import nearest
 from beam_jobs.errors import UsageError
-from beam_jobs.flags import nearest
+from beam_jobs.models.evidence import CLASS_OUTPUT, ClassNames
+from beam_jobs.models.signature import DType, Signature, TensorInfo
 from beam_jobs.score.class_names import LabelWords, positive_class
-from beam_jobs.score.evidence import CLASS_OUTPUT, ClassNames
-from beam_jobs.score.signature import DType, Signature, TensorInfo
 
 SCORE_NAMES = ("score", "scores", "probability", "probabilities", "predictions", "logistic")
 """Outputs that are the score where there are several, the first of these that exists."""

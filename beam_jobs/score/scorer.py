@@ -6,13 +6,25 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from beam_jobs import records
+from beam_jobs.batch import (
+    IMAGE,
+    IMAGE_TENSOR,
+    OUTPUTS,
+    ROWS_PER_BATCH,
+    SCORE,
+    Actions,
+    Findings,
+    Reason,
+    quarantined_rows,
+    set_column,
+    with_findings,
+    without,
+)
 from beam_jobs.errors import RunError
-from beam_jobs.records import Actions, Findings, Reason
+from beam_jobs.models.loader import Predict
+from beam_jobs.score.binding import InputPlan
 from beam_jobs.score.class_check import Outputs
-from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.inputs import check_inputs, to_arrays
-from beam_jobs.score.model import Predict
 from beam_jobs.score.outputs import check_outputs, others_as_json, score_of
 from beam_jobs.score.poison import Failed, find_failing
 
@@ -41,7 +53,7 @@ class Scorer:
     predict: Predict
     plan: InputPlan
     actions: Actions
-    max_rows: int = field(default=records.ROWS_PER_BATCH)
+    max_rows: int = field(default=ROWS_PER_BATCH)
     name: str = ""
     _has_scored: bool = field(default=False, init=False)
     _whole_batches: int = field(default=0, init=False)
@@ -58,7 +70,7 @@ class Scorer:
         Raises:
             RunError: the model does not give one row a row, or fails on every row.
         """
-        rows = np.flatnonzero(~records.quarantined_rows(batch, self.actions))
+        rows = np.flatnonzero(~quarantined_rows(batch, self.actions))
         candidates = _take(batch, rows)
         found = check_inputs(candidates, self.plan)
         unfit = [f.rows for f in found]
@@ -70,10 +82,10 @@ class Scorer:
         scores, others, failed = self._score_all(_take(candidates, np.flatnonzero(good)))
         found += [Findings(Reason.MODEL_ERROR, rows[list(failed)], list(failed.values()))]
         del candidates
-        batch = records.without(batch, records.IMAGE, records.IMAGE_TENSOR)
-        batch = records.set_column(batch, records.SCORE, _spread(scores, rows, batch.num_rows))
-        batch = records.set_column(batch, records.OUTPUTS, _spread(others, rows, batch.num_rows))
-        return records.with_findings(batch, found)
+        batch = without(batch, IMAGE, IMAGE_TENSOR)
+        batch = set_column(batch, SCORE, _spread(scores, rows, batch.num_rows))
+        batch = set_column(batch, OUTPUTS, _spread(others, rows, batch.num_rows))
+        return with_findings(batch, found)
 
     def _score_all(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array, dict[int, str]]:
         """(scores, other outputs, {row: why it failed})."""

@@ -25,8 +25,8 @@ from google.api_core import exceptions as google_errors
 from google.cloud.storage import Blob
 
 from beam_jobs.errors import StorageError
-from beam_jobs.process import Holder
 from beam_jobs.storage import calls, locks
+from beam_jobs.storage.holder import Holder
 from beam_jobs.storage.interface import Tell
 from beam_jobs.storage.streams import blob_of, upload
 

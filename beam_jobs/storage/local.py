@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
 from beam_jobs.errors import ChangedError, InputError, UsageError
-from beam_jobs.process import Holder
 from beam_jobs.storage import locks
+from beam_jobs.storage.holder import Holder
 from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell, TellPassedOver
 from beam_jobs.storage.patterns import escape
 

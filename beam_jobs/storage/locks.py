@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from beam_jobs.errors import BusyError
-from beam_jobs.process import describe_holder
+from beam_jobs.storage.holder import describe_holder
 from beam_jobs.storage.interface import Tell
 
 

@@ -91,7 +91,7 @@ def _sample(row: Mapping[str, Any]) -> str:
 
 def _finding(finding: Mapping[str, Any] | str) -> str:
     """Earlier versions wrote texts."""
-    from beam_jobs.records import finding_text
+    from beam_jobs.batch import finding_text
 
     return finding if isinstance(finding, str) else finding_text(**finding)
 

@@ -2,8 +2,8 @@
 
 import os
 
+from beam_jobs.config.flags import load_file
 from beam_jobs.demo.run import _write_config
-from beam_jobs.flags import load_file
 
 
 def test_the_file_is_read_back_whatever_the_folder_is_called(tmp_path, monkeypatch):

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from PIL import Image as Pillow
 
+from beam_jobs.batch import Reason
 from beam_jobs.demo.banners import CUT, DARK, HUGE, MISSING, NO_IMAGE, PLACEHOLDER, dark_name
 from beam_jobs.demo.data import KEY, LABEL, MIN_ROWS, MONTHS, RANGES, make_ads
 from beam_jobs.demo.defects import COLUMNS, DEFECTS
 from beam_jobs.errors import UsageError
 from beam_jobs.images.table import NAMES as IMAGE_NAMES
-from beam_jobs.records import Reason
 
 ROWS = 50_000
 AUGUST, SEPTEMBER, OCTOBER = MONTHS

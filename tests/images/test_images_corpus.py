@@ -3,8 +3,6 @@
 import resource
 import warnings
 
-from banners import banner, encode
-from corpus import GOOD, corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
@@ -14,6 +12,8 @@ from beam_jobs.images.features import IMAGE_FEATURES, features
 from beam_jobs.images.headers import MAGIC
 from beam_jobs.images.inspect import CANONICAL_SIDE, Image, inspect
 from beam_jobs.images.limits import ImageLimits, ImageProblem
+from support.banners import banner, encode
+from support.corpus import GOOD, corpus
 
 LIMITS = ImageLimits()
 MEBIBYTE = 1024 * 1024

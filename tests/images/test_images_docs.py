@@ -3,11 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-from beam_jobs.config import DataConfig
+from beam_jobs.batch import Reason
+from beam_jobs.config.verbs import DataConfig
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.table import IMAGE_FEATURES
 from beam_jobs.images.tensor_options import Fit, ImageTensorOptions, ResizeMethod, Scaling
-from beam_jobs.records import Reason
 
 DOCS = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
 

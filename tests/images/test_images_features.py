@@ -6,13 +6,11 @@ import pyarrow as pa
 import pytest
 import scipy.fftpack
 import skimage.filters
-from banners import ENCODINGS, banner, encode
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as Pillow
 
-from beam_jobs.features import FeatureType
 from beam_jobs.images.features import (
     IMAGE_FEATURES,
     colourfulness,
@@ -24,6 +22,8 @@ from beam_jobs.images.features import (
 )
 from beam_jobs.images.inspect import Image, inspect
 from beam_jobs.images.limits import ImageLimits
+from beam_jobs.schema import FeatureType
+from support.banners import ENCODINGS, banner, encode
 
 pictures = hnp.arrays(
     np.uint8,

@@ -7,20 +7,30 @@ import threading
 from pathlib import Path
 
 import pytest
-from banners import banner, encode
 from hypothesis import given
 from hypothesis import strategies as st
-from servers.gcs import GcsServer
-from stage_kit import SMALL, Storage, batch_of, detail, joined, reasons, rows_of, spec_of, write
-from waiting import PATIENCE
 
-from beam_jobs import records
+from beam_jobs.batch import IMAGE
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.images import fetch
 from beam_jobs.images.fetch import ImageReader
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.names import is_safe
 from beam_jobs.storage import FileTooLarge
+from support.banners import banner, encode
+from support.image_batches import (
+    SMALL,
+    Storage,
+    batch_of,
+    detail,
+    joined,
+    reasons,
+    rows_of,
+    spec_of,
+    write,
+)
+from support.servers.gcs import GcsServer
+from support.waiting import PATIENCE
 
 GOOD = encode(banner())
 
@@ -254,7 +264,7 @@ def test_images_of_a_bucket(cloud: GcsServer) -> None:
     found = [reasons(row) for row in rows]
     missing, large = ["IMAGE_MISSING"], ["IMAGE_TOO_LARGE"]
     assert found == [[], [], large, missing, missing, missing, []] * 3
-    assert [len(row[records.IMAGE] or b"") for row in rows[:2]] == [len(GOOD), 700_000]
+    assert [len(row[IMAGE] or b"") for row in rows[:2]] == [len(GOOD), 700_000]
     assert not cloud.requests("secret")
     assert len(cloud.requests("GET .*banners/a.jpg")) == 1
 

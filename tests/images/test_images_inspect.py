@@ -7,13 +7,13 @@ import zlib
 
 import numpy as np
 import pytest
-from banners import ENCODINGS, FORMATS, GIF_BOMB, banner, chunk, encode, exif, png
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from beam_jobs.batch import Reason
 from beam_jobs.images.inspect import CANONICAL_SIDE, Image, canonical_factor, inspect
 from beam_jobs.images.limits import ImageLimits, ImageProblem
-from beam_jobs.records import Reason
+from support.banners import ENCODINGS, FORMATS, GIF_BOMB, banner, chunk, encode, exif, png
 
 LIMITS = ImageLimits()
 

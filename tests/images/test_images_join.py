@@ -4,19 +4,28 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from banners import GIF_BOMB, banner, encode
-from corpus import GOOD, corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stage_kit import SMALL, Storage, batch_of, detail, joined, reasons, rows_of, spec_of, write
 
-from beam_jobs import records
+from beam_jobs.batch import IMAGE, IMAGE_TENSOR, Findings, Reason, with_findings
 from beam_jobs.images import fetch, join
 from beam_jobs.images.features import features
 from beam_jobs.images.inspect import Image, inspect
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.table import IMAGE_FEATURES
-from beam_jobs.records import Findings, Reason
+from support.banners import GIF_BOMB, banner, encode
+from support.corpus import GOOD, corpus
+from support.image_batches import (
+    SMALL,
+    Storage,
+    batch_of,
+    detail,
+    joined,
+    reasons,
+    rows_of,
+    spec_of,
+    write,
+)
 
 NAMES = [spec.feature.name for spec in IMAGE_FEATURES]
 ENCODINGS = ("jpeg", "png", "gif", "webp", "bmp")
@@ -51,8 +60,8 @@ def test_features_are_those_of_the_pure_functions(folder, images):
         expected = (None,) * len(NAMES) if name is None else features(look(images[name]))
         assert tuple(row[feature] for feature in NAMES) == expected
         assert row["banner"] == name and reasons(row) == []
-    assert records.IMAGE not in part.schema.names
-    assert records.IMAGE_TENSOR not in part.schema.names
+    assert IMAGE not in part.schema.names
+    assert IMAGE_TENSOR not in part.schema.names
 
 
 def test_a_model_gets_the_bytes_or_the_pixels_of_each_row(folder, images):
@@ -60,7 +69,7 @@ def test_a_model_gets_the_bytes_or_the_pixels_of_each_row(folder, images):
     np.random.default_rng(0).shuffle(names)
     spec = spec_of(folder, keeps_bytes=True, tensor=SMALL)
     for row, name in zip(rows_of(joined(batch_of(names), spec)), names, strict=True):
-        encoded, pixels = row[records.IMAGE], row[records.IMAGE_TENSOR]
+        encoded, pixels = row[IMAGE], row[IMAGE_TENSOR]
         if name not in images:
             assert (encoded, pixels) == (None, None)
             continue
@@ -87,12 +96,12 @@ def test_a_problem_costs_its_rows_and_no_others(tmp_path):
     spec = spec_of(tmp_path, limits=ImageLimits(max_bytes=200_000), keeps_bytes=True, tensor=SMALL)
     for row, name in zip(rows_of(joined(batch_of(names), spec)), names, strict=True):
         if name == "good.jpg":
-            assert reasons(row) == [] and row[records.IMAGE] == good
+            assert reasons(row) == [] and row[IMAGE] == good
             continue
         reason = BAD[name][1] if name in BAD else Reason.IMAGE_MISSING
         assert reasons(row) == [reason.value]
         assert detail(row).startswith(f"banner: '{name}' ")
-        assert all(row[feature] is None for feature in [*NAMES, records.IMAGE])
+        assert all(row[feature] is None for feature in [*NAMES, IMAGE])
     assert "more than 200,000 bytes" in detail(
         row | rows_of(joined(batch_of(["long.bmp"]), spec))[0]
     )
@@ -102,7 +111,7 @@ def test_a_record_that_is_malformed_is_not_looked_at(folder, images):
     name = next(iter(images))
     found = Findings(Reason.MALFORMED_RECORD, np.array([0]), ["cut off"])
     seen = Storage()
-    batch = records.with_findings(batch_of([name, None]), [found])
+    batch = with_findings(batch_of([name, None]), [found])
     ((_, part),) = joined(batch, spec_of(folder), seen.read)
     assert seen.reads.total() == 0
     assert part.to_pylist()[0]["image_width"] is None
@@ -154,11 +163,11 @@ def test_given_bytes_are_taken_instead_of_reading(folder, images):
                 assert "there is no --images" in detail(row)
                 continue
             assert tuple(row[feature] for feature in NAMES) == features(look(data))
-            assert row[records.IMAGE] == data
+            assert row[IMAGE] == data
         assert reasons(rows[4]) == ["IMAGE_CORRUPT"]
         assert detail(rows[4]).startswith("banner: 'broken' JPEG ")
     ((_, part),) = joined(batch, spec_of(folder))
-    assert records.IMAGE not in part.schema.names
+    assert IMAGE not in part.schema.names
 
 
 @settings(max_examples=40, deadline=None)
@@ -182,7 +191,7 @@ def test_parts_are_the_batch_and_bounded(tmp_path_factory, names, part_bytes):
     starts = [first for first, _ in parts]
     assert starts == [sum(part.num_rows for _, part in parts[:n]) for n in range(len(parts))]
     for _, part in parts:
-        sizes = [len(value or b"") for value in part.to_pydict()[records.IMAGE]]
+        sizes = [len(value or b"") for value in part.to_pydict()[IMAGE]]
         assert sum(sizes) <= part_bytes or sum(size > 0 for size in sizes) == 1
     again = joined(batch_of(names), spec_of(folder, keeps_bytes=True))
     assert sum(part.num_rows for _, part in again) == len(names)
@@ -195,13 +204,13 @@ def test_an_image_of_more_rows_than_a_part_holds(tmp_path, monkeypatch):
     parts = joined(batch_of(["one.jpg"] * 95), spec_of(tmp_path, tensor=SMALL), seen.read)
     assert [part.num_rows for _, part in parts] == [10] * 9 + [5]
     assert seen.reads.total() == 1
-    pixels = {row[records.IMAGE_TENSOR] for row in rows_of(parts)}
+    pixels = {row[IMAGE_TENSOR] for row in rows_of(parts)}
     assert len(pixels) == 1 and None not in pixels
 
 
 def test_a_column_that_holds_no_texts_names_no_images(tmp_path):
     batch = pa.RecordBatch.from_arrays([pa.array([1, 2])], names=["other"])
-    ((_, part),) = joined(records.with_findings(batch, []), spec_of(tmp_path))
+    ((_, part),) = joined(with_findings(batch, []), spec_of(tmp_path))
     assert part.to_pydict()["image_width"] == [None, None]
 
 

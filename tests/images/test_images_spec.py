@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from servers.gcs import GcsServer
 
-from beam_jobs.config import DataConfig
+from beam_jobs.config.verbs import DataConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.spec import ImageSpec, image_column, image_spec, read_features
 from beam_jobs.images.table import IMAGE_FEATURES
+from beam_jobs.schema import Feature, FeatureType
+from support.servers.gcs import GcsServer
 
 TEXT, NUMBER = FeatureType.BYTES, FeatureType.INT
 COMPUTED = [spec.feature for spec in IMAGE_FEATURES]

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from banners import banner, encode, exif
-from corpus import corpus
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from beam_jobs.batch import Reason
 from beam_jobs.errors import UsageError
 from beam_jobs.images.inspect import Image, inspect
 from beam_jobs.images.limits import ImageLimits, ImageProblem
@@ -23,7 +22,8 @@ from beam_jobs.images.tensor_options import (
     tensor_spec,
 )
 from beam_jobs.images.tensors import image_batch, image_tensor
-from beam_jobs.records import Reason
+from support.banners import banner, encode, exif
+from support.corpus import corpus
 
 
 def look(data: bytes) -> Image:

@@ -3,14 +3,14 @@
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
-from banners import banner, encode
-from stage_kit import batch_of, spec_of, write
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
+from beam_jobs.batch import ROWS_PER_BATCH
 from beam_jobs.images import join
 from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.options import pipeline_options
-from beam_jobs.records import ROWS_PER_BATCH
+from support.banners import banner, encode
+from support.image_batches import batch_of, spec_of, write
 
 
 @pytest.mark.parametrize("argv", [[], ["--direct_runner_bundle_repeat=1"]])

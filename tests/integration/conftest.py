@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import quick_beam
-from command_kit import ROWS, Result, Run, monthly_flags, run_command
-from queue_kit import make_setup
 
-from beam_jobs.config import DemoConfig
+from beam_jobs.config.verbs import DemoConfig
 from beam_jobs.demo.run import run_demo
+from support import quick_beam
+from support.commands import ROWS, Result, Run, monthly_flags, run_command
+from support.queues import make_setup
 
 quick_beam.remember()
 
@@ -74,7 +74,7 @@ def ask(tmp_path: Path) -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the schema and the model of a small queue; see `queue_kit.make_setup`."""
+    """Folder of the schema and the model of a small queue; see `queues.make_setup`."""
     folder = tmp_path_factory.mktemp("setup")
     make_setup(folder)
     return folder

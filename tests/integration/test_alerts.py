@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_kit import Result, Run
-from servers.webhook import WebhookServer
 
 from beam_jobs.notify import webhook
+from support.commands import Result, Run
+from support.servers.webhook import WebhookServer
 
 pytestmark = pytest.mark.integration
 SECRET = "0123456789abcdef"

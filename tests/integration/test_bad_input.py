@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from command_kit import Run, monthly_flags, run_command
 
-from beam_jobs.records import RAW_LIMIT_BYTES, Reason
+from beam_jobs.batch import RAW_LIMIT_BYTES, Reason
+from support.commands import Run, monthly_flags, run_command
 
 pytestmark = pytest.mark.integration
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_kit import Run, monthly_flags, run_command
-from servers.bigquery import BigQueryServer
-from servers.gcs import GcsServer
+
+from support.commands import Run, monthly_flags, run_command
+from support.servers.bigquery import BigQueryServer
+from support.servers.gcs import GcsServer
 
 pytestmark = pytest.mark.integration
 

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from command_kit import run_command
-from queue_kit import answers_in, good, put, queue_flags
-from servers.bigquery import BigQueryServer
+
+from support.commands import run_command
+from support.queues import answers_in, good, put, queue_flags
+from support.servers.bigquery import BigQueryServer
 
 pytestmark = pytest.mark.integration
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from command_kit import run_command
-from queue_kit import SCHEMA, ask, good, put, queue_flags
+
+from support.commands import run_command
+from support.queues import SCHEMA, ask, good, put, queue_flags
 
 pytestmark = pytest.mark.integration
 

@@ -14,13 +14,13 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from command_kit import ROWS, Result, Run, run_command
 
 from beam_jobs.errors import RunError
 from beam_jobs.pipelines import watch
 from beam_jobs.pipelines.watch import wait_for_end
-from beam_jobs.publish import duckdb_engine
-from beam_jobs.publish.run_folder import RunFolder
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.warehouse import duckdb as duckdb_engine
+from support.commands import ROWS, Result, Run, run_command
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_kit import run_command
-from queue_kit import answers_in, good, put, queue_flags
-from servers.gcs import GcsServer
+
+from support.commands import run_command
+from support.queues import answers_in, good, put, queue_flags
+from support.servers.gcs import GcsServer
 
 pytestmark = pytest.mark.integration
 

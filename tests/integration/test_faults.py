@@ -10,10 +10,10 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from command_kit import ROWS, Run, monthly_flags
-from fault_server import Ended, FaultServer
 
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.runs.catalog import open_warehouse
+from support.commands import ROWS, Run, monthly_flags
+from support.fault_server import Ended, FaultServer
 
 pytestmark = pytest.mark.integration
 Flags = Callable[..., list[str]]

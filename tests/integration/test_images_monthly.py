@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,18 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from command_kit import run_command
-
-sys.path.append(str(Path(__file__).parents[1] / "images"))
-from banners import GIF_BOMB, banner, encode
 
 from beam_jobs import storage
-from beam_jobs.features import load_schema
 from beam_jobs.images import fetch
 from beam_jobs.images.features import features
 from beam_jobs.images.inspect import Image, inspect
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.table import IMAGE_FEATURES
+from beam_jobs.schema import load_schema
+from support.banners import GIF_BOMB, banner, encode
+from support.commands import run_command
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[Path, str], list[dict]]

@@ -19,12 +19,12 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow.internal.clients import dataflow
 from apitools.base.py import encoding
-from command_kit import monthly_flags, run_command
-from servers.dataflow import PROJECT, TOKEN, DataflowServer, MetadataServer
-from servers.gcs import GcsServer
-from servers.webhook import WebhookServer
 
 from beam_jobs.storage import calls
+from support.commands import monthly_flags, run_command
+from support.servers.dataflow import PROJECT, TOKEN, DataflowServer, MetadataServer
+from support.servers.gcs import GcsServer
+from support.servers.webhook import WebhookServer
 
 pytestmark = pytest.mark.integration
 
@@ -212,7 +212,7 @@ def test_the_submitted_graph_does_what_the_local_run_does(
 ) -> None:
     (tmp_path / "pipeline.pb").write_bytes(pipeline_of(launched.job, cloud))
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("run_staged.py")), "pipeline.pb"],
+        [sys.executable, str(ROOT / "tests/support/run_staged.py"), "pipeline.pb"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

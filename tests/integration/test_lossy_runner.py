@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-import lossy_kit
 import pytest
-from command_kit import run_command
-from lossy_kit import DOUBLES, LOSES, Fault, Place
-from queue_kit import good, make_setup, put, queue_flags
 
-from beam_jobs.publish.warehouse import open_warehouse
 from beam_jobs.read import spans
+from beam_jobs.runs.catalog import open_warehouse
+from support import lossy_runner
+from support.commands import run_command
+from support.lossy_runner import DOUBLES, LOSES, Fault, Place
+from support.queues import good, make_setup, put, queue_flags
 
 pytestmark = pytest.mark.integration
 
-RUNNER = "--runner=lossy_kit.LossyRunner"
+RUNNER = "--runner=support.lossy_runner.LossyRunner"
 FILES = Place("SplitFiles/Files")
 GUESSED_SPANS = Place("SplitFiles/Guess spans/FlatMap(_candidates)", "guessed")
 SCANS = Place("SplitFiles/Scan")
@@ -94,9 +94,9 @@ def test_a_runner_that_loses_or_doubles_is_stopped(
     message: str,
 ) -> None:
     monkeypatch.setattr(spans, "_LEAST_SPAN_BYTES", 250)  # each file has six spans
-    monkeypatch.setattr(lossy_kit.state, "fault", fault)
+    monkeypatch.setattr(lossy_runner.state, "fault", fault)
     done = run_command(*command)
-    assert lossy_kit.state.seen > fault.element, "the fault did not happen"
+    assert lossy_runner.state.seen > fault.element, "the fault did not happen"
     assert (done.code, done.json["status"]) == (1, "FAILED"), done.err
     error = done.err.splitlines()[-1]
     assert error.startswith("beam-jobs: error: ")
@@ -121,9 +121,9 @@ def test_answers_that_are_lost_or_doubled_are_never_given(
         (Fault(UNREADABLE, LOSES), "files left out: 0 arrived where one must"),
         (Fault(UNREADABLE, DOUBLES), "files left out: 2 arrived where one must"),
     ):
-        monkeypatch.setattr(lossy_kit.state, "fault", fault)
+        monkeypatch.setattr(lossy_runner.state, "fault", fault)
         done = run_command(*command)
-        assert lossy_kit.state.seen > 0, "the fault did not happen"
+        assert lossy_runner.state.seen > 0, "the fault did not happen"
         assert (done.code, done.json["status"]) == (1, "FAILED"), done.err
         assert message in done.err.splitlines()[-1]
         assert not list(tmp_path.glob("responses/*"))
@@ -135,6 +135,6 @@ def test_a_fault_without_effect_changes_nothing(
     command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The faulty step itself is no reason to fail."""
-    monkeypatch.setattr(lossy_kit.state, "fault", Fault(BATCHES, times=1))
+    monkeypatch.setattr(lossy_runner.state, "fault", Fault(BATCHES, times=1))
     done = run_command(*command)
     assert (done.code, done.json["status"]) == (0, "PUBLISHED"), done.err

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from command_kit import Run
 
 from beam_jobs.demo.defects import DEFECTS
 from beam_jobs.demo.model import PICTURE_INPUT, pictures
+from support.commands import Run
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_kit import ROWS, Run
+
+from support.commands import ROWS, Run
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from command_kit import Run, run_command
+
+from support.commands import Run, run_command
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_kit import monthly_flags, run_command
+
+from support.commands import monthly_flags, run_command
 
 pytestmark = pytest.mark.integration
 

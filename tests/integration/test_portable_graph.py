@@ -10,12 +10,12 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
-from queue_kit import good, make_setup, put
 
 from beam_jobs import storage
-from beam_jobs.config import MonthlyConfig, RequestsConfig
+from beam_jobs.config.verbs import MonthlyConfig, RequestsConfig
 from beam_jobs.pipelines import baseline, monthly, requests
 from beam_jobs.plan import Plan, plan_monthly, plan_requests
+from support.queues import good, make_setup, put
 
 pytestmark = pytest.mark.integration
 

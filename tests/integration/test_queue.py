@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_kit import Result, run_command
-from fault_server import FaultServer
-from queue_kit import (
+
+from beam_jobs import storage
+from beam_jobs.read.spans import candidate_spans
+from beam_jobs.request_files.groups import groups_of
+from support.commands import Result, run_command
+from support.fault_server import FaultServer
+from support.queues import (
     answers_in,
     ask,
     assert_all_answered_once,
@@ -25,11 +29,7 @@ from queue_kit import (
     released,
     warehouse_of,
 )
-from waiting import until
-
-from beam_jobs import storage
-from beam_jobs.read.spans import candidate_spans
-from beam_jobs.requests.groups import groups_of
+from support.waiting import until
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., Result]
@@ -311,7 +311,7 @@ def test_a_wrong_set_up_is_found_though_the_queue_is_empty(
 def test_bundles_that_are_repeated_or_spread_change_no_answer(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: list[str]
 ) -> None:
-    monkeypatch.setattr("beam_jobs.requests.groups.groups_of", partial(groups_of, max_files=2))
+    monkeypatch.setattr("beam_jobs.request_files.groups.groups_of", partial(groups_of, max_files=2))
     files = {}
     for number in range(7):
         name = f"{number}.jsonl" + (".gz" if number % 2 else "")
@@ -329,7 +329,7 @@ def test_a_file_read_in_ranges_is_answered_in_order_and_no_id_twice(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_ranges = partial(candidate_spans, span_bytes=200)
-    monkeypatch.setattr("beam_jobs.requests.groups.candidate_spans", in_ranges)
+    monkeypatch.setattr("beam_jobs.request_files.groups.candidate_spans", in_ranges)
     lines = good("r", 40)
     put(tmp_path, "a.jsonl", [{"instances": lines[:4]}, *lines[4:], lines[20]])
     put(tmp_path, "b.jsonl", [lines[39]])

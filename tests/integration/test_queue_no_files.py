@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from command_kit import run_command
-from queue_kit import answers_in, ask, good, put, queue_flags
 
-from beam_jobs import launch_requests
+from beam_jobs.commands import requests as requests_command
+from support.commands import run_command
+from support.queues import answers_in, ask, good, put, queue_flags
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ def test_a_folder_and_a_broken_link_are_told_in_every_round_and_the_others_answe
 
     assert f"beam-jobs: {told}" in requests().err.splitlines()
     with monkeypatch.context() as patch:
-        patch.setattr(launch_requests, "Interrupted", TwoRounds)
+        patch.setattr(requests_command, "Interrupted", TwoRounds)
         assert requests("--watch=1").err.splitlines().count(f"beam-jobs: {told}") == 1
     assert requests("--plan", "--json").json["notes"].count(told) == 1
 

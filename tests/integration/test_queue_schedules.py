@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fault_server import FaultServer
-from queue_kit import (
+
+from beam_jobs import storage
+from support.fault_server import FaultServer
+from support.queues import (
     Request,
     assert_all_answered_once,
     good,
@@ -19,8 +21,6 @@ from queue_kit import (
     put,
     queue_flags,
 )
-
-from beam_jobs import storage
 
 pytestmark = pytest.mark.integration
 

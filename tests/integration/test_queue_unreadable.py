@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_kit import Result, run_command
-from queue_kit import (
+
+from beam_jobs import storage
+from beam_jobs.commands import requests as requests_command
+from beam_jobs.read.spans import candidate_spans
+from beam_jobs.request_files import transforms
+from beam_jobs.request_files.groups import groups_of
+from support.commands import Result, run_command
+from support.queues import (
     answers_in,
     ask,
     assert_all_answered_once,
@@ -18,11 +24,6 @@ from queue_kit import (
     queue_flags,
     warehouse_of,
 )
-
-from beam_jobs import launch_requests, storage
-from beam_jobs.read.spans import candidate_spans
-from beam_jobs.requests import transforms
-from beam_jobs.requests.groups import groups_of
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., Result]
@@ -55,7 +56,7 @@ def alerts(done: Result) -> list[dict[str, Any]]:
 def test_it_is_set_aside_told_everywhere_and_not_tried_again_until_it_is_replaced(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("beam_jobs.requests.groups.groups_of", partial(groups_of, max_files=2))
+    monkeypatch.setattr("beam_jobs.request_files.groups.groups_of", partial(groups_of, max_files=2))
     lines = {name: good(name, 3) for name in ("a", "c", "d")}
     files = {}
     for name, some in lines.items():
@@ -138,17 +139,17 @@ def test_a_file_in_ranges_and_ids_that_come_again_leave_it_out_alike(
 ) -> None:
     """The first of two requests with an id is in a file that is left out: the second keeps it."""
     in_ranges = partial(candidate_spans, span_bytes=200)
-    monkeypatch.setattr("beam_jobs.requests.groups.candidate_spans", in_ranges)
+    monkeypatch.setattr("beam_jobs.request_files.groups.candidate_spans", in_ranges)
     gone = put(tmp_path, "a.jsonl", good("r", 40))
     cut = put_cut(tmp_path, "b.jsonl.gz", 40)
     put(tmp_path, "c.jsonl", [*good("r", 5), *good("b.jsonl.gz", 5), *good("r", 2)])
-    compute = launch_requests.compute
+    compute = requests_command.compute
 
     def vanishes(*arguments: Any) -> Any:
         os.remove(gone.uri)
         return compute(*arguments)
 
-    monkeypatch.setattr(launch_requests, "compute", vanishes)
+    monkeypatch.setattr(requests_command, "compute", vanishes)
     done = requests("--direct_runner_bundle_repeat=2", "--gate=PUBLISH")
     assert (done.code, done.json["rows"]["read"]) == (0, 12), done.err
     assert done.json["changed"] == [f"{gone.uri}: was removed during the run"]
@@ -200,13 +201,13 @@ def test_a_queue_whose_files_have_all_changed_leaves_no_run(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = put(tmp_path, "a.jsonl", good("a", 3))
-    compute = launch_requests.compute
+    compute = requests_command.compute
 
     def vanishes(*arguments: Any) -> Any:
         os.remove(gone.uri)
         return compute(*arguments)
 
-    monkeypatch.setattr(launch_requests, "compute", vanishes)
+    monkeypatch.setattr(requests_command, "compute", vanishes)
     done = requests()
     assert (done.code, done.json["status"]) == (0, "UNCHANGED"), done.err
     assert "all request files have changed" in done.err

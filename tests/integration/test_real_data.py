@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from command_kit import run_command
+
+from support.commands import run_command
 
 REAL = Path(__file__).parents[3] / "shared/real/open_bandit"
 ROWS = 10_000

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_kit import ROWS, Run, run_command
 
-from beam_jobs.process import user_name
+from beam_jobs.storage.holder import user_name
+from support.commands import ROWS, Run, run_command
 
 pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]

@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from command_kit import Result, monthly_flags, run_command
-from prism_kit import Prism, state_of, stop_the_runner
-from queue_kit import good, make_setup, put, queue_flags
-from waiting import until
 
 from beam_jobs.errors import RunError
 from beam_jobs.pipelines import watch
 from beam_jobs.pipelines.workers import workers_of
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.runs.catalog import open_warehouse
+from support.commands import Result, monthly_flags, run_command
+from support.prism import Prism, state_of, stop_the_runner
+from support.queues import good, make_setup, put, queue_flags
+from support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -75,7 +75,7 @@ def local(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def hold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder by which workers can be held; see worker_hook/sitecustomize.py."""
     folder = tmp_path_factory.mktemp("hold")
-    hook = str(Path(__file__).with_name("worker_hook"))
+    hook = str(Path(__file__).parents[1] / "support/worker_hook")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HOLD_WORKERS", str(folder))
         environment.syspath_prepend(hook)  # a pool hands this process's path on to its workers
@@ -210,7 +210,7 @@ def assert_equal(folder: Path, local: Path) -> None:
 
 
 def _answers(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    from queue_kit import answers_in
+    from support.queues import answers_in
 
     return {
         path.name: [json.loads(json.dumps(answer)) | {"run_id": ""} for answer in answers_in(path)]

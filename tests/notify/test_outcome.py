@@ -7,20 +7,7 @@ import pytest
 
 from beam_jobs.notify import Outcome, announce, log_to_standard_error
 from beam_jobs.notify.outcome import EVENT
-
-SUMMARY = {
-    "run_id": "3f2c9a1b5d7e8f60",
-    "job": "monthly",
-    "period": "2026-10-01",
-    "status": "HELD",
-    "rows": {"read": 10, "scored": 9, "quarantined": 1},
-    "anomalies": [{}, {}],
-    "hold_reasons": ["DRIFT site: \u2603 moved"],
-    "overruled": [],
-    "report": None,
-    "run_folder": "gs://b/runs/monthly/2026-10/3f2c9a1b5d7e8f60",
-    "seconds": 12.5,
-}
+from support.summaries import SUMMARY
 
 
 def test_the_line_is_json_on_one_line_with_all_of_the_run() -> None:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers.webhook import WebhookServer
-from test_outcome import SUMMARY
-from waiting import PATIENCE
 
 from beam_jobs.errors import UsageError
 from beam_jobs.notify import Outcome, Webhook, announce, webhook, webhook_of
+from support.servers.webhook import WebhookServer
+from support.summaries import SUMMARY
+from support.waiting import PATIENCE
 
 SECRET = "T00000000/B00000000/0123456789abcdef"
 OUTCOME = Outcome.of_summary(SUMMARY)

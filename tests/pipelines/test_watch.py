@@ -15,12 +15,12 @@ import pytest
 from apache_beam.portability.api import beam_job_api_pb2 as api
 from apache_beam.portability.api import metrics_pb2
 from apache_beam.runners.portability.portable_runner import PipelineResult
-from waiting import PATIENCE, until
 
 from beam_jobs.errors import RunError
 from beam_jobs.pipelines import watch
 from beam_jobs.pipelines.counter import RowCounter, Stage
 from beam_jobs.pipelines.workers import workers_of
+from support.waiting import PATIENCE, until
 
 RUNNING, DONE, CANCELLED = api.JobState.RUNNING, api.JobState.DONE, api.JobState.CANCELLED
 NAME = "beamapp-anna-1126"

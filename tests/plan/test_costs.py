@@ -14,7 +14,6 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
-from beam_jobs.check.transforms import FindDuplicateKeys
 from beam_jobs.errors import UsageError
 from beam_jobs.plan import costs
 from beam_jobs.plan.costs import Input, money, quantities
@@ -24,6 +23,7 @@ from beam_jobs.read.inputs import write_inputs
 from beam_jobs.read.spans import is_scanned
 from beam_jobs.read.transforms import ReadSpans, SplitFiles
 from beam_jobs.storage.local import LocalStorage
+from beam_jobs.validation.transforms import FindDuplicateKeys
 
 DOCS = (Path(__file__).parents[2] / "docs/costs.md").read_text()
 (PRICES,) = re.findall(r"```toml\n(.*?)```", DOCS, re.S)

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from tensorflow.core.protobuf import saved_model_pb2
 
 from beam_jobs import storage
-from beam_jobs.check.policy import Policy, Thresholds
-from beam_jobs.config import DataConfig, Gate, MonthlyConfig
+from beam_jobs.config.verbs import DataConfig, Gate, MonthlyConfig
 from beam_jobs.images import listing
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.spec import ImageSpec
+from beam_jobs.models.registry import ModelLocation
+from beam_jobs.monitoring.policy import Policy, Thresholds
 from beam_jobs.plan import identity, plan_monthly
 from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Job, Plan, Reference
-from beam_jobs.publish.runs import RunRow, RunStatus
-from beam_jobs.score.location import ModelLocation
+from beam_jobs.runs.run_row import RunRow, RunStatus
 
 DAY = datetime.date(2026, 10, 1)
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)

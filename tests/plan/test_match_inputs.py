@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from servers.gcs import GcsServer
 
 from beam_jobs.errors import UsageError
 from beam_jobs.plan import match_inputs
+from support.servers.gcs import GcsServer
 
 
 def _files(folder: Path, *names: str) -> list[str]:

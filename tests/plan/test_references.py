@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from beam_jobs.check.statistics_files import ScoredBy, Statistics
-from beam_jobs.config import MonthlyConfig
+from beam_jobs.config.verbs import MonthlyConfig
 from beam_jobs.errors import UsageError
+from beam_jobs.models.registry import ModelLocation
 from beam_jobs.plan.checks import checks_off
 from beam_jobs.plan.monthly import find_previous
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RUN_COLUMNS, RunRow, RunStatus
-from beam_jobs.publish.warehouse import Warehouse
-from beam_jobs.score.location import ModelLocation
+from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.run_row import RUN_COLUMNS, RunRow, RunStatus
+from beam_jobs.statistics.files import ScoredBy, Statistics
 
 OCTOBER = datetime.date(2026, 10, 1)
 MODEL = ModelLocation("models/ads/4", "4", "ffff")

@@ -6,13 +6,13 @@ import shutil
 
 import pyarrow as pa
 import pytest
-from publish_kit import FEATURES, OCTOBER, month_state, on_duckdb, scored_batch, write_run
 
-from beam_jobs import records
+from beam_jobs.batch import KEY, SCORE, Findings, Reason, set_column, with_findings
 from beam_jobs.errors import AuditError
-from beam_jobs.publish.parts import PartTable, PartWriter, scores_part
+from beam_jobs.publish.part_files import PartTable, PartWriter, scores_part
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.publish.runs import RunIdentity, RunStatus
+from beam_jobs.runs.run_row import RunIdentity, RunStatus
+from support.publishing import FEATURES, OCTOBER, month_state, on_duckdb, scored_batch, write_run
 
 
 def _refused(warehouse, written, message):
@@ -71,32 +71,30 @@ def test_one_record_lost_and_another_doubled_is_found(warehouse, tmp_path):
     doubled = pa.concat_tables([pa.Table.from_batches([b]) for b in (batch, batch.slice(0, 1))])
     keys = pa.array([str(i) for i in range(77)])
     doubled = doubled.combine_chunks().to_batches()[0]
-    written = _with_scores(tmp_path, "r1", records.set_column(doubled, records.KEY, keys))
+    written = _with_scores(tmp_path, "r1", set_column(doubled, KEY, keys))
     _refused(warehouse, written, r"80 read, but 77 scored \+ 3 quarantined = 80, from 79 different")
 
 
 def test_a_key_twice_is_found_unless_the_row_says_so(warehouse, tmp_path):
     batch = scored_batch(4, 77)
     keys = pa.array(["same", "same", *(str(i) for i in range(75))])
-    batch = records.set_column(batch, records.KEY, keys)
+    batch = set_column(batch, KEY, keys)
     _refused(warehouse, _with_scores(tmp_path, "r1", batch), "key 'same' stands 2 times in scores")
-    found = records.Findings(records.Reason.DUPLICATE_KEY, pa.array([1]).to_numpy(), ["key: same"])
-    flagged = _with_scores(tmp_path, "r2", records.with_findings(batch, [found]))
+    found = Findings(Reason.DUPLICATE_KEY, pa.array([1]).to_numpy(), ["key: same"])
+    flagged = _with_scores(tmp_path, "r2", with_findings(batch, [found]))
     assert publish_run(warehouse, *flagged).status is RunStatus.PUBLISHED
 
 
 @on_duckdb
 def test_rows_without_a_key_are_no_duplicates(warehouse, tmp_path):
-    batch = records.set_column(scored_batch(4, 77), records.KEY, pa.nulls(77, pa.string()))
+    batch = set_column(scored_batch(4, 77), KEY, pa.nulls(77, pa.string()))
     written = _with_scores(tmp_path, "r1", batch)
     assert publish_run(warehouse, *written).status is RunStatus.PUBLISHED
 
 
 @on_duckdb
 def test_a_row_without_a_score_is_found(warehouse, tmp_path):
-    batch = records.set_column(
-        scored_batch(4, 77), records.SCORE, pa.array([None, *([0.5] * 76)], pa.float64())
-    )
+    batch = set_column(scored_batch(4, 77), SCORE, pa.array([None, *([0.5] * 76)], pa.float64()))
     _refused(warehouse, _with_scores(tmp_path, "r1", batch), "1 rows of scores without a score")
 
 

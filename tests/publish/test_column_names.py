@@ -5,13 +5,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from publish_kit import ask, write_run
 
-from beam_jobs.features import Feature, FeatureType
-from beam_jobs.publish import statements
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.publish.warehouse import open_warehouse
-from beam_jobs.tables import TABLES, own_columns, scores_schema
+from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.schema import Feature, FeatureType
+from beam_jobs.warehouse import statements
+from beam_jobs.warehouse.tables import TABLES, own_columns, scores_schema
+from support.publishing import ask, write_run
 
 NAMES = (
     "a", "a: b", "a.b", "a b", "a_b", "select", "rows", "distinct", "order by", 'quo"te', "quo'te",

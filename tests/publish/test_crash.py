@@ -3,13 +3,13 @@
 import shutil
 import time
 
-import crash_kit
 import pytest
-from publish_kit import month_state, write_run
 
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.publish.runs import RunStatus
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.run_row import RunStatus
+from support import crashes
+from support.publishing import month_state, write_run
 
 RUNS = ("older", "old", "held")
 
@@ -74,13 +74,13 @@ def _kill_everywhere(action, fresh, step):
     """Kills the action after every `step`-th step; True in the list where it had happened."""
     url, runs = fresh()
     old = month_state(open_warehouse(url))
-    crash_kit.act(action, url, runs)
+    crashes.act(action, url, runs)
     after = month_state(open_warehouse(url))
     happened = []
     for number in range(0, 1000, step):
         url, runs = fresh()
         warehouse = open_warehouse(url)
-        code = crash_kit.run_alone(crash_kit.dies_after_step, number, action, url, runs)
+        code = crashes.run_alone(crashes.dies_after_step, number, action, url, runs)
         state = month_state(warehouse)
         assert state in (old, after)
         if code == 0:
@@ -88,7 +88,7 @@ def _kill_everywhere(action, fresh, step):
             return happened
         assert code == -9
         happened.append(state == after)
-        crash_kit.act(action, url, runs)
+        crashes.act(action, url, runs)
         assert month_state(warehouse) == after
     raise AssertionError("the action does not end")
 
@@ -96,16 +96,16 @@ def _kill_everywhere(action, fresh, step):
 @pytest.mark.parametrize(
     ("before", "action", "step"),
     [
-        ("duckdb", crash_kit.publish, 1),
-        ("duckdb", crash_kit.hold, 9),
-        ("duckdb", crash_kit.approve, 9),
-        ("duckdb", crash_kit.reject, 5),
-        ("duckdb", crash_kit.rollback, 9),
-        ("bigquery", crash_kit.publish, 5),
-        ("bigquery", crash_kit.hold, 21),
-        ("bigquery", crash_kit.approve, 21),
-        ("bigquery", crash_kit.reject, 11),
-        ("bigquery", crash_kit.rollback, 21),
+        ("duckdb", crashes.publish, 1),
+        ("duckdb", crashes.hold, 9),
+        ("duckdb", crashes.approve, 9),
+        ("duckdb", crashes.reject, 5),
+        ("duckdb", crashes.rollback, 9),
+        ("bigquery", crashes.publish, 5),
+        ("bigquery", crashes.hold, 21),
+        ("bigquery", crashes.approve, 21),
+        ("bigquery", crashes.reject, 11),
+        ("bigquery", crashes.rollback, 21),
     ],
     indirect=["before"],
 )
@@ -120,7 +120,7 @@ def test_killed_after_any_step_the_month_is_whole(before, action, step):
 
 @pytest.mark.parametrize(("url", "step"), [("duckdb", 9), ("bigquery", 15)], indirect=["url"])
 def test_killed_while_the_warehouse_is_made_there_is_none_or_a_whole_one(empty, step):
-    happened = _kill_everywhere(crash_kit.publish, empty, step)
+    happened = _kill_everywhere(crashes.publish, empty, step)
     assert happened == sorted(happened)
     assert not any(happened[:-1])
 
@@ -137,12 +137,12 @@ def test_killed_at_any_time_the_month_is_whole(before, tmp_path, delay):
     runs = str(tmp_path / "new-runs")
     warehouse = open_warehouse(url)
     old = month_state(warehouse)
-    process = crash_kit.process_of(crash_kit.act, crash_kit.publish, url, runs)
+    process = crashes.process_of(crashes.act, crashes.publish, url, runs)
     time.sleep(delay)
     process.kill()
     process.join()
     state = month_state(warehouse)
-    crash_kit.act(crash_kit.publish, url, runs)
+    crashes.act(crashes.publish, url, runs)
     after = month_state(warehouse)
     assert state in (old, after)
     assert ("PUBLISHED", "new", 1) in after

@@ -8,11 +8,10 @@ import threading
 import types
 
 import pytest
-from publish_kit import OCTOBER, ask, expected_rows, month_state, on_duckdb, run_row, write_run
 
-from beam_jobs import cli, look
+from beam_jobs import cli
+from beam_jobs.commands import look
 from beam_jobs.errors import RunError, UsageError
-from beam_jobs.process import user_name
 from beam_jobs.publish import publishing
 from beam_jobs.publish.decisions import (
     Change,
@@ -22,11 +21,21 @@ from beam_jobs.publish.decisions import (
     reject,
     rollback,
 )
+from beam_jobs.publish.part_writer import FileCounts
 from beam_jobs.publish.publishing import fail_run, publish_run
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunStatus
-from beam_jobs.publish.spans import FileCounts
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.run_row import RunStatus
 from beam_jobs.storage import locks
+from beam_jobs.storage.holder import user_name
+from support.publishing import (
+    OCTOBER,
+    ask,
+    expected_rows,
+    month_state,
+    on_duckdb,
+    run_row,
+    write_run,
+)
 
 HELD, PUBLISHED = RunStatus.HELD, RunStatus.PUBLISHED
 

@@ -14,16 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from publish_kit import FEATURES, OCTOBER, scored_batch
 
-from beam_jobs import records
+from beam_jobs.batch import (
+    DEFAULT_ACTIONS,
+    RAW,
+    RAW_LIMIT_BYTES,
+    Findings,
+    Reason,
+    set_column,
+    with_findings,
+)
 from beam_jobs.errors import RunError
-from beam_jobs.features import Feature, FeatureType
-from beam_jobs.publish.parts import PartTable, PartWriter, quarantine_part, scores_part
-from beam_jobs.publish.runs import RunIdentity
-from beam_jobs.publish.spans import FileCounts, SpanWriter
-from beam_jobs.records import DEFAULT_ACTIONS, RAW_LIMIT_BYTES, Findings, Reason
-from beam_jobs.tables import arrow_schema, scores_schema
+from beam_jobs.publish.part_files import PartTable, PartWriter, quarantine_part, scores_part
+from beam_jobs.publish.part_writer import FileCounts, SpanWriter
+from beam_jobs.runs.run_row import RunIdentity
+from beam_jobs.schema import Feature, FeatureType
+from beam_jobs.warehouse.tables import arrow_schema, scores_schema
+from support.publishing import FEATURES, OCTOBER, scored_batch
 
 RUN = RunIdentity("r1", "monthly", OCTOBER, "7")
 
@@ -54,7 +61,7 @@ def test_scores_have_the_tables_columns_and_the_ads_own():
 
 def test_a_feature_that_clashes_with_a_column_is_renamed_and_a_missing_one_is_null():
     features = (Feature("score", FeatureType.INT), Feature("gone", FeatureType.FLOAT))
-    batch = records.set_column(scored_batch(1, 2), "score", pa.array([5, 6]))
+    batch = set_column(scored_batch(1, 2), "score", pa.array([5, 6]))
     rows = pa.Table.from_batches([scores_part(batch, RUN, features)]).to_pylist()
     assert [(row["score"], row["ad_score"], row["gone"]) for row in rows] == [
         (0.001, 5, None),
@@ -83,17 +90,17 @@ def test_quarantine_keeps_reasons_details_and_the_record():
 @pytest.mark.parametrize("excess", [-1, 0, 1, 5000])
 def test_raw_is_cut_at_the_limit(excess):
     raw = b"x" * (RAW_LIMIT_BYTES + excess)
-    batch = records.set_column(scored_batch(1, 2), records.RAW, pa.array([b"short", raw]))
+    batch = set_column(scored_batch(1, 2), RAW, pa.array([b"short", raw]))
     kept = quarantine_part(batch, RUN).column(6).to_pylist()
     assert kept == [b"short", raw[:RAW_LIMIT_BYTES]]
 
 
 def test_raw_of_a_row_without_a_record_is_its_own_columns_as_json():
     batch = scored_batch(1, 2)
-    batch = records.set_column(batch, records.RAW, pa.array([None, b"kept"], pa.binary()))
-    batch = records.set_column(batch, "price", pa.array([math.nan, 1.0]))
-    batch = records.set_column(batch, "blob", pa.array([b"\xff\x00a", b""]))
-    batch = records.set_column(batch, "when", pa.array([OCTOBER, OCTOBER]))
+    batch = set_column(batch, RAW, pa.array([None, b"kept"], pa.binary()))
+    batch = set_column(batch, "price", pa.array([math.nan, 1.0]))
+    batch = set_column(batch, "blob", pa.array([b"\xff\x00a", b""]))
+    batch = set_column(batch, "when", pa.array([OCTOBER, OCTOBER]))
     made, kept = quarantine_part(batch, RUN).column(6).to_pylist()
     assert kept == b"kept"
     assert json.loads(made) == {
@@ -138,11 +145,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 _FULL = """
 import resource, signal, sys
 sys.path.insert(0, {kit!r})
-from publish_kit import FEATURES, OCTOBER, scored_batch
+from support.publishing import FEATURES, OCTOBER, scored_batch
 from beam_jobs.errors import RunError
-from beam_jobs.publish.runs import RunIdentity
-from beam_jobs.publish.spans import SpanWriter
-from beam_jobs.records import DEFAULT_ACTIONS
+from beam_jobs.runs.run_row import RunIdentity
+from beam_jobs.publish.part_writer import SpanWriter
+from beam_jobs.batch import DEFAULT_ACTIONS
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 run = RunIdentity("r1", "monthly", OCTOBER, "7")
 writer = SpanWriter({folder!r}, run, FEATURES, DEFAULT_ACTIONS)
@@ -157,7 +164,7 @@ except RunError as error:
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_no_part(tmp_path):
-    script = _FULL.format(kit=str(Path(__file__).parent), folder=str(tmp_path / "run"))
+    script = _FULL.format(kit=str(Path(__file__).parents[1]), folder=str(tmp_path / "run"))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -243,7 +250,7 @@ def test_counts_add_up_reason_by_reason():
 
 def test_a_row_with_one_reason_twice_counts_once(tmp_path):
     found = Findings(Reason.NOT_FINITE, np.array([1, 1, 2]), ["price: nan", "x: inf", "price: nan"])
-    batch = records.with_findings(scored_batch(1, 4), [found])
+    batch = with_findings(scored_batch(1, 4), [found])
     writer = SpanWriter(str(tmp_path), RUN, FEATURES, DEFAULT_ACTIONS)
     writer.write(0, 0, 0, batch)
     writer.close()

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from publish_kit import WHOLE_MONTH, write_run
 
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.decisions import approve, reject, rollback
 from beam_jobs.publish.publishing import fail_run, publish_run
-from beam_jobs.publish.runs import RunStatus
-from beam_jobs.publish.warehouse import open_warehouse
+from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.run_row import RunStatus
+from support.publishing import WHOLE_MONTH, write_run
 
 PERIODS = st.sampled_from([datetime.date(2026, 9, 1), datetime.date(2026, 10, 1)])
 ANY = st.integers(0, 20)

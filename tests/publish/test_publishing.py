@@ -8,7 +8,17 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from publish_kit import (
+
+from beam_jobs.errors import AuditError, UsageError
+from beam_jobs.publish.decisions import approve, rollback
+from beam_jobs.publish.part_files import PartTable
+from beam_jobs.publish.publishing import check_columns, fail_run, publish_run
+from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.run_row import RunStatus
+from beam_jobs.schema import Feature, FeatureType
+from beam_jobs.warehouse.tables import scores_schema
+from support.publishing import (
     FEATURES,
     OCTOBER,
     WHOLE_MONTH,
@@ -18,16 +28,6 @@ from publish_kit import (
     on_duckdb,
     write_run,
 )
-
-from beam_jobs.errors import AuditError, UsageError
-from beam_jobs.features import Feature, FeatureType
-from beam_jobs.publish.decisions import approve, rollback
-from beam_jobs.publish.parts import PartTable
-from beam_jobs.publish.publishing import check_columns, fail_run, publish_run
-from beam_jobs.publish.run_folder import RunFolder
-from beam_jobs.publish.runs import RunStatus
-from beam_jobs.publish.warehouse import open_warehouse
-from beam_jobs.tables import scores_schema
 
 SEPTEMBER = datetime.date(2026, 9, 1)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
-from publish_kit import FEATURES, OCTOBER, scored_batch
 
-from beam_jobs.publish.parts import PartTable
-from beam_jobs.publish.runs import RunIdentity
+from beam_jobs.batch import DEFAULT_ACTIONS
+from beam_jobs.publish.part_files import PartTable
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
-from beam_jobs.records import DEFAULT_ACTIONS
+from beam_jobs.runs.run_row import RunIdentity
+from support.publishing import FEATURES, OCTOBER, scored_batch
 
 RUN = RunIdentity("r1", "monthly", OCTOBER, "7")
 SPANS = [(index, span) for index in range(2) for span in range(3)]

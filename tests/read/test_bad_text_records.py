@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
-from reading import (
+
+from beam_jobs.batch import Reason
+from beam_jobs.schema import Feature, FeatureType
+from support.reading import (
     CSV_GOOD,
     CSV_HEADER,
     FEATURES,
@@ -13,9 +16,6 @@ from reading import (
     read_rows,
     write,
 )
-
-from beam_jobs.features import Feature, FeatureType
-from beam_jobs.records import Reason
 
 MALFORMED = [Reason.MALFORMED_RECORD]
 ENCODING = [Reason.INVALID_ENCODING]

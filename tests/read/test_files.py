@@ -4,14 +4,14 @@ import gzip
 from pathlib import Path
 
 import pytest
-from reading import CSV_HEADER, FEATURES, read_rows, write
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import format_of, peek_columns, read_span, resolve_spans, scan_span
 from beam_jobs.read.span import ReadSpec
 from beam_jobs.read.spans import candidate_spans
+from beam_jobs.schema import Feature, FeatureType
+from support.reading import CSV_HEADER, FEATURES, read_rows, write
 
 BOM = b"\xef\xbb\xbf"
 TEXT = [".csv", ".csv.gz", ".jsonl", ".jsonl.gz"]

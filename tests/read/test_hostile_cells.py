@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reading import read_rows, write
 
 from beam_jobs import storage
-from beam_jobs.check import census
 from beam_jobs.errors import InputError
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import ReadSpec, candidate_spans, read_span
+from beam_jobs.schema import Feature, FeatureType
+from beam_jobs.statistics import column_types
+from support.reading import read_rows, write
 
 FEATURES = tuple(
     Feature(f"{kind.value.lower()}{'s' * is_list}", kind, is_list)
@@ -108,7 +108,7 @@ def test_any_column_of_parquet_gets_a_type(tmp_path: Path, column: pa.Array) -> 
     if path is not None:
         for span in candidate_spans(storage.info(str(path)), 0):
             for batch in read_span(span, ReadSpec(())):
-                census.take_census(batch, cells_are_text=False)
+                column_types.take_census(batch, cells_are_text=False)
 
 
 HOSTILE = st.one_of(
@@ -149,7 +149,7 @@ def test_any_text_in_any_column(tmp_path: Path, cells: list[tuple[str, str, str]
             assert len(rows) == (len(cells) if file == "ads.jsonl" else len(rows))
         for span in candidate_spans(storage.info(str(path)), 0):
             for batch in read_span(span, ReadSpec(())):
-                census.take_census(batch, cells_are_text=file.endswith("csv"))
+                column_types.take_census(batch, cells_are_text=file.endswith("csv"))
 
 
 def test_digits_beyond_pythons_limit_cost_their_row(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_baseline_takes_integers_beyond_int64_for_ids(
         (span,) = candidate_spans(storage.info(str(path)), 0)
         for rows in (1, 2):
             found = [
-                census.take_census(batch, cells_are_text=True)
+                column_types.take_census(batch, cells_are_text=True)
                 for batch in read_span(span, ReadSpec(()), rows)
             ]
-            assert census.join(found)["a"].type is expected
+            assert column_types.join(found)["a"].type is expected

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from reading import read_rows
 
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import jsonl
 from beam_jobs.read.lines import Block
+from beam_jobs.schema import Feature, FeatureType
+from support.reading import read_rows
 
 FEATURES = (
     Feature("id", FeatureType.BYTES),

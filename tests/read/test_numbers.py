@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reading import Row, read_rows, write
 
-from beam_jobs.features import Feature, FeatureType
+from beam_jobs.batch import Reason
 from beam_jobs.read.columns import texts
-from beam_jobs.records import Reason
+from beam_jobs.schema import Feature, FeatureType
+from support.reading import Row, read_rows, write
 
 FEATURES = (
     Feature("n", FeatureType.INT),

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reading import FEATURES, Row, read_rows
 
 from beam_jobs import storage
+from beam_jobs.batch import Reason
 from beam_jobs.errors import InputError
-from beam_jobs.features import Feature, FeatureType
 from beam_jobs.read import parquet, peek_columns
-from beam_jobs.records import Reason
+from beam_jobs.schema import Feature, FeatureType
+from support.reading import FEATURES, Row, read_rows
 
 TYPE = [Reason.INVALID_TYPE]
 INFINITE = [Reason.NOT_FINITE]

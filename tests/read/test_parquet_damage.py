@@ -7,17 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import parquet_damage
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from parquet_damage import ROWS, damaged, good_files
-from reading import read_rows
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError
 from beam_jobs.read import candidate_spans, parquet_process, peek_columns
 from beam_jobs.read.parquet_decoding import DamagedError, decode, footer_of, open_file
+from support import parquet_damage
+from support.parquet_damage import ROWS, damaged, good_files
+from support.reading import read_rows
 
 SEEDS = 3_000
 CANNOT = r"ads\.parquet: the Parquet data cannot be read"

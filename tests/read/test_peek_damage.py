@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from parquet_damage import damage
-from reading import CSV_GOOD, CSV_HEADER, JSON_GOOD
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError
 from beam_jobs.plan.costs import density
 from beam_jobs.read import Format, candidate_spans, peek_columns, scan_span
 from beam_jobs.read.spans import needs_scan
+from support.parquet_damage import damage
+from support.reading import CSV_GOOD, CSV_HEADER, JSON_GOOD
 
 CSV = CSV_HEADER + b"\n".join(CSV_GOOD * 20) + b"\n"
 JSONL = b"\n".join(JSON_GOOD * 20) + b"\n"

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import records, storage
-from beam_jobs.features import Feature, FeatureType
+from beam_jobs import storage
+from beam_jobs.batch import FINDINGS, RAW, RAW_LIMIT_BYTES, SOURCE_ROW
 from beam_jobs.read import ReadSpec, candidate_spans, read_span, resolve_spans, scan_span
 from beam_jobs.read.lines import Splitter
 from beam_jobs.read.spans import needs_scan
+from beam_jobs.schema import Feature, FeatureType
 
 NASTY = st.text(alphabet='ab,"\n\r', max_size=60)
 Record = tuple[bytes, str | None]
@@ -72,7 +73,7 @@ def test_a_cell_of_100_mb_is_one_broken_record() -> None:
     data = b"1,a\n2," + b"x" * 100_000_000 + b"\n3,c\n"
     found = split_all(data)
     assert [why is not None for _, why in found] == [False, True, False]
-    assert len(found[1][0]) == records.RAW_LIMIT_BYTES
+    assert len(found[1][0]) == RAW_LIMIT_BYTES
 
 
 FEATURES = (Feature("a", FeatureType.BYTES), Feature("b", FeatureType.INT))
@@ -87,7 +88,7 @@ def read(path: Path, span_bytes: int) -> list[tuple]:
         for batch in read_span(span, ReadSpec(FEATURES, "a")):
             table = pa.Table.from_batches([batch]).to_pydict()
             rows += zip(
-                table["a"], table["b"], table[records.SOURCE_ROW], table[records.FINDINGS],
+                table["a"], table["b"], table[SOURCE_ROW], table[FINDINGS],
                 strict=True,
             )  # fmt: skip
     return rows
@@ -150,5 +151,5 @@ def test_the_raw_records_survive_arrows_ipc(tmp_path: Path) -> None:
             writer.write_batch(batch)
         back = pa.ipc.open_stream(sink.getvalue()).read_all()
         assert back.to_pydict() == batch.to_pydict()
-    raw = [value for batch in batches for value in batch.to_pydict()[records.RAW]]
+    raw = [value for batch in batches for value in batch.to_pydict()[RAW]]
     assert [value.rstrip(b"\n") for value in raw] == [f"x{row},{row}".encode() for row in range(10)]

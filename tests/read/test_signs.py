@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reading import CSV_GOOD, CSV_HEADER, FEATURES, JSON_GOOD, read_rows, write
 
 from beam_jobs import storage
+from beam_jobs.batch import Reason
 from beam_jobs.read import ReadSpec, candidate_spans, peek_columns, read_span, resolve_spans
 from beam_jobs.read.signs import FileSign, foreign_content
 from beam_jobs.read.spans import needs_scan, scan_span
-from beam_jobs.records import Reason
+from support.reading import CSV_GOOD, CSV_HEADER, FEATURES, JSON_GOOD, read_rows, write
 
 HTML = b"""<!DOCTYPE html>
 <html lang="en">

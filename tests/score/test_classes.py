@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from score_kit import batch_of, plan_of, raw_signature, save, schema_of, score_with, tensor
 
-from beam_jobs import records
+from beam_jobs.batch import DEFAULT_ACTIONS, OUTPUTS, SCORE
 from beam_jobs.errors import RunError, UsageError
-from beam_jobs.records import DEFAULT_ACTIONS
+from beam_jobs.score.bind import fit
+from beam_jobs.score.binding import InputPlan
 from beam_jobs.score.class_names import LabelWords, positive_class
-from beam_jobs.score.fit import fit
-from beam_jobs.score.input_plan import InputPlan
 from beam_jobs.score.scorer import Scorer
+from support.models import batch_of, plan_of, raw_signature, save, schema_of, score_with, tensor
 
 v1 = tf.compat.v1
 SCHEMA = 'feature { name: "bid" type: FLOAT } feature { name: "clicked" type: %s }'
@@ -92,8 +91,8 @@ def test_the_graph_tells_which_column_is_the_positive_class(
     told = "output classes says that column 0 of scores is the class '1': that column is the score"
     assert [told in note for note in plan.notes] == [True] * (1 - column)
     found = score_with(model, plan, batch_of(schema, bid=[0.25, 0.75]))
-    assert found[records.SCORE] == [0.25, 0.75]
-    assert [json.loads(text)["classes"] for text in found[records.OUTPUTS]] == [names] * 2
+    assert found[SCORE] == [0.25, 0.75]
+    assert [json.loads(text)["classes"] for text in found[OUTPUTS]] == [names] * 2
 
 
 def test_the_labels_own_words_tell(tmp_path: Path) -> None:
@@ -128,12 +127,12 @@ def test_classes_that_only_the_answer_names_are_weighed_at_run_time(
     schema = schema_of(SCHEMA % "INT")
     batch = batch_of(schema, bid=[-1.0, 2.0])
     good = model_of(tmp_path / "good", ["0", "1"], looked_up, shape)
-    assert score_with(good, plan_of(good, schema), batch)[records.SCORE] == [-1.0, 2.0]
+    assert score_with(good, plan_of(good, schema), batch)[SCORE] == [-1.0, 2.0]
     turned = model_of(tmp_path / "turned", ["1", "0"], looked_up, shape, column=0)
     with pytest.raises(RunError, match=r"'classes' calls them '1', '0'; choose .*--score scores:0"):
         score_with(turned, plan_of(turned, schema), batch)
     named = plan_of(turned, schema, score="scores:0")
-    assert score_with(turned, named, batch)[records.SCORE] == [-1.0, 2.0]
+    assert score_with(turned, named, batch)[SCORE] == [-1.0, 2.0]
 
 
 def plan_without_evidence() -> InputPlan:
@@ -171,7 +170,7 @@ def test_answers_that_contradict_the_column(name: str, classes: list, message: s
     scorer = Scorer(lambda _: answer, plan_without_evidence(), DEFAULT_ACTIONS)
     batch = batch_of(schema_of(SCHEMA % "INT"), bid=[1.0, 2.0, 3.0])
     if message is None:
-        assert scorer.score(batch).to_pydict()[records.SCORE] == SCORES[:, 1].tolist()
+        assert scorer.score(batch).to_pydict()[SCORE] == SCORES[:, 1].tolist()
         return
     with pytest.raises(RunError, match="output 'scores' has 2 columns, and ") as failed:
         scorer.score(batch)

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from score_kit import SCORE, batch_of, raw_signature, schema_of, tensor, with_default
 
-from beam_jobs.score.fit import InputPlan, fit
+from beam_jobs.score.bind import InputPlan, fit
 from beam_jobs.score.inputs import check_inputs, to_arrays
+from support.models import SCORE_TENSOR, batch_of, raw_signature, schema_of, tensor, with_default
 
 SCHEMA = """
 feature { name: "whole" type: INT } feature { name: "real" type: FLOAT }
@@ -21,7 +21,7 @@ NUMPY = {"int32": np.int32, "int64": np.int64, "float32": np.float32, "float64":
 
 
 def plan_of(name: str, dtype: str, *width: int, **defaults: str) -> InputPlan:
-    signature = raw_signature([tensor(name, dtype, None, *width)], [SCORE])
+    signature = raw_signature([tensor(name, dtype, None, *width)], [SCORE_TENSOR])
     return fit(signature, with_default(SCHEMA, **defaults), None, None)
 
 

@@ -9,16 +9,26 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from score_kit import batch_of, details, plan_of, reasons, save, schema_of, score_with, with_default
 
-from beam_jobs import records
+from beam_jobs.batch import OUTPUTS, SCORE
 from beam_jobs.errors import RunError
-from beam_jobs.features import Feature, FeatureType
-from beam_jobs.score.input_plan import Feed
+from beam_jobs.models.loader import load_model
+from beam_jobs.models.registry import resolve_model
+from beam_jobs.models.signature import DType, SignatureKind
+from beam_jobs.schema import Feature, FeatureType
+from beam_jobs.score.binding import Feed
 from beam_jobs.score.inputs import to_examples
-from beam_jobs.score.location import resolve_model
-from beam_jobs.score.model import load_model
-from beam_jobs.score.signature import DType, SignatureKind
+from support.exports import estimator_exports
+from support.models import (
+    batch_of,
+    details,
+    plan_of,
+    reasons,
+    save,
+    schema_of,
+    score_with,
+    with_default,
+)
 
 v1 = tf.compat.v1
 
@@ -80,8 +90,8 @@ def test_a_raw_tensor_arrives_as_it_is_in_the_data(
     assert [(f.name, f.shape) for f in plan.feeds] == [(feature, tuple(shape[1:]))]
     found = score_with(model, plan, batch_of(schema, **{feature: values}))
     assert reasons(found) == [[]] * len(values)
-    assert found[records.SCORE] == [1.0] * len(values)
-    told = [json.loads(text)["same"] for text in found[records.OUTPUTS]]
+    assert found[SCORE] == [1.0] * len(values)
+    told = [json.loads(text)["same"] for text in found[OUTPUTS]]
     if feature == "says":
         values = [value == "true" for value in values]
     if dtype in (tf.float32, tf.float64):
@@ -101,7 +111,7 @@ def test_texts_feed_a_bool_by_the_schemas_own_words(tmp_path: Path) -> None:
         'feature { name: "video" type: BYTES bool_domain { true_value: "ja" false_value: "nein" } }'
     )
     found = score_with(model, plan_of(model, schema), batch_of(schema, video=["ja", "nein", "si"]))
-    assert found[records.SCORE] == [1.0, 0.0, None]
+    assert found[SCORE] == [1.0, 0.0, None]
     assert reasons(found)[2] == ["INVALID_TYPE"]
     assert details(found, 2) == ["video: 'si' is no boolean, which the model takes"]
 
@@ -110,53 +120,6 @@ AD = """
 feature { name: "bid" type: FLOAT } feature { name: "age" type: INT }
 feature { name: "device" type: BYTES } feature { name: "sizes" type: FLOAT value_count { min: 0 } }
 """
-PARSING = {
-    "bid": tf.io.FixedLenFeature([], tf.float32, -1.0),
-    "age": tf.io.FixedLenFeature([], tf.int64),
-    "device": tf.io.FixedLenFeature([], tf.string, "none"),
-    "sizes": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
-}
-
-
-def click(ads: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """float32[n]: some function of all features."""
-    length = tf.cast(tf.strings.length(ads["device"]), tf.float32)
-    return tf.sigmoid(
-        ads["bid"]
-        + tf.cast(ads["age"], tf.float32) / 100
-        - length / 7
-        + tf.reduce_sum(ads["sizes"], 1) / 9
-    )
-
-
-def estimator_exports(folder: Path) -> Path:
-    """The signatures of a classifier as `Estimator.export_saved_model` lays them out."""
-    signatures = v1.saved_model.signature_def_utils
-    info = v1.saved_model.build_tensor_info
-    with tf.Graph().as_default(), v1.Session() as session:
-        examples = v1.placeholder(tf.string, [None], "input_example_tensor")
-        weight = v1.get_variable("weight", initializer=1.0)
-        chance = (click(tf.io.parse_example(examples, PARSING)) * weight)[:, None]
-        both = tf.concat([1 - chance, chance], 1)
-        classes = tf.tile(tf.constant([["0", "1"]]), [tf.shape(chance)[0], 1])
-        session.run(v1.global_variables_initializer())
-        builder = v1.saved_model.Builder(str(folder))
-        predict = {"probabilities": both, "logistic": chance, "classes": classes[:, 1:]}
-        builder.add_meta_graph_and_variables(
-            session,
-            ["serve"],
-            {
-                "serving_default": signatures.classification_signature_def(examples, classes, both),
-                "regression": signatures.regression_signature_def(examples, chance),
-                "predict": signatures.build_signature_def(
-                    {"examples": info(examples)},
-                    {name: info(tensor) for name, tensor in predict.items()},
-                    v1.saved_model.signature_constants.PREDICT_METHOD_NAME,
-                ),
-            },
-        )
-        builder.save()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +175,7 @@ def test_an_estimator_is_given_examples(
     found = score_with(estimator, plan, batch_of(schema, **ads))
     taken = plan.signature.inputs[0].name
     expected = direct(estimator, signature, **{taken: tf.constant(examples_of(ads))})
-    np.testing.assert_array_equal(found[records.SCORE], expected[output][:, index].astype(float))
+    np.testing.assert_array_equal(found[SCORE], expected[output][:, index].astype(float))
     assert reasons(found) == [[]] * 200
 
 
@@ -220,7 +183,7 @@ def test_other_outputs_of_an_estimator_are_kept(estimator: Path) -> None:
     schema, ads = schema_of(AD), some_ads(3)
     plan = plan_of(estimator, schema, signature="predict", score="logistic")
     found = score_with(estimator, plan, batch_of(schema, **ads))
-    for score, text in zip(found[records.SCORE], found[records.OUTPUTS], strict=True):
+    for score, text in zip(found[SCORE], found[OUTPUTS], strict=True):
         others = json.loads(text)
         assert others["classes"] == "1"
         assert np.float32(others["probabilities"][1]) == np.float32(score)
@@ -239,8 +202,8 @@ def test_what_an_example_lacks_is_the_models_to_judge(estimator: Path) -> None:
     ads_filled = {**ads, "age": [40 if age is None else age for age in ads["age"]]}
     found = score_with(estimator, plan_of(estimator, filled), batch_of(filled, **ads))
     same = score_with(estimator, plan_of(estimator, schema), batch_of(schema, **ads_filled))
-    assert found[records.SCORE] == same[records.SCORE]
-    assert None not in found[records.SCORE]
+    assert found[SCORE] == same[SCORE]
+    assert None not in found[SCORE]
 
 
 def test_examples_hold_each_value_also_of_a_slice_of_a_batch() -> None:
@@ -285,7 +248,7 @@ def test_a_simple_save_of_a_session(tmp_path: Path) -> None:
     batch = batch_of(schema, bid=[1.0, 0.1, 3.0], device=["tv", "radio", "mobile"])
     found = score_with(folder, plan_of(folder, schema), batch)
     expected = np.float32([1.0, 0.1, 3.0]) * np.float32(2) + np.float32([0.25, -1, 0.5])
-    np.testing.assert_array_equal(found[records.SCORE], expected.astype(float))
+    np.testing.assert_array_equal(found[SCORE], expected.astype(float))
 
 
 def test_a_model_that_only_the_loader_of_tensorflow_1_opens(tmp_path: Path) -> None:
@@ -314,8 +277,8 @@ def test_a_model_that_only_the_loader_of_tensorflow_1_opens(tmp_path: Path) -> N
         v1.saved_model.load(session, ["serve"], str(folder))
         feed = {"bid:0": [[0.1], [2.0]], "device:0": ["tv", "\u00e9"]}
         (expected,) = session.run([plan.signature.outputs[2].tensor], feed)
-    np.testing.assert_array_equal(found[records.SCORE], expected.astype(float))
-    others = [json.loads(text) for text in found[records.OUTPUTS]]
+    np.testing.assert_array_equal(found[SCORE], expected.astype(float))
+    others = [json.loads(text) for text in found[OUTPUTS]]
     assert others == [{"bid": 0.1, "device": "tv"}, {"bid": 2, "device": "\u00e9"}]
 
 
@@ -330,7 +293,7 @@ def test_a_signature_other_than_the_default(tmp_path: Path) -> None:
     batch = batch_of(schema, bid=[1.5])
     for name, expected in (("serving_default", 0.75), ("twice", 3.0)):
         plan = plan_of(folder, schema, signature=name)
-        assert score_with(folder, plan, batch)[records.SCORE] == [expected]
+        assert score_with(folder, plan, batch)[SCORE] == [expected]
 
 
 def test_outputs_of_every_type_are_kept(tmp_path: Path) -> None:
@@ -351,7 +314,7 @@ def test_outputs_of_every_type_are_kept(tmp_path: Path) -> None:
     model = save(tmp_path / "model", serve, [tf.TensorSpec([None], tf.float32, "bid")])
     schema = schema_of(AD)
     found = score_with(model, plan_of(model, schema), batch_of(schema, bid=[1.5]))
-    assert json.loads(found[records.OUTPUTS][0]) == {
+    assert json.loads(found[OUTPUTS][0]) == {
         "half": 1.5, "brain": 1.5, "small": 1, "is_high": True, "grid": [1.5] * 4, "none": [],
         "odd": None, "text": '1"\n',
     }  # fmt: skip
@@ -371,7 +334,7 @@ def test_a_score_of_unknown_width_is_the_positive_class(
     schema = schema_of(AD)
     plan = plan_of(folder, schema)
     assert plan.score_index is None
-    assert score_with(folder, plan, batch_of(schema, bid=[0.25]))[records.SCORE] == [0.25]
+    assert score_with(folder, plan, batch_of(schema, bid=[0.25]))[SCORE] == [0.25]
 
 
 def test_a_model_that_cannot_be_loaded_is_an_error_of_the_run(tmp_path: Path) -> None:

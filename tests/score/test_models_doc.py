@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from score_kit import batch_of, plan_of, reasons, schema_of, score_with
 
-from beam_jobs import records
-from beam_jobs.score.signature import SignatureKind
+from beam_jobs.batch import SCORE, Reason
+from beam_jobs.models.signature import SignatureKind
+from support.models import batch_of, plan_of, reasons, schema_of, score_with
 
 PAGE = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
 NOT_RUN = "<!-- needs tf.estimator"
@@ -26,7 +26,8 @@ SCHEMA = schema_of(
 )
 SOURCES = " ".join(
     re.sub(r'"\s*\n\s*(f?r?"|\+ f?")', "", path.read_text(encoding="utf-8"))
-    for path in (Path(__file__).parents[2] / "beam_jobs/score").glob("*.py")
+    for room in ("models", "score")
+    for path in (Path(__file__).parents[2] / "beam_jobs" / room).glob("*.py")
 )
 
 
@@ -51,8 +52,8 @@ def test_a_snippet_exports_a_model_that_scores(
     )  # fmt: skip
     found = score_with(tmp_path / model, plan, batch)
     assert reasons(found) == [[], []]
-    assert all(0 < score < 1 for score in found[records.SCORE])
-    assert len(set(found[records.SCORE])) == 2
+    assert all(0 < score < 1 for score in found[SCORE])
+    assert len(set(found[SCORE])) == 2
 
 
 def quoted(heading: str) -> list[str]:
@@ -114,4 +115,4 @@ def test_the_names_that_are_scores_are_those_of_the_code() -> None:
 def test_the_reasons_of_the_page_are_reason_codes() -> None:
     codes = [text for text in quoted("Rows that cannot be scored") if text.isupper()]
     assert len(codes) == 6
-    assert all(records.Reason(code) for code in codes)
+    assert all(Reason(code) for code in codes)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from score_kit import SCORE, raw_signature, schema_of, tensor
 
-from beam_jobs.score.fit import fit
+from beam_jobs.score.bind import fit
 from beam_jobs.score.outputs import others_as_json
+from support.models import SCORE_TENSOR, raw_signature, schema_of, tensor
 
 PLAN = fit(
-    raw_signature([tensor("bid", "float32", None)], [SCORE]),
+    raw_signature([tensor("bid", "float32", None)], [SCORE_TENSOR]),
     schema_of('feature { name: "bid" type: FLOAT }'),
     None,
     "score",

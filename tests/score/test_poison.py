@@ -7,16 +7,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from score_kit import SCORE, batch_of, details, raw_signature, reasons, schema_of, tensor
 
-from beam_jobs import records
+from beam_jobs.batch import DEFAULT_ACTIONS, ROWS_PER_BATCH, SCORE
 from beam_jobs.errors import RunError
-from beam_jobs.records import DEFAULT_ACTIONS
-from beam_jobs.score.fit import fit
+from beam_jobs.score.bind import fit
 from beam_jobs.score.poison import WHOLE, Failed, find_failing
 from beam_jobs.score.scorer import WHOLE_BATCHES, Scorer
+from support.models import (
+    SCORE_TENSOR,
+    batch_of,
+    details,
+    raw_signature,
+    reasons,
+    schema_of,
+    tensor,
+)
 
-ROWS = records.ROWS_PER_BATCH
+ROWS = ROWS_PER_BATCH
 
 
 class Calls:
@@ -111,7 +118,7 @@ class Model:
 
 
 def scorer_of(model: Model) -> Scorer:
-    signature = raw_signature([tensor("bid", "float64", None)], [SCORE])
+    signature = raw_signature([tensor("bid", "float64", None)], [SCORE_TENSOR])
     return Scorer(model, fit(signature, SCHEMA, None, None), DEFAULT_ACTIONS, name="models/ads/3")
 
 
@@ -137,7 +144,7 @@ def test_batches_that_fail_beside_others_that_do_not_are_quarantined() -> None:
     """A file that the model cannot score costs itself, and few calls."""
     model = Model()
     scorer = scorer_of(model)
-    assert scorer.score(batch(1)).to_pydict()[records.SCORE] == [2.0] * 5_000
+    assert scorer.score(batch(1)).to_pydict()[SCORE] == [2.0] * 5_000
     for _ in range(WHOLE_BATCHES + 1):
         found = scorer.score(batch(-1)).to_pydict()
         assert reasons(found) == [["MODEL_ERROR"]] * 5_000

@@ -9,14 +9,22 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from beam_jobs import records
+from beam_jobs.batch import (
+    DEFAULT_ACTIONS,
+    FINDINGS,
+    OUTPUTS,
+    SCORE,
+    Action,
+    Reason,
+    split,
+    with_findings,
+)
 from beam_jobs.errors import UsageError
-from beam_jobs.records import DEFAULT_ACTIONS, Action, Reason
-from beam_jobs.score.fit import InputPlan, fit
-from beam_jobs.score.location import resolve_model
-from beam_jobs.score.model import load_model
+from beam_jobs.models.loader import load_model
+from beam_jobs.models.registry import resolve_model
+from beam_jobs.models.signature import read_signature
+from beam_jobs.score.bind import InputPlan, fit
 from beam_jobs.score.scorer import Scorer
-from beam_jobs.score.signature import read_signature
 
 SCHEMA = text_format.Parse(
     """
@@ -61,9 +69,7 @@ def plan_of(model: Path, schema: schema_pb2.Schema = SCHEMA, score: str | None =
 
 def batch_of(bid: list, age: list, device: list) -> pa.RecordBatch:
     columns = [pa.array(bid, pa.float64()), pa.array(age, pa.int64()), pa.array(device)]
-    return records.with_findings(
-        pa.RecordBatch.from_arrays(columns, names=["bid", "age", "device"]), []
-    )
+    return with_findings(pa.RecordBatch.from_arrays(columns, names=["bid", "age", "device"]), [])
 
 
 def scored(model: Path, batch: pa.RecordBatch) -> dict[str, list]:
@@ -82,10 +88,10 @@ def test_scores_are_those_of_a_direct_call(model: Path) -> None:
         age=tf.constant(age, tf.float32),
         device=tf.constant([text.encode() for text in device]),
     )
-    np.testing.assert_array_equal(found[records.SCORE], direct["score"].numpy().astype(float))
+    np.testing.assert_array_equal(found[SCORE], direct["score"].numpy().astype(float))
     import json
 
-    outputs = [json.loads(text) for text in found[records.OUTPUTS]]
+    outputs = [json.loads(text) for text in found[OUTPUTS]]
     assert [o["device"] for o in outputs] == list(device)
     np.testing.assert_allclose([o["parts"] for o in outputs], direct["parts"], rtol=1e-6)
 
@@ -95,18 +101,18 @@ def test_rows_that_make_the_model_fail_are_found_alone(model: Path) -> None:
     for row in (0, 41, 42, 99):
         bid[row] = -1.0
     found = scored(model, batch_of(bid, [30] * 100, ["tv"] * 100))
-    failed = [row for row, findings in enumerate(found[records.FINDINGS]) if findings]
+    failed = [row for row, findings in enumerate(found[FINDINGS]) if findings]
     assert failed == [0, 41, 42, 99]
-    assert all(found[records.FINDINGS][row][0]["reason"] == "MODEL_ERROR" for row in failed)
-    assert [row for row, score in enumerate(found[records.SCORE]) if score is None] == failed
+    assert all(found[FINDINGS][row][0]["reason"] == "MODEL_ERROR" for row in failed)
+    assert [row for row, score in enumerate(found[SCORE]) if score is None] == failed
 
 
 def test_missing_values_take_the_default_or_quarantine(model: Path) -> None:
     found = scored(model, batch_of([1.0, None], [30, 30], [None, "tv"]))
     same = scored(model, batch_of([1.0], [30], ["none"]))
-    assert found[records.SCORE][0] == same[records.SCORE][0]
-    assert found[records.SCORE][1] is None
-    assert [f["reason"] for f in found[records.FINDINGS][1]] == ["MISSING_REQUIRED"]
+    assert found[SCORE][0] == same[SCORE][0]
+    assert found[SCORE][1] is None
+    assert [f["reason"] for f in found[FINDINGS][1]] == ["MISSING_REQUIRED"]
 
 
 def test_a_row_without_a_score_is_quarantined_whatever_the_policy_says(model: Path) -> None:
@@ -114,7 +120,7 @@ def test_a_row_without_a_score_is_quarantined_whatever_the_policy_says(model: Pa
     flagging = dict(DEFAULT_ACTIONS) | {Reason.MISSING_REQUIRED: Action.FLAG}
     scorer = Scorer(load_model(resolve_model(str(model)), plan.signature), plan, flagging)
     batch = scorer.score(batch_of([1.0, None, 2.0], [30, 30, 30], ["tv", "tv", "tv"]))
-    scored_rows, quarantined = records.split(batch, flagging)
+    scored_rows, quarantined = split(batch, flagging)
     assert scored_rows.column("bid").to_pylist() == [1.0, 2.0]
     assert quarantined.column("bid").to_pylist() == [None]
 

@@ -8,21 +8,37 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
-from score_kit import SCORE, batch_of, details, raw_signature, reasons, schema_of, tensor
 
-from beam_jobs import records
+from beam_jobs.batch import (
+    DEFAULT_ACTIONS,
+    OUTPUTS,
+    ROWS_PER_BATCH,
+    SCORE,
+    Action,
+    Findings,
+    Reason,
+    with_findings,
+)
 from beam_jobs.errors import RunError
-from beam_jobs.records import DEFAULT_ACTIONS, Action, Findings, Reason
-from beam_jobs.score.fit import InputPlan, fit
+from beam_jobs.models.signature import TensorInfo
+from beam_jobs.score.bind import InputPlan, fit
 from beam_jobs.score.scorer import Scorer
-from beam_jobs.score.signature import TensorInfo
+from support.models import (
+    SCORE_TENSOR,
+    batch_of,
+    details,
+    raw_signature,
+    reasons,
+    schema_of,
+    tensor,
+)
 
 SCHEMA = schema_of('feature { name: "bid" type: FLOAT }')
 Arrays = Mapping[str, np.ndarray]
 
 
 def plan(*outputs: TensorInfo) -> InputPlan:
-    signature = raw_signature([tensor("bid", "float64", None)], outputs or (SCORE,))
+    signature = raw_signature([tensor("bid", "float64", None)], outputs or (SCORE_TENSOR,))
     return fit(signature, SCHEMA, None, "score")
 
 
@@ -32,9 +48,7 @@ OUT_OF_MEMORY = tf.errors.ResourceExhaustedError(None, None, "OOM when allocatin
 class Fragile:
     """Doubles its input; fails for negative values; remembers how many rows it was given."""
 
-    def __init__(
-        self, memory: int = records.ROWS_PER_BATCH, error: Exception = OUT_OF_MEMORY
-    ) -> None:
+    def __init__(self, memory: int = ROWS_PER_BATCH, error: Exception = OUT_OF_MEMORY) -> None:
         self.memory, self.error = memory, error
         self.sizes: list[int] = []
 
@@ -56,8 +70,8 @@ def test_exactly_the_rows_that_fail_are_quarantined(poison: list[bool], max_rows
     found = Scorer(model, plan(), DEFAULT_ACTIONS, max_rows).score(batch).to_pydict()
     assert reasons(found) == [["MODEL_ERROR"] if bad else [] for bad in poison]
     expected = [None if bad else 2.0 * row for row, bad in enumerate(poison)]
-    assert found[records.SCORE] == expected
-    assert [text is None for text in found[records.OUTPUTS]] == poison
+    assert found[SCORE] == expected
+    assert [text is None for text in found[OUTPUTS]] == poison
     for row in np.flatnonzero(poison):
         assert details(found, row) == ["the model failed: a bid below 0: -1.0"]
     assert max(model.sizes, default=0) <= max_rows
@@ -80,7 +94,7 @@ def test_out_of_memory_halves_the_batch_for_good(error: Exception) -> None:
     for _ in range(2):
         found = scorer.score(batch_of(SCHEMA, bid=bid)).to_pydict()
         assert reasons(found) == [[]] * 1000
-        np.testing.assert_array_equal(found[records.SCORE], bid * 2)
+        np.testing.assert_array_equal(found[SCORE], bid * 2)
     # 1000 and 500 are too many once; from then on 250 at a time, also in the next batch.
     assert model.sizes == [1000, 500] + [250] * 8
     assert scorer.max_rows == 250
@@ -103,8 +117,8 @@ def test_a_score_that_is_no_number_is_an_error_of_the_model(value: float) -> Non
 
     found = Scorer(predict, plan(), DEFAULT_ACTIONS).score(batch_of(SCHEMA, bid=[1.0, 3.0, 5.0]))
     rows = found.to_pydict()
-    assert rows[records.SCORE] == [1.0, None, 5.0]
-    assert rows[records.OUTPUTS] == ['{"other":1.0}', None, '{"other":5.0}']
+    assert rows[SCORE] == [1.0, None, 5.0]
+    assert rows[OUTPUTS] == ['{"other":1.0}', None, '{"other":5.0}']
     assert reasons(rows) == [[], ["MODEL_ERROR"], []]
     assert details(rows, 1) == [f"the score is {value}"]
 
@@ -138,12 +152,12 @@ def test_an_answer_of_unforeseen_width(width: int, column: int | None) -> None:
         with pytest.raises(RunError, match=rf"shape \[2, {width}\].*choose one with --score"):
             scorer.score(batch)
     else:
-        assert scorer.score(batch).to_pydict()[records.SCORE] == answer[:, column].tolist()
+        assert scorer.score(batch).to_pydict()[SCORE] == answer[:, column].tolist()
 
 
 def test_only_rows_that_the_actions_let_through_are_given_to_the_model() -> None:
     batch = batch_of(SCHEMA, bid=[-1.0, 2.0, 3.0])
-    batch = records.with_findings(
+    batch = with_findings(
         batch,
         [
             Findings(Reason.OUT_OF_RANGE, np.array([0]), ["bid: -1.0 is below the minimum 0"]),
@@ -153,7 +167,7 @@ def test_only_rows_that_the_actions_let_through_are_given_to_the_model() -> None
     model = Fragile()
     found = Scorer(model, plan(), DEFAULT_ACTIONS).score(batch).to_pydict()
     assert model.sizes == [2]
-    assert found[records.SCORE] == [None, 4.0, 6.0]
+    assert found[SCORE] == [None, 4.0, 6.0]
     assert reasons(found) == [["OUT_OF_RANGE"], ["OUT_OF_DOMAIN"], []]
     let_through = {**DEFAULT_ACTIONS, Reason.OUT_OF_RANGE: Action.FLAG}
     found = Scorer(Fragile(), plan(), let_through).score(batch).to_pydict()
@@ -164,7 +178,7 @@ def test_a_batch_of_which_no_row_is_scored_is_not_given_to_the_model() -> None:
     model = Fragile()
     found = Scorer(model, plan(), DEFAULT_ACTIONS).score(batch_of(SCHEMA, bid=[None, None]))
     assert model.sizes == []
-    assert found.column(found.schema.get_field_index(records.SCORE)).null_count == 2
+    assert found.column(found.schema.get_field_index(SCORE)).null_count == 2
     assert reasons(found.to_pydict()) == [["MISSING_REQUIRED"]] * 2
 
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from servers.gcs import GcsServer
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, StorageError, unwrap
 from beam_jobs.storage import calls
+from support.servers.gcs import GcsServer
 
 Make = Callable[[int], tuple[str, bytes]]
 FAULTS = [("status", 429), ("status", 503), ("status", 500), ("status", 408), ("reset", 0)]

@@ -15,11 +15,11 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 from google.oauth2.credentials import Credentials
-from servers.gcs import GcsServer
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, StorageError, UsageError
 from beam_jobs.storage import calls
+from support.servers.gcs import GcsServer
 
 
 def test_an_object_is_described_by_its_generation(gcs: GcsServer) -> None:

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from servers.gcs import GcsServer
-from waiting import PATIENCE, until
 
 from beam_jobs import storage
 from beam_jobs.errors import BusyError
-from beam_jobs.process import Holder, command_name, describe_holder
-from beam_jobs.publish.run_folder import RunFolder
+from beam_jobs.runs.folder import RunFolder
 from beam_jobs.storage import leases, locks
+from beam_jobs.storage.holder import Holder, command_name, describe_holder
+from support.servers.gcs import GcsServer
+from support.waiting import PATIENCE, until
 
 HOLDER = Holder("elsewhere", 7, "anna", "beam-jobs monthly", "2026-11-02T06:00:00+00:00")
 HELD_BY = (

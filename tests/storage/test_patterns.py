@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers.gcs import GcsServer
 
 from beam_jobs import storage
 from beam_jobs.storage.patterns import escape, is_plain, parse_pattern, unescaped, with_real_names
+from support.servers.gcs import GcsServer
 
 NAMES = [
     "ads/2026-10/a.csv",

@@ -1,0 +1,402 @@
+"""BigQuery on this machine: an emulator, and in front of it what the emulator lacks.
+
+The emulator (bqemulator, in `.venv-bq`) answers Google's client library and runs the SQL. The
+front is a proxy that adds what real BigQuery does and the emulator does not: a job's id works once
+(409), a script sees query parameters, a transaction is isolated, and of two that change the same
+data set at once one is aborted. It also fails on demand.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import subprocess
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import sqlglot
+
+from support.servers.bigquery_literals import with_literals
+from support.servers.ports import free_port
+from support.waiting import PATIENCE, until
+
+ROOT = Path(__file__).parents[3]
+PYTHON = ROOT / ".venv-bq/bin/python"
+EMULATOR = Path(__file__).with_name("bigquery_emulator.py")
+HOME = ROOT / ".venv-bq/home"
+PROJECT = "test-project"
+
+ABORTED = "Transaction is aborted due to concurrent update against table {dataset}.runs"
+
+
+@dataclass
+class Call:
+    """One request of a client; `body` is the JSON, or empty."""
+
+    method: str
+    path: str
+    body: dict[str, Any]
+
+    @property
+    def job_id(self) -> str:
+        return self.body.get("jobReference", {}).get("jobId", "")
+
+    @property
+    def sql(self) -> str:
+        return self.body.get("configuration", {}).get("query", {}).get("query", "")
+
+    @property
+    def is_dry_run(self) -> bool:
+        return bool(self.body.get("configuration", {}).get("dryRun"))
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it starts a job."""
+        return self.method == "POST" and self.path.split("?")[0].endswith("/jobs")
+
+    @property
+    def is_load(self) -> bool:
+        return self.is_job and "load" in self.body.get("configuration", {})
+
+    @property
+    def is_transaction(self) -> bool:
+        return "BEGIN TRANSACTION" in self.sql and not self.is_dry_run
+
+
+@dataclass
+class Fault:
+    """What goes wrong, `times` times, with the calls that `where` picks.
+
+    Attributes:
+        status: of the answer; with 200 the call begins a job, and the job fails.
+        lost: the call reached the server and did its work; only the answer is an error.
+    """
+
+    where: Callable[[Call], bool]
+    status: int
+    reason: str
+    message: str
+    times: int = 1
+    lost: bool = False
+
+
+@dataclass
+class BigQueryServer:
+    """Both servers, for one test session.
+
+    Attributes:
+        host: for BIGQUERY_EMULATOR_HOST.
+        faults: what goes wrong next; used up ones are removed.
+        calls: all that clients asked for.
+        done: ids of the load jobs and transactions that were carried out.
+        sent: bytes of all answers.
+    """
+
+    host: str
+    target: tuple[str, int]
+    faults: list[Fault] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    sent: int = 0
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _jobs: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    _uploads: dict[str, Call] = field(default_factory=dict)
+    _views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _turn: threading.RLock = field(default_factory=threading.RLock)
+    _in_transaction: set[str] = field(default_factory=set)
+
+    def clear(self) -> None:
+        """Forgets faults and calls of the test before."""
+        self.faults.clear()
+        self.calls.clear()
+        self.done.clear()
+        self.sent = 0
+
+    def queries(self) -> list[str]:
+        """The SQL that was run, dry runs left out."""
+        return [call.sql for call in self.calls if call.is_job and call.sql and not call.is_dry_run]
+
+    def new_dataset(self) -> str:
+        """PROJECT.DATASET of a data set that was just made, empty."""
+        name = f"d{next(self._numbers)}"
+        reference = {"projectId": PROJECT, "datasetId": name}
+        path = f"/bigquery/v2/projects/{PROJECT}/datasets"
+        status, _, answer = self.forward(
+            "POST", path, {"Content-Type": "application/json"},
+            json.dumps({"datasetReference": reference}).encode(),
+        )  # fmt: skip
+        assert status == 200, answer
+        return f"{PROJECT}.{name}"
+
+    def loads(self) -> list[str]:
+        """Ids of the load jobs that were carried out."""
+        return [job for job in self.done if "_staged_" in job]
+
+    def transactions(self) -> list[str]:
+        """Ids of the transactions that were carried out."""
+        return [job for job in self.done if "_staged_" not in job]
+
+    def copy_dataset(self, original: str) -> str:
+        """A new data set with the tables of another; views are not copied."""
+        name = self.new_dataset()
+        project, _, short = original.partition(".")
+        path = f"/bigquery/v2/projects/{project}/datasets/{short}/tables?maxResults=1000"
+        listed = json.loads(self.forward("GET", path, {}, b"")[2]).get("tables", [])
+        tables = [t["tableReference"]["tableId"] for t in listed if t["type"] == "TABLE"]
+        script = ";".join(
+            f"CREATE TABLE `{name}.{t}` AS SELECT * FROM `{original}.{t}`"
+            for t in tables
+            if not t.startswith("staged_")
+        )
+        body = json.dumps({"query": script, "useLegacySql": False}).encode()
+        headers = {"Content-Type": "application/json"}
+        path = f"/bigquery/v2/projects/{PROJECT}/queries"
+        status, _, answer = self.forward("POST", path, headers, body)
+        assert status == 200, answer
+        return name
+
+    def forward(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        """What the emulator answers: (status, headers, body)."""
+        connection = http.client.HTTPConnection(*self.target, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            connection.close()
+
+    def answer(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        """What a client gets: (status, headers, body)."""
+        is_json = "json" in headers.get("content-type", "") and body
+        call = Call(method, path, json.loads(body) if is_json else {})
+        upload = self._uploads.get(urllib.parse.urlsplit(path).query)
+        call = upload or call
+        self.calls.append(call)
+        ends = upload is not None or not path.startswith("/upload/")
+        fault = self._fault(call, begins=upload is None, ends=ends)
+        if fault is not None and fault.status != 200 and not fault.lost:
+            return _error(fault.status, fault.reason, fault.message)
+        if call.is_job and call.job_id in self._jobs and not call.is_dry_run and upload is None:
+            return _error(409, "duplicate", f"Already Exists: Job {PROJECT}:US.{call.job_id}")
+        known = self._jobs.get(path.split("?")[0].rsplit("/", 1)[-1])
+        if method == "GET" and known:
+            return self._of_job(path, known)
+        if fault is not None and fault.status == 200:
+            return self._job_failed(call, fault.reason, fault.message)
+        if call.is_dry_run and len(_statements(call.sql)) > 1:
+            # The emulator would really run it.
+            return _json({**call.body, "statistics": {"query": {"statementType": "SCRIPT"}}})
+        dataset = call.body.get("configuration", {}).get("query", {}).get("defaultDataset", {})
+        name = dataset.get("datasetId", "")
+        if call.is_transaction:
+            if name in self._in_transaction:
+                message = ABORTED.format(dataset=name)
+                return self._job_failed(call, "invalidQuery", message)
+            self._in_transaction.add(name)
+        if call.sql.rstrip("; \n").count(";") and call.body["configuration"]["query"].get(
+            "queryParameters"
+        ):
+            body = with_literals(call.body)
+        try:
+            with self._turn:
+                result = self._forward(method, path, headers, body, call, upload is not None)
+        finally:
+            if call.is_transaction:
+                self._in_transaction.discard(name)
+        if fault is not None:
+            return _error(fault.status, fault.reason, fault.message)
+        return result
+
+    def _forward(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, call: Call, sent: bool
+    ) -> tuple[int, dict[str, str], bytes]:
+        load = call.body["configuration"]["load"] if call.is_load else {}
+        appends = load.get("writeDisposition") == "WRITE_APPEND"
+        before = self._rows(load["destinationTable"]) if appends else 0
+        status, answered, content = self.forward(method, path, headers, body)
+        if status == 200 and "/tables" in path:
+            return status, answered, self._with_view(call, content)
+        if call.is_dry_run and status == 200:
+            return status, answered, _with_statement_type(call, content)
+        if not call.is_job or status != 200:
+            return status, answered, content
+        if "location" in answered:  # an upload begins: its bytes follow
+            self._uploads[urllib.parse.urlsplit(answered["location"]).query] = call
+            return status, answered, content
+        if call.is_load or call.is_transaction:
+            self.done.append(call.job_id)
+        if not call.is_load:
+            self._jobs[call.job_id] = None
+            return status, answered, content
+        job = json.loads(content)
+        job["jobReference"]["jobId"] = call.job_id
+        job["id"] = f"{PROJECT}:US.{call.job_id}"
+        loaded = job.get("statistics", {}).get("load", {})
+        if appends:  # the emulator reports all rows of the table
+            loaded["outputRows"] = str(int(loaded.get("outputRows", 0)) - before)
+        self._jobs[call.job_id] = job
+        return _json(job)
+
+    def _with_view(self, call: Call, content: bytes) -> bytes:
+        """The emulator does not tell the text of a view."""
+        table = json.loads(content)
+        if "view" in call.body:
+            self._views[table["id"]] = call.body["view"]
+        if table.get("id") in self._views:
+            table["view"] = self._views[table["id"]]
+        return json.dumps(table).encode()
+
+    def _rows(self, where: dict[str, str]) -> int:
+        path = "/bigquery/v2/projects/{projectId}/datasets/{datasetId}/tables/{tableId}"
+        status, _, content = self.forward("GET", path.format(**where), {}, b"")
+        return int(json.loads(content).get("numRows", 0)) if status == 200 else 0
+
+    def _fault(self, call: Call, begins: bool, ends: bool) -> Fault | None:
+        """The first fault that picks the call; an upload is two requests, with one fault."""
+        with self._turn:
+            for fault in self.faults:
+                late = fault.lost or fault.status == 200
+                if (ends if late else begins) and fault.where(call):
+                    fault.times -= 1
+                    if fault.times == 0:
+                        self.faults.remove(fault)
+                    return fault
+        return None
+
+    def _job_failed(
+        self, call: Call, reason: str, message: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        error = {"reason": reason, "message": message}
+        job = call.body | {
+            "id": f"{PROJECT}:US.{call.job_id}",
+            "jobReference": {"projectId": PROJECT, "jobId": call.job_id, "location": "US"},
+            "status": {"state": "DONE", "errorResult": error, "errors": [error]},
+            "statistics": {},
+        }
+        self._jobs[call.job_id] = job
+        return _json(job)
+
+    def _of_job(self, path: str, job: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        error = job["status"].get("errorResult")
+        if "/queries/" in path and error:
+            return _error(400, error["reason"], error["message"])
+        return _json(job)
+
+
+def _error(status: int, reason: str, message: str) -> tuple[int, dict[str, str], bytes]:
+    """As Google words errors."""
+    first = {"reason": reason, "message": message, "domain": "global"}
+    body = {"error": {"code": status, "message": message, "errors": [first]}}
+    return status, {"content-type": "application/json"}, json.dumps(body).encode()
+
+
+def _json(body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    return 200, {"content-type": "application/json"}, json.dumps(body).encode()
+
+
+def _statements(sql: str) -> list[Any]:
+    try:
+        return sqlglot.parse(sql, read="bigquery")
+    except sqlglot.errors.ParseError:  # the emulator says so, too
+        return [None]
+
+
+def _with_statement_type(call: Call, content: bytes) -> bytes:
+    """The emulator does not say that `SELECT ... UNION ALL SELECT ...` is a SELECT."""
+    job = json.loads(content)
+    if isinstance(_statements(call.sql)[0], sqlglot.exp.Query):
+        job["statistics"]["query"].setdefault("statementType", "SELECT")
+    return json.dumps(job).encode()
+
+
+def _handler(server: BigQueryServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            for name in ("accept-encoding", "content-length"):
+                headers.pop(name, None)
+            try:
+                status, answered, content = server.answer(self.command, self.path, headers, body)
+            except OSError as error:
+                status, answered, content = _error(502, "badGateway", str(error))
+            server.sent += len(content)
+            skipped = ("content-length", "transfer-encoding", "connection", "date", "server")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed by a test
+                self.send_response(status)
+                for name, value in answered.items():
+                    if name.lower() not in skipped:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    return Handler
+
+
+@contextlib.contextmanager
+def bigquery_server(folder: Path, gcs_root: Path | None = None) -> Iterator[BigQueryServer]:
+    """Starts both; they end with the block.
+
+    Args:
+        folder: for the emulator's log.
+        gcs_root: folder that stands for `gs://`: a bucket is a folder in it.
+    """
+    if not PYTHON.exists():
+        raise FileNotFoundError(f"{PYTHON}: run `make .venv-bq/installed` (`make test` does)")
+    port = free_port()
+    environment = {**os.environ, "HOME": str(HOME)}
+    if gcs_root is not None:
+        environment["BQEMU_GCS_LOCAL_ROOT"] = str(gcs_root)
+    command = [PYTHON, EMULATOR, "start", "--ephemeral", "--rest-port", str(port)]
+    with open(folder / "bqemulator.log", "wb") as log:
+        process = subprocess.Popen(
+            [*map(str, command), "--grpc-port", "0", "--log-level", "warning"],
+            stdout=log, stderr=subprocess.STDOUT, env=environment,
+        )  # fmt: skip
+    try:
+        _wait(port, process, folder / "bqemulator.log")
+        server = BigQueryServer("", ("127.0.0.1", port))
+        front = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+        front.daemon_threads = True
+        server.host = f"http://127.0.0.1:{front.server_address[1]}"
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            front.shutdown()
+            front.server_close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(port: int, process: subprocess.Popen, log: Path) -> None:
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"the BigQuery emulator does not start: {log.read_text()[-2000:]}")
+        with contextlib.suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        return False
+
+    until(answers, "the BigQuery emulator")

@@ -1,0 +1,125 @@
+"""BigQuery that is set up wrongly, or not at all, is found before any work."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from beam_jobs.errors import UsageError
+from beam_jobs.publish.publishing import publish_run
+from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.warehouse.bigquery.client import client_of, close_clients
+from beam_jobs.warehouse.bigquery.engine import BigQueryEngine
+from support.publishing import OCTOBER, write_run
+from support.servers.bigquery import Fault
+from support.waiting import until
+
+
+@pytest.fixture
+def url(bigquery):
+    return f"bigquery:{bigquery.new_dataset()}"
+
+
+@pytest.mark.parametrize("place", ["p", "p.d.t", "P.d", "p.d-e", "p.", ".d", "p.d e"])
+def test_a_url_that_is_no_data_set_is_refused(place):
+    with pytest.raises(UsageError, match="is no data set"):
+        BigQueryEngine(place)
+
+
+def test_a_project_of_a_domain_is_taken(bigquery):
+    assert BigQueryEngine("example.com:ads.d").url == "bigquery:example.com:ads.d"
+
+
+def test_a_data_set_that_does_not_exist_is_found_before_work(bigquery, tmp_path):
+    warehouse = open_warehouse("bigquery:test-project.nowhere")
+    written = write_run(str(tmp_path / "runs"), "r1")
+    for look in (
+        warehouse.check,
+        warehouse.runs,
+        warehouse.engine.columns,
+        lambda: publish_run(warehouse, *written),
+    ):
+        with pytest.raises(UsageError, match=r"there is no such data set; make it, .*bq mk"):
+            look()
+
+
+@pytest.mark.parametrize(
+    ("where", "message", "role"),
+    [
+        (
+            lambda c: c.is_job,
+            "Access Denied: Project p: User does not have bigquery.jobs.create permission in p.",
+            "roles/bigquery.jobUser on the project",
+        ),
+        (
+            lambda c: "CREATE TABLE" in c.sql,
+            "Access Denied: Dataset p:d: Permission bigquery.tables.create denied on dataset p:d",
+            "roles/bigquery.dataEditor on the dataset",
+        ),
+        (
+            lambda c: c.method == "GET",
+            "Access Denied: Dataset p:d: Permission bigquery.datasets.get denied on dataset p:d",
+            "roles/bigquery.dataViewer on the dataset to read,"
+            " roles/bigquery.dataEditor to publish",
+        ),
+    ],
+)
+def test_a_missing_permission_is_found_before_work_with_its_role(
+    bigquery, warehouse, where, message, role
+):
+    bigquery.faults.append(Fault(where, 403, "accessDenied", message))
+    with pytest.raises(UsageError) as caught:
+        warehouse.check()
+    assert message.rstrip(".") in str(caught.value)
+    assert str(caught.value).endswith(f"needs the role {role}")
+    warehouse.check()
+
+
+def test_without_credentials_it_says_how_to_get_them(monkeypatch, tmp_path):
+    for name in ("BIGQUERY_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(UsageError, match=r"no valid credentials .*application-default login"):
+        open_warehouse("bigquery:p.d").check()
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
+    with pytest.raises(UsageError, match=r"no valid credentials .*nowhere.json"):
+        open_warehouse("bigquery:p.d").runs()
+
+
+def test_a_new_data_set_is_an_empty_warehouse(warehouse):
+    warehouse.check()
+    assert warehouse.runs() == []
+    assert warehouse.engine.columns() == {}
+    assert warehouse.latest_published("monthly", OCTOBER) is None
+
+
+def _sockets() -> int:
+    """Open sockets of this process, as the kernel lists them."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own, closed since
+            found += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return found
+
+
+def test_a_process_has_one_client_a_project_and_closes_it(bigquery, url):
+    close_clients()
+    before = _sockets()
+    for _ in range(10):
+        assert open_warehouse(url).runs() == []
+    assert client_of("test-project") is client_of("test-project")
+    assert _sockets() <= before + 3  # however often a warehouse was opened
+    close_clients()
+    # The server lives in this process, too, and closes its ends when it sees that ours are closed.
+    until(lambda: _sockets() <= before, "closed connections")
+    assert open_warehouse(url).runs() == []  # whoever asks again gets a new one
+
+
+def test_a_command_leaves_no_connection_behind(bigquery, url):
+    code = f"from beam_jobs.cli import main; assert main(['runs', '--warehouse={url}']) == 0"
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "ResourceWarning" not in done.stderr
