@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     packages=find_packages(include=["beam_jobs", "beam_jobs.*"]),
-    package_data={"beam_jobs.warehouse": ["sql/*.sql"]},
+    package_data={"beam_jobs.publish": ["sql/*.sql"]},
     install_requires=[
         "apache-beam[gcp,dill]==2.72.0",
         "tensorflow==2.16.2",

@@ -41,8 +41,24 @@ IMAGE = "__image"  # binary: the encoded image; given by the reader, or fetched 
 IMAGE_TENSOR = "__image_tensor"  # fixed size binary: the image as the model's tensor takes it
 OUTPUTS = "__outputs"  # string: JSON object of the model's other outputs; null where there are none
 
-Located = tuple[int, int, int, pa.RecordBatch]
-"""(input file's index, span's number in it, batch's number in the span, batch): an element."""
+
+class BatchKey(NamedTuple):
+    """Where a batch comes from: the same for every attempt at it, and of no other batch.
+
+    Attributes:
+        source: what is read as one. In the monthly job an input file, its place in the plan; in
+            the queue job a group of request files, its number.
+        byte range: the byte range of the file, its number; 0 in the queue job.
+        batch: the batch's place among those of the byte range.
+    """
+
+    source: int
+    byte_range: int
+    batch: int
+
+
+KeyedBatch = tuple[BatchKey, pa.RecordBatch]
+"""An element of the graph."""
 
 FINDING_TYPE = pa.struct(
     [("reason", pa.string()), ("feature", pa.string()), ("detail", pa.string())]
@@ -120,7 +136,7 @@ class Finding(NamedTuple):
 _SHOWN = 80
 
 
-def shown(value: object) -> str:
+def truncated(value: object) -> str:
     """A value as a detail shows it, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

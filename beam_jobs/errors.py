@@ -5,7 +5,6 @@ Everything else that is raised is a defect of this program.
 
 import errno
 import re
-from typing import Any
 
 
 class BeamJobsError(Exception):
@@ -13,15 +12,15 @@ class BeamJobsError(Exception):
 
     Attributes:
         announced: whether an alert has told of it.
-        result: what `--json` prints of the run that failed; None where there was none yet.
+        result: the `RunSummary` of the run that failed; None where there was none yet.
     """
 
     exit_code = 1
     announced = False
-    result: dict[str, Any] | None = None
+    result: object = None
 
 
-class Interrupted(BeamJobsError):
+class RunInterruptedError(BeamJobsError):
     """Somebody interrupted a run; the message says what stands."""
 
     exit_code = 130  # as a shell has it: 128 + SIGINT
@@ -58,7 +57,7 @@ class StorageError(RunError, OSError):
         return f"{self.filename}: {self.strerror}" if self.filename else str(self.strerror)
 
 
-class StorageTimeout(StorageError):
+class StorageTimeoutError(StorageError):
     """A storage service did not answer in time, however often it was asked."""
 
 
@@ -81,7 +80,7 @@ _KINDS: dict[str, type[BeamJobsError]] = {
         BusyError,
         RunError,
         StorageError,
-        StorageTimeout,
+        StorageTimeoutError,
         InputError,
         ChangedError,
         AuditError,
@@ -109,3 +108,11 @@ def unwrap(error: BaseException) -> BeamJobsError | None:
         return None
     name, message = found[-1]
     return _KINDS[name](re.sub(r" \[while running .*", "", message))
+
+
+def cannot_write(uri: str, error: OSError) -> RunError:
+    """The error of a run whose folder cannot take a file."""
+    return RunError(
+        f"{uri}: cannot be written ({error.strerror or error});"
+        " make room or choose another --runs, then run the command again"
+    )

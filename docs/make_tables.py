@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from beam_jobs.warehouse import statements
+from beam_jobs.publish import statements
+from beam_jobs.warehouse import ddl
 from beam_jobs.warehouse.duckdb import DuckDbEngine
 from beam_jobs.warehouse.tables import TABLES, arrow_schema
 
@@ -20,14 +21,14 @@ INTRODUCTION = """\
 # Tables and views
 
 Made by `python docs/make_tables.py` from `beam_jobs/warehouse/tables.py` and
-`beam_jobs/warehouse/sql/views.sql`.
+`beam_jobs/publish/sql/views.sql`.
 
-The same in DuckDB and BigQuery. Types are GoogleSQL's; in DuckDB `STRING` is `VARCHAR`, `INT64`
-is `BIGINT`, `FLOAT64` is `DOUBLE`, `BYTES` is `BLOB` and `ARRAY<T>` is `T[]`. BigQuery partitions
-the tables by the month of `period` and clusters them by `job` and, where there is one, `key`. A
-month, with its rows in all tables and its line in `runs`, is replaced in one transaction;
-bigquery.md says how. A day of the queue job has many published runs side by side; `inputs` says
-which of them answered which request file. The table `turns` is for the job itself: one row, which
+The same in DuckDB and BigQuery. Types are GoogleSQL's; in DuckDB `STRING` is `VARCHAR`, `INT64` is
+`BIGINT`, `FLOAT64` is `DOUBLE`, `BYTES` is `BLOB` and `ARRAY<T>` is `T[]`. BigQuery partitions the
+tables by the month of `period` and clusters them by `job` and, where there is one, `key`. A month,
+with its rows in all tables and its line in `runs`, is replaced in one transaction; bigquery.md
+says how. A day of the queue job has many published runs side by side; `inputs` says which of them
+answered which request file. The table `publish_locks` is for the job itself: one row, which
 publishing writes first. A missing array is NULL in DuckDB and empty in BigQuery, which also has
 `staged_...` tables for some days: rows of runs that are not published by being there.
 
@@ -52,7 +53,7 @@ TABLE_MEANINGS = {
     "inputs": "One row a file that was read.",
     "publications": "One row a decision: who published, approved, rejected or put back which run,"
     " when and why. Nothing is ever removed. Of months that were published before there was this"
-    " table, it holds what `runs` tells.",
+    " table, it holds what `runs` shows.",
 }
 
 DERIVED = {
@@ -90,8 +91,7 @@ def render() -> str:
     parts = [INTRODUCTION, "## Tables\n"]
     for table, columns in TABLES.items():
         rows = [
-            (column.name, statements.google_type(column.type), column.description)
-            for column in columns
+            (column.name, ddl.google_type(column.type), column.description) for column in columns
         ]
         parts.append(_section(table, TABLE_MEANINGS[table], rows))
     parts.append("## Views\n")
@@ -112,7 +112,7 @@ def _section(name: str, meaning: str, rows: Iterable[tuple[str, str, str]]) -> s
 
 def _view_types() -> dict[str, dict[str, str]]:
     """{view: {column: type}} as an empty warehouse has them."""
-    tables = [statements.create_table(table, arrow_schema(table)) for table in TABLES]
+    tables = [ddl.create_table(table, arrow_schema(table)) for table in TABLES]
     with tempfile.TemporaryDirectory() as folder:
         engine = DuckDbEngine(os.path.join(folder, "empty.duckdb"))
         with engine.writing() as session:

@@ -14,7 +14,7 @@ from support.servers.gcs import GcsServer
 from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from beam_jobs.runs.catalog import Warehouse
+    from beam_jobs.runs.catalog import RunCatalog
 
 # Speed is measured in benchmarks/: here neither an example nor making one may be too slow.
 settings.register_profile("repository", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -84,7 +84,7 @@ def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsS
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
     monkeypatch.setattr(calls, "policy", calls.RetryPolicy(first_pause=0.01, longest_pause=0.1))
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=PATIENCE, beat=0.2, poll=0.05))
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=PATIENCE, heartbeat=0.2, poll=0.05))
     calls.client.cache_clear()
     gcs_server.clear()
     gcs_server.new_bucket()
@@ -127,7 +127,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def warehouse(url: str) -> "Warehouse":
-    from beam_jobs.runs.catalog import open_warehouse
+def warehouse(url: str) -> "RunCatalog":
+    from beam_jobs.runs.catalog import open_catalog
 
-    return open_warehouse(url)
+    return open_catalog(url)

@@ -103,7 +103,7 @@ def test_an_interrupt_while_a_job_plans_has_its_json_line(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("beam_jobs.commands.run.run_monthly", interrupted)
+    monkeypatch.setattr("beam_jobs.commands.monthly.run_monthly", interrupted)
     needed = "--month=2026-10 --ads=a.csv --model=m --schema=s --runs=r --warehouse=duckdb:w"
     assert main(["monthly", "--json", *needed.split()]) == 130
     done = capsys.readouterr()

@@ -29,13 +29,13 @@ from beam_jobs.batch import (
 )
 from beam_jobs.config.verbs import DataConfig
 from beam_jobs.errors import UsageError
-from beam_jobs.images.processed import Look
+from beam_jobs.images.processed import ProcessedImage
 from beam_jobs.images.table import NAMES as IMAGE_NAMES
-from beam_jobs.monitoring.anomalies import Context, find_anomalies
+from beam_jobs.monitoring.anomalies import FeatureRoles, find_anomalies
 from beam_jobs.monitoring.policy import Kind, Policy
 from beam_jobs.monitoring.volume import RunCounts
 from beam_jobs.plan.checks import check_columns, check_names, notes_of_uninferred
-from beam_jobs.read import ReadSpec, candidate_spans, read_span
+from beam_jobs.read import ReadSpec, candidate_ranges, read_range
 from beam_jobs.schema import Feature, FeatureType, features_of
 from beam_jobs.statistics.compute import stats_options, to_tfdv
 from beam_jobs.statistics.files import Statistics, score_feature_name
@@ -77,8 +77,8 @@ FORMATS: dict[str, Callable[[Path], None]] = {
 
 
 def batch_of(path: Path, spec: ReadSpec) -> pa.RecordBatch:
-    (span,) = candidate_spans(storage.info(str(path)), 0)
-    (batch,) = read_span(span, spec)
+    (byte_range,) = candidate_ranges(storage.info(str(path)), 0)
+    (batch,) = read_range(byte_range, spec)
     return batch
 
 
@@ -116,7 +116,7 @@ def test_statistics_schema_and_anomalies_keep_every_name() -> None:
     schema = infer_schema(before, None, None)
     assert {feature.name for feature in schema.feature} == set(ALLOWED)
     counts = RunCounts(read=500, scored=500, quarantined=0, reasons={})
-    found = find_anomalies(now, schema, before, before, Policy(), counts, Context())
+    found = find_anomalies(now, schema, before, before, Policy(), counts, FeatureRoles())
     for kind in (Kind.SKEW, Kind.DRIFT):
         assert {row.feature for row in found.anomalies if row.kind is kind} == set(ALLOWED)
     assert set(found.feature_statistics.column("feature").to_pylist()) == set(ALLOWED)
@@ -214,7 +214,7 @@ def test_columns_called_as_what_is_computed_from_images_give_way() -> None:
     names = ["banner", "image_width", "image_hash"]
     batch = pa.RecordBatch.from_arrays([pa.array([text]) for text in ("a", "wide", "mine")], names)
     spec = ImageSpec("banner", None, ImageLimits(), 1)
-    row = _part(batch, np.array([-1]), list[Look](), spec).to_pylist()[0]
+    row = _part(batch, np.array([-1]), list[ProcessedImage](), spec).to_pylist()[0]
     assert (row["ad_image_width"], row["ad_image_hash"]) == ("wide", "mine")
     assert row["image_width"] is row["image_hash"] is None
 

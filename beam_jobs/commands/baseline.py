@@ -8,7 +8,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage, terminal
 from beam_jobs.batch import Reason
-from beam_jobs.commands.run import run_pipeline, shown_progress
+from beam_jobs.commands.run import shown_progress
 from beam_jobs.config.verbs import BaselineConfig
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.images.spec import ImageSpec, image_spec, read_features
@@ -91,13 +91,16 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
     inputs = match_inputs(config.data, "--data").files
     size = sum(file.size for file in inputs)
     from beam_jobs.pipelines import baseline
+    from beam_jobs.pipelines.run import run_pipeline
     from beam_jobs.statistics.schema_inference import infer_schema, schema_text
 
     with _scratch(config.out) as scratch:
         listed = write_inputs(storage.join(scratch, INPUTS_FILE), inputs)
-        census = storage.join(scratch, "census.json")
-        run_pipeline(lambda p: baseline.build_census(p, listed, census), beam_args, size)
-        features, nested = baseline.read_census(census)
+        column_types = storage.join(scratch, "census.json")
+        run_pipeline(
+            lambda p: baseline.build_column_types(p, listed, column_types), beam_args, size
+        )
+        features, nested = baseline.read_column_types(column_types)
         if not features:
             raise UsageError("--data: holds no rows to infer a schema from")
         images = image_spec(config, features)
@@ -138,6 +141,7 @@ def _statistics(
     beam_args: Sequence[str],
 ) -> Statistics:
     from beam_jobs.pipelines import baseline
+    from beam_jobs.pipelines.run import run_pipeline
 
     scoring = None
     if config.model is not None:

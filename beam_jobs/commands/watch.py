@@ -20,40 +20,40 @@ LONGEST_PAUSE_SECONDS = 60.0
 def watch(
     one_round: Callable[[], object],
     wait: Callable[[float], bool],
-    tell: Callable[[Exception], None],
+    report: Callable[[Exception], None],
     seconds: float,
 ) -> None:
     """Runs rounds until `wait` says that somebody asked for an end.
 
-    What fails is told, and the next round tries again: what a round needs may be away for a while,
-    or only half there, and the files still wait. What fails again in the same words is not told
-    again, and tried more and more slowly.
+    What fails is reported, and the next round tries again: what a round needs may be away for a
+    while, or only half there, and the files still wait. What fails again in the same words is not
+    reported again, and tried more and more slowly.
 
     Args:
         one_round: answers what waits.
         wait: lets so many seconds pass; whether somebody asked for an end.
-        tell: told of an exception, while it is handled.
+        report: called with an exception, while it is handled.
         seconds: between rounds that do not fail.
 
     Raises:
         UsageError: the first round found that the set-up is wrong.
-        errors.Interrupted: somebody interrupted a round.
+        errors.RunInterruptedError: somebody interrupted a round.
     """
-    pause, told = seconds, ""
+    pause, reported = seconds, ""
     for number in itertools.count():
         try:
             one_round()
-            pause, told = seconds, ""
-        except errors.Interrupted:
+            pause, reported = seconds, ""
+        except errors.RunInterruptedError:
             raise
         except Exception as error:  # a watch outlives defects, too
             if not number and isinstance(error, UsageError) and not isinstance(error, BusyError):
                 raise
             pause = min(2 * pause, max(seconds, LONGEST_PAUSE_SECONDS))
-            if str(error) != told:
+            if str(error) != reported:
                 with contextlib.suppress(OSError):  # whoever was to read it may be gone
-                    tell(error)
-            told = str(error)
+                    report(error)
+            reported = str(error)
         if wait(pause):
             return
 

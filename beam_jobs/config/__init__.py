@@ -1,0 +1,1 @@
+"""What can be configured: flags, TOML files, months."""

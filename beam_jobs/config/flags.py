@@ -41,6 +41,7 @@ class Choice(str, enum.Enum):
     meaning: str
 
     def __new__(cls, value: str, meaning: str) -> "Choice":
+        """A member that is its value, with its meaning beside it."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
@@ -95,6 +96,7 @@ def flag(help: str, *, default: Any = None, **details: Any) -> Any:
 
 
 def switch(help: str, *, in_template: bool = True, in_file: bool = False) -> Any:
+    """A dataclass field that is a flag without a value, off by default."""
     return flag(help, default=False, in_file=in_file, example="", in_template=in_template)
 
 
@@ -110,6 +112,7 @@ def names_in_file(configs: Iterable[type]) -> set[str]:
 
 
 def flag_name(field_name: str) -> str:
+    """`--model-version` of `model_version`."""
     return "--" + field_name.replace("_", "-")
 
 
@@ -154,7 +157,7 @@ def _help_text(field: Any) -> str:
 
 
 def number_type(kind: Any) -> type[int] | type[float] | None:
-    """int or float for a field that holds such numbers, or None instead of one."""
+    """Int or float for a field that holds such numbers, or None instead of one."""
     kinds = (kind, *typing.get_args(kind))
     return next((number for number in (int, float) if number in kinds), None)
 

@@ -15,7 +15,7 @@ class Gate(Choice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookConfig:
+class WarehouseConfig:
     """Verbs that look at the warehouse or decide about a run in it."""
 
     warehouse: str = flag(
@@ -37,7 +37,7 @@ class LookConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryConfig(LookConfig):
+class QueryConfig(WarehouseConfig):
     """Asks the warehouse, or one run's folder, in SQL."""
 
     run: str | None = flag(
@@ -60,7 +60,7 @@ class QueryConfig(LookConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RejectConfig(LookConfig):
+class RejectConfig(WarehouseConfig):
     """Ends a held run."""
 
     reason: str | None = flag(
@@ -189,7 +189,7 @@ class BaselineConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobConfig(DataConfig, LookConfig):
+class JobConfig(DataConfig, WarehouseConfig):
     """What the jobs share."""
 
     model: str = flag(

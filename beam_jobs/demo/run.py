@@ -23,6 +23,7 @@ from beam_jobs.demo.defects import DEFECTS, Defect
 from beam_jobs.demo.queue import make_queue, run_queue
 from beam_jobs.errors import UsageError
 from beam_jobs.plan import plan_monthly
+from beam_jobs.runs.summary import RunSummary
 from beam_jobs.schema import load_schema
 
 _MADE_BY = "# Written by `beam-jobs demo`; paths start from this file's folder.\n"
@@ -57,7 +58,7 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
     build_baseline(made.training, settings, beam_args)
     file = _write_config(folder, settings)
     options = "" if file == DEFAULT_CONFIG_FILE else f"--config {file}"
-    summary: Mapping[str, Any] = {}
+    summary: RunSummary | None = None
     for month in MONTHS:
         known = {f.name for f in dataclasses.fields(MonthlyConfig)}
         given: dict[str, Any] = {name: settings[name] for name in settings.keys() & known}
@@ -65,6 +66,7 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
         summary = execute(plan_monthly(monthly), beam_args)
         terminal.print_summary(summary, options=options)
         print()
+    assert summary is not None
     _print_defects(summary, made.defects)
     print()
     run_queue(settings, beam_args, options)
@@ -117,21 +119,20 @@ def _write_config(folder: str, settings: Mapping[str, str]) -> str:
     return file
 
 
-def _print_defects(summary: Mapping[str, Any], rows: Mapping[str, int]) -> None:
+def _print_defects(summary: RunSummary, rows: Mapping[str, int]) -> None:
     """What is wrong with the last month, and where the run says so."""
-    print(f"What the demo broke in {summary['period'][:7]}, and where it was found:")
+    print(f"What the demo broke in {summary.period:%Y-%m}, and where it was found:")
     found = [(d.what, rows[d.name], _found_as(d, summary)) for d in DEFECTS]
     terminal.print_table(("defect", "rows", "found as"), found)
 
 
-def _found_as(defect: Defect, summary: Mapping[str, Any]) -> str:
+def _found_as(defect: Defect, summary: RunSummary) -> str:
     places = []
-    reason = defect.reason.value if defect.reason else None
-    if reason in summary["reasons"]:
-        places.append(f"quarantine {reason}")
-    if reason in summary["flags"]:
-        places.append(f"flag {reason}")
+    if defect.reason is not None and defect.reason in summary.reasons:
+        places.append(f"quarantine {defect.reason.value}")
+    if defect.reason is not None and defect.reason in summary.flags:
+        places.append(f"flag {defect.reason.value}")
     if defect.is_anomaly:
-        kinds = {a["kind"] for a in summary["anomalies"] if a["feature"] == defect.feature}
+        kinds = {a.kind.value for a in summary.anomalies if a.feature == defect.feature}
         places += [f"anomaly {kind}" for kind in sorted(kinds)]
     return ", ".join(places) or "NOT FOUND"

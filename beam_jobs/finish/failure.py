@@ -6,22 +6,23 @@ alert is not repeated.
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any
 
 from beam_jobs import storage
-from beam_jobs.errors import BeamJobsError, BusyError, Interrupted, RunError
-from beam_jobs.notify import Outcome, announce
+from beam_jobs.errors import BeamJobsError, BusyError, RunError, RunInterruptedError
+from beam_jobs.notify import announce
 from beam_jobs.plan import Plan
 from beam_jobs.publish import publishing
-from beam_jobs.runs.catalog import open_warehouse
-from beam_jobs.runs.existing import Standing, standing_after
+from beam_jobs.runs.catalog import open_catalog
+from beam_jobs.runs.existing import ExistingRun, existing_run
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import Job, RunStatus
+from beam_jobs.runs.summary import RunOutcome, RunSummary
 
 _log = logging.getLogger(__name__)
 
@@ -38,15 +39,15 @@ def failure_recorded(plan: Plan, but: tuple[type[Exception], ...] = ()) -> Itera
         but: what the caller mends: it is no failure yet.
 
     Raises:
-        BeamJobsError: as it was raised, its message completed by what stands in the warehouse; a
-            defect becomes a RunError that names its traceback.
-        Interrupted: where somebody interrupted, the same.
+        BeamJobsError: as it was raised, its message completed by what the warehouse has of the run;
+            a defect becomes a RunError that names its traceback.
+        RunInterruptedError: where somebody interrupted, the same.
     """
     started = time.monotonic()
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(_standing(plan).after_interrupt(str(error))) from error
+        raise RunInterruptedError(_existing(plan).after_interrupt(str(error))) from error
     except but:
         raise
     except Exception as error:
@@ -54,13 +55,13 @@ def failure_recorded(plan: Plan, but: tuple[type[Exception], ...] = ()) -> Itera
         cause = _cause(error, folder)
         if not isinstance(error, BusyError):  # nobody waits for the same warehouse twice
             _fail(plan, cause)
-        text = _standing(plan).after_failure(cause)
+        text = _existing(plan).after_failure(cause)
         # What is caught by its kind further up stays of that kind.
         problem = type(error)(text) if isinstance(error, BeamJobsError) else RunError(text)
         if _is_first(plan, folder, cause):
-            # A failure is told as one, whatever stands: alerts look for the word.
+            # A failure is announced as one, whatever was published: alerts look for the word.
             summary = failed(plan, time.monotonic() - started)
-            announce(Outcome.of_summary(summary, str(problem)), plan.notify)
+            announce(dataclasses.replace(summary, error=str(problem)), plan.notify)
         problem.announced = True
         raise problem from error
 
@@ -81,17 +82,17 @@ def _fail(plan: Plan, cause: str) -> None:
     """Leaves a line in `runs`, if the warehouse takes it."""
     try:
         run = plan.run_row(RunStatus.FAILED, error=cause[:_ERROR_CHARACTERS])
-        publishing.fail_run(open_warehouse(plan.warehouse), run)
+        publishing.fail_run(open_catalog(plan.warehouse), run)
     except BeamJobsError as second:
         _log.error("the failure could not be written to `runs`: %s", second)
 
 
-def _standing(plan: Plan) -> Standing:
-    return standing_after(open_warehouse(plan.warehouse), plan.run_id, plan.started_at)
+def _existing(plan: Plan) -> ExistingRun:
+    return existing_run(open_catalog(plan.warehouse), plan.run_id, plan.started_at)
 
 
 def _is_first(plan: Plan, folder: RunFolder, cause: str) -> bool:
-    """Whether nobody has told of this attempt's failure; a disk that takes nothing does not ask."""
+    """Whether nobody has announced this attempt's failure; on a full disk nobody can know."""
     attempt = plan.started_at.isoformat()
     with contextlib.suppress(OSError, ValueError):
         if json.loads(storage.read_bytes(folder.failure))["started_at"] == attempt:
@@ -115,50 +116,48 @@ def failure_of(plan: Plan, started: float) -> Iterator[None]:
     try:
         yield
     except BeamJobsError as error:
-        error.result = failed(plan, time.monotonic() - started, _standing(plan))
+        error.result = failed(plan, time.monotonic() - started, _existing(plan))
         raise
 
 
-def result_of(error: Exception, job: Job, seconds: float = 0.0) -> dict[str, Any]:
-    """What `--json` prints of a command that failed; it may have failed before it had a run."""
+def failure_summary(error: Exception, job: Job | None, seconds: float = 0.0) -> RunSummary:
+    """What came of a command that failed; it may have failed before it had a run."""
     known = error.result if isinstance(error, BeamJobsError) else None
     words = str(error) if isinstance(error, BeamJobsError) else f"{type(error).__name__}: {error}"
-    return (known or _nothing(job, seconds)) | {"error": words}
+    nothing = RunSummary(job=job, outcome=RunOutcome.FAILED, seconds=round(seconds, 3))
+    return dataclasses.replace(known if isinstance(known, RunSummary) else nothing, error=words)
 
 
-def failed(plan: Plan, seconds: float, standing: Standing | None = None) -> dict[str, Any]:
-    """What `--json` prints of a run that failed; like its line in `runs`, it counts no rows.
+def failed(plan: Plan, seconds: float, existing: ExistingRun | None = None) -> RunSummary:
+    """What came of a run that failed; like its line in `runs`, it counts no rows.
 
     Args:
         plan: of the run.
         seconds: it took.
-        standing: what the warehouse says: of a run that failed when it was published or held
-            already, this is told, and its rows.
+        existing: what the warehouse says: of a run that failed when it was published or held
+            already, this is said, and its rows.
     """
-    result = _nothing(plan.job, seconds) | {
-        "run_id": plan.run_id,
-        "period": plan.period.isoformat(),
-        "run_folder": plan.run_folder,
-        "notes": list(plan.notes),
-    }
-    run = standing.outcome if standing is not None else None
+    summary = planned(plan, RunOutcome.FAILED, seconds)
+    run = existing.outcome if existing is not None else None
     if run is None:
-        return result
-    held = list(run.hold_reasons) if run.status is RunStatus.HELD else []
-    return result | {"status": run.status.value, "rows": run.rows, "hold_reasons": held}
+        return summary
+    return dataclasses.replace(
+        summary,
+        outcome=RunOutcome(run.status.value),
+        rows=run.rows,
+        hold_reasons=run.hold_reasons if run.status is RunStatus.HELD else (),
+    )
 
 
-def _nothing(job: Job, seconds: float) -> dict[str, Any]:
-    return {
-        "run_id": None,
-        "job": job.value,
-        "period": None,
-        "status": RunStatus.FAILED.value,
-        "rows": {"read": 0, "scored": 0, "quarantined": 0},
-        "anomalies": 0,
-        "hold_reasons": [],
-        "report": None,
-        "run_folder": None,
-        "seconds": round(seconds, 3),
-        "notes": [],
-    }
+def planned(plan: Plan, outcome: RunOutcome, seconds: float = 0.0) -> RunSummary:
+    """The summary of a run of which only the plan is known."""
+    return RunSummary(
+        job=plan.job,
+        outcome=outcome,
+        run_id=plan.run_id,
+        period=plan.period,
+        run_folder=plan.run_folder,
+        notes=tuple(plan.notes),
+        started_at=plan.started_at,
+        seconds=round(seconds, 3),
+    )

@@ -1,1 +1,1 @@
-"""Flex Templates: what Dataflow is told of a job, and what it passes to it."""
+"""Flex Templates: what Dataflow knows of a job, and what it passes to it."""

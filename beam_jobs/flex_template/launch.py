@@ -7,9 +7,13 @@ all else comes as arguments, as the launcher passes them.
 import os
 from collections.abc import Sequence
 
-from beam_jobs import cli, notify, terminal
+from beam_jobs import notify, terminal
+from beam_jobs.commands.command_line import Command, parse
+from beam_jobs.commands.verbs import JOBS
 from beam_jobs.errors import BeamJobsError, UsageError
 from beam_jobs.flex_template.arguments import command_line
+from beam_jobs.runs.run_row import Job
+from beam_jobs.runs.summary import RunOutcome, RunSummary
 
 JOB = "BEAM_JOBS_JOB"
 IMAGE = "BEAM_JOBS_IMAGE"
@@ -22,10 +26,11 @@ def main(argv: Sequence[str]) -> int:
     """
     job = os.environ.get(JOB, "")
     try:
-        words = [job, *_arguments(argv, job)]
-        code = cli.run(words)
-        _submit_something(words)
-        return code
+        command = parse([job, *_arguments(argv, job)], JOBS)
+        summary = _start(Job(job), command)
+        if summary is None or summary.outcome is not RunOutcome.SUBMITTED:
+            _submit_nothing(command.beam_args)
+        return 0
     except BeamJobsError as error:
         terminal.print_error(str(error))
         if not error.announced:
@@ -36,10 +41,20 @@ def main(argv: Sequence[str]) -> int:
         raise
 
 
+def _start(job: Job, command: Command) -> RunSummary | None:
+    if job is Job.MONTHLY:
+        from beam_jobs.commands.monthly import run_monthly
+
+        return run_monthly(command.config, command.beam_args)
+    from beam_jobs.commands.requests import run_requests
+
+    return run_requests(command.config, command.beam_args)
+
+
 def _arguments(argv: Sequence[str], job: str) -> list[str]:
-    if job not in cli.JOBS:
-        raise UsageError(f"{JOB}={job}: is no job; there are {', '.join(cli.JOBS)}")
-    words = command_line(argv, cli.VERBS[job].config)
+    if job not in JOBS:
+        raise UsageError(f"{JOB}={job}: is no job; there are {', '.join(JOBS)}")
+    words = command_line(argv, JOBS[job].config)
     names = {word.split("=", 1)[0] for word in words}
     image = os.environ.get(IMAGE)
     if image and not names & {"--sdk_container_image", "--worker_harness_container_image"}:
@@ -47,7 +62,7 @@ def _arguments(argv: Sequence[str], job: str) -> list[str]:
     return [*words, "--no_wait_until_finish"]
 
 
-def _submit_something(words: Sequence[str]) -> None:
+def _submit_nothing(beam_args: Sequence[str]) -> None:
     """Submits a graph that does nothing, where there was nothing to do on Dataflow.
 
     A queue without requests, or a month that is published already, is no failure; but Dataflow
@@ -55,12 +70,10 @@ def _submit_something(words: Sequence[str]) -> None:
     """
     import apache_beam as beam
 
-    from beam_jobs.commands import run
     from beam_jobs.pipelines.options import is_remote, pipeline_options
 
-    _, beam_args = cli.make_parser().parse_known_args(list(words))
     options = pipeline_options(beam_args)
-    if run.submitted or not is_remote(options):
+    if not is_remote(options):
         return
     pipeline = beam.Pipeline(options=options)
     _ = pipeline | "Nothing to do" >> beam.Create([0])
@@ -70,4 +83,5 @@ def _submit_something(words: Sequence[str]) -> None:
 def _announce(job: str, error: str) -> None:
     """Without the webhook: its address is one of the arguments that may be what is wrong."""
     notify.log_to_standard_error()
-    notify.announce(notify.Outcome(job=job, status="FAILED", error=error), None)
+    known = Job(job) if job in JOBS else None
+    notify.announce(RunSummary(job=known, outcome=RunOutcome.FAILED, error=error), None)

@@ -31,10 +31,12 @@ class Described(Protocol):
     """What is needed of a verb."""
 
     @property
-    def config(self) -> type: ...
+    def config(self) -> type:
+        """The dataclass of its flags."""
 
     @property
-    def help(self) -> str: ...
+    def help(self) -> str:
+        """What it does, in a line."""
 
 
 def print_template(name: str, jobs: Mapping[str, Described], image: str | None) -> int:
@@ -120,11 +122,11 @@ def type_of(kind: Any, about: Flag) -> Parameter:
 
 def default_of(field: dataclasses.Field[Any]) -> str | None:
     """The default as a launch would write it, None where there is none."""
-    default = field.default
+    default: object = field.default
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, Choice):
-        return default.value
+        return str(default.value)
     return str(default) if isinstance(default, str | int) else None
 
 

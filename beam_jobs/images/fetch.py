@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 
 from beam_jobs import storage
 from beam_jobs.batch import Reason
-from beam_jobs.errors import InputError, RunError, StorageTimeout
+from beam_jobs.errors import InputError, RunError, StorageTimeoutError
 from beam_jobs.images.inspect import problem
 from beam_jobs.images.limits import ImageProblem, too_large
 from beam_jobs.images.names import is_file_within, is_safe
-from beam_jobs.images.processed import Look, look_at
+from beam_jobs.images.processed import ProcessedImage, process_image
 from beam_jobs.images.spec import ImageSpec
-from beam_jobs.storage import FileTooLarge
+from beam_jobs.storage import FileTooLargeError
 
 BUDGET_BYTES = 64 << 20
 """Of encoded images and model input in memory; a single larger image may stand beside it."""
@@ -51,7 +51,8 @@ Wanted = tuple[str, bytes | None]
 """(name as the row has it, the encoded image where the row carries it inside)."""
 
 ReadBytes = Callable[[str, int], bytes]
-"""(uri, limit) -> the content; raises `storage.FileTooLarge` beyond `limit` bytes, or OSError."""
+"""(uri, limit) -> the content; raises `storage.FileTooLargeError` beyond `limit` bytes, or
+OSError."""
 
 
 @dataclass(eq=False)
@@ -67,7 +68,7 @@ class _Job:
 
     images: dict[int, Wanted]
     limit: int
-    looks: dict[int, Look | None] = field(default_factory=dict)
+    processed: dict[int, ProcessedImage | None] = field(default_factory=dict)
     error: BaseException | None = None
 
 
@@ -88,7 +89,7 @@ class ImageReader:
         cores = len(os.sched_getaffinity(0))
         self._lookers = threading.BoundedSemaphore(cores)
         self._jobs: queue.SimpleQueue[tuple[_Job, queue.SimpleQueue] | None] = queue.SimpleQueue()
-        self._cache: OrderedDict[str, Look] = OrderedDict()
+        self._cache: OrderedDict[str, ProcessedImage] = OrderedDict()
         self._cached_bytes = 0
         self._answered = 0.0  # when storage last answered, monotonic seconds
         local = spec.prefix is None or storage.is_local(spec.prefix)
@@ -106,7 +107,7 @@ class ImageReader:
             self._jobs.put(None)
         self._threads = []
 
-    def looks(self, wanted: Sequence[Wanted]) -> Iterator[Look]:
+    def processed(self, wanted: Sequence[Wanted]) -> Iterator[ProcessedImage]:
         """What came of each image, in the order given.
 
         Raises:
@@ -116,7 +117,7 @@ class ImageReader:
         first = min(FIRST_READ, whole)
         at_once = max(1, min(self._at_once, BUDGET_BYTES // (4 * first)))
         ended: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        ready: dict[int, Look] = {}
+        ready: dict[int, ProcessedImage] = {}
         large: dict[int, Wanted] = {}
         begun = given_out = 0
         held_before = self.held
@@ -158,11 +159,11 @@ class ImageReader:
         self.held += job.limit * len(job.images)
         self._jobs.put((job, ended))
 
-    def _take(self, job: _Job, ready: dict[int, Look], large: dict[int, Wanted]) -> None:
+    def _take(self, job: _Job, ready: dict[int, ProcessedImage], large: dict[int, Wanted]) -> None:
         """Files what a thread found."""
         self.held -= job.limit * len(job.images)
         for place, (name, given) in job.images.items():
-            look = job.looks[place]
+            look = job.processed[place]
             if look is None:
                 large[place] = name, given
                 continue
@@ -184,13 +185,13 @@ class ImageReader:
             raise job.error
         return job
 
-    def _known(self, name: str) -> Look | None:
+    def _known(self, name: str) -> ProcessedImage | None:
         look = self._cache.get(name)
         if look is not None:
             self._cache.move_to_end(name)
         return look
 
-    def _keep(self, name: str, look: Look) -> None:
+    def _keep(self, name: str, look: ProcessedImage) -> None:
         if look.nbytes > CACHE_BYTES // 8:
             return
         self._cache[name] = look
@@ -205,19 +206,19 @@ class ImageReader:
             job, ended = item
             try:
                 for place, (name, given) in job.images.items():
-                    job.looks[place] = self._look(name, given, job.limit)
+                    job.processed[place] = self._look(name, given, job.limit)
             except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
                 job.error = error
             ended.put(job)
 
-    def _look(self, name: str, given: bytes | None, limit: int) -> Look | None:
+    def _look(self, name: str, given: bytes | None, limit: int) -> ProcessedImage | None:
         found = self._fetch(name, limit) if given is None else given
         if found is None:
             return None
         if isinstance(found, ImageProblem):
-            return Look(problem=found)
+            return ProcessedImage(problem=found)
         with self._lookers:
-            return look_at(found, name, self.spec)
+            return process_image(found, name, self.spec)
 
     def _from_storage(self, uri: str, limit: int) -> bytes:
         return storage.read_bytes(uri, limit, deadline=self.spec.timeout)
@@ -247,7 +248,7 @@ class ImageReader:
                 data = self._read_bytes(uri, limit)
                 self._answered = time.monotonic()
                 return data
-            except FileTooLarge:
+            except FileTooLargeError:
                 self._answered = time.monotonic()
                 most = self.spec.limits.max_bytes
                 if limit < most:
@@ -257,7 +258,9 @@ class ImageReader:
                 if isinstance(error, FileNotFoundError) or error.errno in _ABSENT:
                     self._answered = time.monotonic()
                     return _missing(name, "is not there")
-                timed_out = isinstance(error, StorageTimeout)  # by a service that was asked often
+                timed_out = isinstance(
+                    error, StorageTimeoutError
+                )  # by a service that was asked often
                 if isinstance(error, RunError) and not timed_out:
                     raise
                 if isinstance(error, PermissionError):

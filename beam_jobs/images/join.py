@@ -24,7 +24,7 @@ from beam_jobs.batch import (
 )
 from beam_jobs.images.features import columns
 from beam_jobs.images.fetch import ImageReader, Wanted
-from beam_jobs.images.processed import Look
+from beam_jobs.images.processed import ProcessedImage
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.images.table import NAMES
 
@@ -47,7 +47,7 @@ def add_images(batch: pa.RecordBatch, reader: ImageReader) -> Iterator[tuple[int
     codes, wanted = _wanted(batch, spec)
     batch = without(batch, IMAGE, IMAGE_TENSOR)
     if not spec.keeps_bytes and spec.tensor is None:
-        yield 0, _part(batch, codes, list(reader.looks(wanted)), spec)
+        yield 0, _part(batch, codes, list(reader.processed(wanted)), spec)
         return
     order = np.argsort(codes, kind="stable")
     if (np.diff(order) != 1).any():
@@ -56,22 +56,22 @@ def add_images(batch: pa.RecordBatch, reader: ImageReader) -> Iterator[tuple[int
     # Of the part that is being filled; rows without an image come first, in the first part.
     start = size = first_code = 0
     done = int(np.searchsorted(codes, 0))
-    looks: list[Look] = []
-    for code, look in enumerate(reader.looks(wanted)):
-        looks.append(look)
+    processed: list[ProcessedImage] = []
+    for code, look in enumerate(reader.processed(wanted)):
+        processed.append(look)
         while done < ends[code]:
             cost = look.input_bytes
             fitting = (PART_BYTES - size) // cost if cost else len(codes)
             if fitting < 1 and size:
                 part = batch.slice(start, done - start)
-                yield start, _part(part, codes[start:done] - first_code, looks, spec)
-                start, size, first_code, looks = done, 0, code, [look]
+                yield start, _part(part, codes[start:done] - first_code, processed, spec)
+                start, size, first_code, processed = done, 0, code, [look]
                 continue
             taken = min(max(fitting, 1), int(ends[code]) - done)
             done, size = done + taken, size + taken * cost
     if start < len(codes) or not len(codes):
         part = batch.slice(start)
-        yield start, _part(part, codes[start:] - first_code, looks, spec)
+        yield start, _part(part, codes[start:] - first_code, processed, spec)
 
 
 def _wanted(batch: pa.RecordBatch, spec: ImageSpec) -> tuple[np.ndarray, list[Wanted]]:
@@ -104,7 +104,7 @@ def _wanted(batch: pa.RecordBatch, spec: ImageSpec) -> tuple[np.ndarray, list[Wa
 
 
 def _part(
-    batch: pa.RecordBatch, codes: np.ndarray, looks: Sequence[Look], spec: ImageSpec
+    batch: pa.RecordBatch, codes: np.ndarray, processed: Sequence[ProcessedImage], spec: ImageSpec
 ) -> pa.RecordBatch:
     """The rows with what came of their images.
 
@@ -112,7 +112,7 @@ def _part(
 
     Args:
         batch: the rows.
-        codes: int64[num_rows], places in `looks`; below 0 for a row without an image.
+        codes: int64[num_rows], places in `processed`; below 0 for a row without an image.
         looks: of distinct images.
         spec: what to join.
     """
@@ -123,33 +123,37 @@ def _part(
             given_way(name, {*present, *NAMES}) if name in NAMES else name for name in present
         ]
         batch = pa.RecordBatch.from_arrays(batch.columns, names=renamed)
-    for name, column in columns([look.row for look in looks]).items():
+    for name, column in columns([look.row for look in processed]).items():
         batch = set_column(batch, name, column.take(take))
     if spec.keeps_bytes:
-        encoded = pa.array([look.encoded for look in looks], pa.binary())
+        encoded = pa.array([look.encoded for look in processed], pa.binary())
         batch = set_column(batch, IMAGE, encoded.take(take))
     if spec.tensor is not None:
-        tensors = _tensor_column(codes, looks, spec.tensor.nbytes)
+        tensors = _tensor_column(codes, processed, spec.tensor.nbytes)
         batch = set_column(batch, IMAGE_TENSOR, tensors)
-    return with_findings(batch, _findings(codes, looks, spec.column))
+    return with_findings(batch, _findings(codes, processed, spec.column))
 
 
-def _tensor_column(codes: np.ndarray, looks: Sequence[Look], width: int) -> pa.Array:
+def _tensor_column(codes: np.ndarray, processed: Sequence[ProcessedImage], width: int) -> pa.Array:
     """fixed_size_binary[width]: the tensors' bytes, row after row; null where there is none."""
-    distinct = np.zeros((len(looks) + 1, width), np.uint8)  # the last for rows without a tensor
-    present = np.zeros(len(looks) + 1, bool)
-    for place, look in enumerate(looks):
+    distinct = np.zeros((len(processed) + 1, width), np.uint8)  # the last for rows without a tensor
+    present = np.zeros(len(processed) + 1, bool)
+    for place, look in enumerate(processed):
         if look.tensor is not None:
             distinct[place], present[place] = look.tensor.reshape(-1).view(np.uint8), True
-    chosen = np.where(codes < 0, len(looks), codes)
-    in_order = len(chosen) == len(looks) and (chosen == np.arange(len(looks))).all()
+    chosen = np.where(codes < 0, len(processed), codes)
+    in_order = len(chosen) == len(processed) and (chosen == np.arange(len(processed))).all()
     rows = distinct[:-1] if in_order else distinct[chosen]
     valid = pa.array(present[chosen]).buffers()[1]
     return pa.Array.from_buffers(pa.binary(width), len(codes), [valid, pa.py_buffer(rows)])
 
 
-def _findings(codes: np.ndarray, looks: Sequence[Look], column: str) -> list[Findings]:
-    found = [(place, look.problem) for place, look in enumerate(looks) if look.problem is not None]
+def _findings(
+    codes: np.ndarray, processed: Sequence[ProcessedImage], column: str
+) -> list[Findings]:
+    found = [
+        (place, look.problem) for place, look in enumerate(processed) if look.problem is not None
+    ]
     if not found:
         return []
     order = np.argsort(codes, kind="stable")

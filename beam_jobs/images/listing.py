@@ -3,7 +3,7 @@
 import hashlib
 
 from beam_jobs import storage
-from beam_jobs.errors import StorageTimeout, UsageError
+from beam_jobs.errors import StorageTimeoutError, UsageError
 
 MOST_IMAGES = 100_000
 """Of a fingerprint: 100 requests to Cloud Storage, or two seconds of a local disk."""
@@ -19,11 +19,11 @@ def fingerprint_of(prefix: str) -> str | None:
 
     Raises:
         UsageError: it cannot be listed.
-        StorageTimeout: a service did not answer.
+        StorageTimeoutError: a service did not answer.
     """
     try:
         files = storage.list_files(prefix, MOST_IMAGES + 1)
-    except StorageTimeout:
+    except StorageTimeoutError:
         raise
     except OSError as error:
         raise UsageError(f"--images {prefix}: cannot be listed ({error.strerror})") from error

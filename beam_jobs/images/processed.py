@@ -14,7 +14,7 @@ _ROW_BYTES = 600
 
 
 @dataclass(frozen=True)
-class Look:
+class ProcessedImage:
     """What came of one image.
 
     Attributes:
@@ -39,7 +39,7 @@ class Look:
         return _ROW_BYTES + self.input_bytes
 
 
-def look_at(data: bytes, name: str, spec: ImageSpec) -> Look:
+def process_image(data: bytes, name: str, spec: ImageSpec) -> ProcessedImage:
     """Checks one image and computes what the spec asks for; never raises for its content.
 
     Args:
@@ -49,13 +49,13 @@ def look_at(data: bytes, name: str, spec: ImageSpec) -> Look:
     """
     image = inspect(data, name, spec.limits)
     if isinstance(image, ImageProblem):
-        return Look(problem=image)
+        return ProcessedImage(problem=image)
     encoded = data if spec.keeps_bytes else None
     if spec.tensor is None:
-        return Look(features(image), encoded=encoded)
+        return ProcessedImage(features(image), encoded=encoded)
     from beam_jobs.images.tensors import image_tensor
 
     tensor = image_tensor(image, name, spec.tensor)
     if isinstance(tensor, ImageProblem):
-        return Look(problem=tensor)
-    return Look(features(image), encoded=encoded, tensor=tensor)
+        return ProcessedImage(problem=tensor)
+    return ProcessedImage(features(image), encoded=encoded, tensor=tensor)

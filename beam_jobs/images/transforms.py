@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from beam_jobs.batch import ROWS_PER_BATCH, Located
+from beam_jobs.batch import ROWS_PER_BATCH, KeyedBatch
 from beam_jobs.images.fetch import ImageReader
 from beam_jobs.images.join import add_images
 from beam_jobs.images.spec import ImageSpec
@@ -15,7 +15,7 @@ from beam_jobs.images.spec import ImageSpec
 class AddImages(beam.PTransform):
     """Looks at the images that rows name; nothing where there is no spec.
 
-    In and out: PCollection[Located]. A batch may become several, whose numbers follow from the
+    In and out: PCollection[KeyedBatch]. A batch may become several, whose numbers follow from the
     batch's and their first row's, so that they are the same whenever a bundle is repeated.
 
     Attributes:
@@ -43,11 +43,11 @@ class _AddImages(beam.DoFn):
     def setup(self) -> None:
         self.reader = ImageReader(self.spec)
 
-    def process(self, element: Located) -> Iterator[Located]:
+    def process(self, element: KeyedBatch) -> Iterator[KeyedBatch]:
         assert self.reader is not None
-        file_index, span, number, batch = element
+        key, batch = element
         for first_row, part in add_images(batch, self.reader):
-            yield file_index, span, number * ROWS_PER_BATCH + first_row, part
+            yield key._replace(batch=key.batch * ROWS_PER_BATCH + first_row), part
 
     def teardown(self) -> None:
         if self.reader is not None:

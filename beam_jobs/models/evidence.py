@@ -1,5 +1,6 @@
-"""What the graph of a model tells of its signature: which texts it parses, as what, and what its
-classes are called."""
+"""What the graph of a model reports its signature: which texts it parses, as what, and what its
+classes are called.
+"""
 
 import enum
 import math
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from beam_jobs.models.graph import Graph, Ref, Scope, TooLarge, ref_of, size_of, tensor_values
+from beam_jobs.models.graph import Graph, Ref, Scope, TooLargeError, ref_of, size_of, tensor_values
 from beam_jobs.models.saved_model import DataType, attribute
 from beam_jobs.schema import FeatureType
 
@@ -102,7 +103,7 @@ class ClassNames:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the graph tells of a signature.
+    """What the graph reports a signature.
 
     Attributes:
         uses: one a text input.
@@ -166,7 +167,7 @@ def _text_use(
             return TextUse(name, *use), parsed
         later = graph.reached(tensor, lambda node: not _ENDS.fullmatch(node.op))
         use = _parsed_as(list(later))
-    except TooLarge:
+    except TooLargeError:
         return TextUse(name, Use.UNKNOWN), None
     if use is not None:
         first = next(node.op for _, node, _ in taken if not _HANDED_ON.fullmatch(node.op))

@@ -129,7 +129,7 @@ class Graph:
         the tensor on.
 
         Raises:
-            TooLarge: after MOST_TENSORS.
+            TooLargeError: after MOST_TENSORS.
         """
         waiting = deque([(self.root, ref_of(tensor))])
         seen: set[tuple[int, Ref]] = set()
@@ -139,7 +139,7 @@ class Graph:
                 continue
             seen.add((id(scope), ref))
             if len(seen) > MOST_TENSORS:
-                raise TooLarge
+                raise TooLargeError
             waiting.extend(_after_return(scope, ref))
             for node, place in scope.consumers(ref):
                 calls = self.calls(scope, node)
@@ -237,7 +237,7 @@ class Graph:
         return joined
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """A walk took more than MOST_TENSORS."""
 
 

@@ -11,9 +11,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.monitoring.anomaly import Anomaly, AnomalyReport
 from beam_jobs.monitoring.drift import (
-    Context,
+    FeatureRoles,
     Judge,
-    Measured,
     incomparable,
     judged,
     measures,
@@ -26,6 +25,7 @@ from beam_jobs.monitoring.policy import Kind, Policy, Severity
 from beam_jobs.monitoring.quality import Pair, missing_values, shared_images
 from beam_jobs.monitoring.tfdv_anomalies import References, tfdv_anomalies
 from beam_jobs.monitoring.volume import RunCounts, of_run
+from beam_jobs.statistics.distances import Measured
 from beam_jobs.statistics.feature_table import feature_statistics
 from beam_jobs.statistics.files import (
     Statistics,
@@ -46,7 +46,7 @@ def find_anomalies(
     previous: Statistics | None,
     policy: Policy,
     counts: RunCounts,
-    context: Context,
+    context: FeatureRoles,
 ) -> AnomalyReport:
     """Compares a run's statistics with schema, baseline and previous run.
 

@@ -8,7 +8,6 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from beam_jobs.monitoring.policy import Kind, Severity
 from beam_jobs.statistics.slices import ALL
-from beam_jobs.warehouse.tables import RUN_COLUMNS, arrow_schema
 
 
 @dataclass(frozen=True)
@@ -68,22 +67,3 @@ class AnomalyReport:
     anomalies: tuple[Anomaly, ...]
     feature_statistics: pa.Table
     score: dict[str, float] | None
-
-    @property
-    def table(self) -> pa.Table:
-        """Rows of the table `anomalies`, without the run's own columns."""
-        schema = own_schema("anomalies")
-        rows = [dataclasses.asdict(anomaly) for anomaly in self.anomalies]
-        columns = [
-            pa.array(
-                [getattr(row[name], "value", row[name]) for row in rows], schema.field(name).type
-            )
-            for name in schema.names
-        ]
-        return pa.table(columns, schema=schema)
-
-
-def own_schema(table: str) -> pa.Schema:
-    """A table's columns but for those that every table of a run has."""
-    shared = {column.name for column in RUN_COLUMNS}
-    return pa.schema([field for field in arrow_schema(table) if field.name not in shared])

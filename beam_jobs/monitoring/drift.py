@@ -10,8 +10,8 @@ from beam_jobs.monitoring.anomaly import Anomaly
 from beam_jobs.monitoring.policy import Kind, Policy, Severity
 from beam_jobs.monitoring.quality import Pair, reference_of
 from beam_jobs.statistics.distances import (
-    Distance,
     Measure,
+    Measured,
     has_distances,
     measure,
     why_not_comparable,
@@ -36,7 +36,7 @@ NOT_COMPARED = "NOT_COMPARED"
 
 
 @dataclass(frozen=True)
-class Context:
+class FeatureRoles:
     """What features are to the run.
 
     Attributes:
@@ -64,7 +64,7 @@ class Judge:
 
     schema: schema_pb2.Schema
     policy: Policy
-    context: Context
+    context: FeatureRoles
     score: str
 
     def is_used(self, feature: str) -> bool:
@@ -77,19 +77,6 @@ class Judge:
             if proto.name == feature:
                 return proto.skew_comparator if kind is Kind.SKEW else proto.drift_comparator
         return schema_pb2.FeatureComparator()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A distance that was measured: its name, value and threshold."""
-
-    measure: Measure
-    distance: Distance
-    threshold: float
-
-    @property
-    def is_high(self) -> bool:
-        return self.distance.value > self.threshold
 
 
 def pairs(current: Statistics, reference: Statistics | None, judge: Judge) -> Iterator[Pair]:

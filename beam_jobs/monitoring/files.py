@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from beam_jobs.monitoring.anomaly import Anomaly
 from beam_jobs.monitoring.policy import Kind, Severity
+from beam_jobs.read.byte_range import Format, format_of
 from beam_jobs.read.signs import FileSign
-from beam_jobs.read.span import Format, format_of
 
 EMPTY = "FILE_EMPTY"
 SHOWN = 20

@@ -1,4 +1,4 @@
-"""POST of a run's outcome to a webhook: Slack's shape or generic JSON, with retries.
+"""POST of how a run ended to a webhook: Slack's shape or generic JSON, with retries.
 
 The address of a webhook is a secret: whoever has it can post. It is in no repr, message or log.
 """
@@ -11,7 +11,8 @@ from typing import Any
 
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
-from beam_jobs.notify.outcome import Outcome
+from beam_jobs.notify.event import address, event_of, sentence
+from beam_jobs.runs.summary import RunOutcome, RunSummary
 
 TIMEOUT = 10.0
 """Seconds for an answer."""
@@ -73,9 +74,9 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def body_of(url: str, outcome: Outcome) -> dict[str, Any]:
+def body_of(url: str, summary: RunSummary) -> dict[str, Any]:
     """What is posted: `{"text": ...}` to Slack and what understands the same, else the line."""
-    return {"text": slack_text(outcome)} if is_slack(url) else outcome.to_json()
+    return {"text": slack_text(summary)} if is_slack(url) else event_of(summary)
 
 
 def is_slack(url: str) -> bool:
@@ -87,16 +88,17 @@ def is_slack(url: str) -> bool:
     )
 
 
-def slack_text(outcome: Outcome) -> str:
-    """The outcome in Slack's markup; `&`, `<` and `>` of data are escaped, as Slack asks."""
-    lines = [f"*{_escaped(outcome.sentence)}*"]
-    lines += [f"• {_escaped(reason)}" for reason in outcome.to_json()["hold_reasons"]]
-    lines += [f"• overruled: {_escaped(reason)}" for reason in outcome.to_json()["overruled"]]
-    lines += [f"• set aside: {_escaped(file)}" for file in outcome.to_json().get("unreadable", [])]
-    if outcome.status == "HELD":
-        lines.append(f"`beam-jobs approve {outcome.run_id}` publishes it")
-    if outcome.report:
-        lines.append(_escaped(_browsable(outcome.report)))
+def slack_text(summary: RunSummary) -> str:
+    """The event in Slack's markup; `&`, `<` and `>` of data are escaped, as Slack asks."""
+    event, where = event_of(summary), address(summary)
+    lines = [f"*{_escaped(sentence(summary))}*"]
+    lines += [f"• {_escaped(reason)}" for reason in event["hold_reasons"]]
+    lines += [f"• overruled: {_escaped(reason)}" for reason in event["overruled"]]
+    lines += [f"• set aside: {_escaped(file)}" for file in event.get("unreadable", [])]
+    if summary.outcome is RunOutcome.HELD:
+        lines.append(f"`beam-jobs approve {summary.run_id}` publishes it")
+    if where:
+        lines.append(_escaped(_browsable(where)))
     return "\n".join(lines)
 
 
@@ -111,11 +113,11 @@ def _browsable(uri: str) -> str:
     return f"https://storage.cloud.google.com/{urllib.parse.quote(uri.removeprefix('gs://'))}"
 
 
-class _Passing(Exception):
+class _PassingError(Exception):
     """A failure that may pass; its text does not name the URL."""
 
 
-def send(webhook: Webhook, outcome: Outcome) -> str | None:
+def send(webhook: Webhook, summary: RunSummary) -> str | None:
     """Posts; what is passing (no answer, 408, 429, 5xx) is tried again for a minute.
 
     Returns:
@@ -124,7 +126,7 @@ def send(webhook: Webhook, outcome: Outcome) -> str | None:
     from google.api_core import exceptions, retry
 
     patient = retry.Retry(
-        predicate=retry.if_exception_type(_Passing),
+        predicate=retry.if_exception_type(_PassingError),
         initial=FIRST_WAIT,
         maximum=LONGEST_WAIT,
         multiplier=2.0,
@@ -132,13 +134,13 @@ def send(webhook: Webhook, outcome: Outcome) -> str | None:
     )
     try:
         url = webhook.url()
-        problem = patient(_post)(url, body_of(url, outcome))
-    except (_Passing, exceptions.RetryError) as error:
+        problem = patient(_post)(url, body_of(url, summary))
+    except (_PassingError, exceptions.RetryError) as error:
         last = error.cause if isinstance(error, exceptions.RetryError) else error
         problem = f"{last} until {PATIENCE:.0f} s had passed"
     except UsageError as error:
         problem = str(error)
-    return problem and f"--notify: run {outcome.run_id} was not announced: {problem}"
+    return problem and f"--notify: run {summary.run_id} was not announced: {problem}"
 
 
 def _post(url: str, body: dict[str, Any]) -> str | None:
@@ -151,8 +153,8 @@ def _post(url: str, body: dict[str, Any]) -> str | None:
         answer = requests.post(url, json=body, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
         if isinstance(error, requests.ConnectionError | requests.Timeout):
-            raise _Passing(f"no answer ({type(error).__name__})") from None
+            raise _PassingError(f"no answer ({type(error).__name__})") from None
         return f"it cannot be called ({type(error).__name__})"
     if answer.status_code in (408, 429) or answer.status_code >= 500:
-        raise _Passing(f"it answered {answer.status_code}")
+        raise _PassingError(f"it answered {answer.status_code}")
     return None if answer.ok and not answer.is_redirect else f"it answered {answer.status_code}"

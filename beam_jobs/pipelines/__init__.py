@@ -1,0 +1,1 @@
+"""The graphs of the jobs, Beam's options, and watching a runner."""

@@ -10,19 +10,19 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs import storage
-from beam_jobs.batch import DEFAULT_ACTIONS, RAW, Located, column_or_none, readable
+from beam_jobs.batch import DEFAULT_ACTIONS, RAW, KeyedBatch, column_or_none, readable
 from beam_jobs.errors import AuditError
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.images.transforms import AddImages
 from beam_jobs.models.registry import ModelLocation
 from beam_jobs.pipelines.counter import CountRows, RowCounter
-from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.read.byte_range import ReadSpec, format_of
+from beam_jobs.read.coverage import RangeRows, exactly_one, rows_of_files
 from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.json_names import nested_names
-from beam_jobs.read.span import ReadSpec, format_of
-from beam_jobs.read.transforms import BATCHES, ROWS, ReadSpans, SplitFiles
+from beam_jobs.read.transforms import BATCHES, ROWS, ReadRanges, SplitFiles
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.score.binding import InputPlan
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.handler import Score
 from beam_jobs.statistics import column_types
 from beam_jobs.statistics.compute import ComputeStatistics
@@ -40,32 +40,32 @@ class Scoring:
     """The model whose scores join the statistics."""
 
     location: ModelLocation
-    plan: InputPlan
+    plan: SignatureBinding
 
 
-def build_census(pipeline: beam.Pipeline, inputs: Inputs, found: str) -> None:
+def build_column_types(pipeline: beam.Pipeline, inputs: Inputs, found: str) -> None:
     """Finds the types of columns that no schema describes; writes them to the file `found`."""
-    read = pipeline | SplitFiles(inputs) | ReadSpans(ReadSpec(()))
+    read = pipeline | SplitFiles(inputs) | ReadRanges(ReadSpec(()))
     joined = (
         read[BATCHES]
-        | "Take census" >> beam.Map(_census_of, inputs)
+        | "Take census" >> beam.Map(_types_of, inputs)
         | "Join" >> beam.CombineGlobally(_join)
     )
     _ = (
         pipeline
         | "Found" >> beam.Create([found])
-        | "Write" >> beam.Map(_write_census, inputs, AsList(read[ROWS]), AsList(joined))
+        | "Write" >> beam.Map(_write_column_types, inputs, AsList(read[ROWS]), AsList(joined))
     )
 
 
-RowsCensus = tuple[int, column_types.Census, frozenset[str]]
+RowsTypes = tuple[int, column_types.ColumnTypes, frozenset[str]]
 """(rows, the types of their columns, names of columns that hold lists or objects)."""
 
 
-def _census_of(element: Located, inputs: Inputs) -> RowsCensus:
-    file_index, _, _, batch = element
-    kind = format_of(inputs.uris[file_index])
-    found = column_types.take_census(batch, cells_are_text=kind.is_csv)
+def _types_of(element: KeyedBatch, inputs: Inputs) -> RowsTypes:
+    key, batch = element
+    kind = format_of(inputs.uris[key.source])
+    found = column_types.column_types_of(batch, cells_are_text=kind.is_csv)
     # Readers leave such columns of JSON Lines out, so the batch does not show them.
     nested = frozenset[str]()
     if kind.is_jsonl:
@@ -75,7 +75,7 @@ def _census_of(element: Located, inputs: Inputs) -> RowsCensus:
     return batch.num_rows, found, nested
 
 
-def _join(parts: Iterable[RowsCensus]) -> RowsCensus:
+def _join(parts: Iterable[RowsTypes]) -> RowsTypes:
     all_parts = list(parts)
     return (
         sum(rows for rows, _, _ in all_parts),
@@ -84,10 +84,10 @@ def _join(parts: Iterable[RowsCensus]) -> RowsCensus:
     )
 
 
-def _write_census(
-    uri: str, inputs: Inputs, reads: Sequence[SpanRows], joined: Sequence[RowsCensus]
+def _write_column_types(
+    uri: str, inputs: Inputs, reads: Sequence[RangeRows], joined: Sequence[RowsTypes]
 ) -> None:
-    rows, found, nested = only(joined, "types of columns")
+    rows, found, nested = exactly_one(joined, "types of columns")
     _check_rows(rows, reads, inputs)
     features = [
         {"name": feature.name, "type": feature.type.value, "is_list": feature.is_list}
@@ -97,13 +97,15 @@ def _write_census(
     storage.write_atomic(uri, json.dumps(document).encode())
 
 
-def _check_rows(rows: int, reads: Sequence[SpanRows], inputs: Inputs) -> None:
+def _check_rows(rows: int, reads: Sequence[RangeRows], inputs: Inputs) -> None:
     if rows != (read := sum(rows_of_files(reads, inputs.uris))):
-        raise AuditError(f"{read} rows were read, but {rows} arrived: the runner loses or doubles")
+        raise AuditError(
+            f"{read} rows were read, but {rows} arrived: the runner drops or duplicates"
+        )
 
 
-def read_census(uri: str) -> tuple[tuple[Feature, ...], frozenset[str]]:
-    """What `build_census` found: (the columns, names of columns with lists or objects in them)."""
+def read_column_types(uri: str) -> tuple[tuple[Feature, ...], frozenset[str]]:
+    """What `build_column_types` found: (columns, names of columns that hold lists or objects)."""
     document = json.loads(storage.read_bytes(uri))
     features = tuple(
         Feature(item["name"], FeatureType(item["type"]), item["is_list"])
@@ -140,9 +142,9 @@ def build_statistics(
         images: what joins the rows of the images that they name; None for nothing.
         scoring: a model, for which there must be a schema.
         slice_by: features whose values get statistics of their own.
-        counter: told of rows for a progress bar.
+        counter: gets rows for a progress bar.
     """
-    read = pipeline | SplitFiles(inputs) | ReadSpans(ReadSpec(features, key))
+    read = pipeline | SplitFiles(inputs) | ReadRanges(ReadSpec(features, key))
     rows = read[BATCHES] | "Count rows" >> beam.ParDo(CountRows(counter)) | AddImages(images)
     if schema is not None:
         rows |= CheckRows(schema)
@@ -178,8 +180,8 @@ RowsReadable = tuple[int, int]
 """(rows, those of them that could be parsed into columns)."""
 
 
-def _rows_of(element: Located) -> RowsReadable:
-    batch = element[3]
+def _rows_of(element: KeyedBatch) -> RowsReadable:
+    batch = element[1]
     return batch.num_rows, readable(batch).num_rows
 
 
@@ -191,15 +193,15 @@ def _add(counts: Iterable[RowsReadable]) -> RowsReadable:
 def _write_statistics(
     uri: str,
     inputs: Inputs,
-    reads: Sequence[SpanRows],
+    reads: Sequence[RangeRows],
     counts: Sequence[RowsReadable],
     statistics: Sequence[Statistics],
     scored_by: tuple[ScoredBy, str] | None,
     rows_found: str | None,
 ) -> None:
-    rows, readable_rows = only(counts, "rows")
+    rows, readable_rows = exactly_one(counts, "rows")
     _check_rows(rows, reads, inputs)
-    found = only(statistics, "statistics")
+    found = exactly_one(statistics, "statistics")
     check_measured(found, readable_rows)
     if scored_by is not None:
         model, score = scored_by

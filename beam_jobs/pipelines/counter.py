@@ -1,4 +1,4 @@
-"""Rows done so far, told by workers to the process that shows them.
+"""Rows done so far, reported by workers to the process that shows them.
 
 Beam's local runner gives metrics only at the end, and its workers may be other processes; so each
 worker appends its counts to files of its own in a folder that the launching process watches.
@@ -14,7 +14,7 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 
-from beam_jobs.batch import Located
+from beam_jobs.batch import KeyedBatch
 
 
 class Stage(str, enum.Enum):
@@ -38,7 +38,7 @@ class RowCounter:
     def add(self, stage: Stage, rows: int) -> None:
         """Reports rows that went through a stage; called by workers.
 
-        A worker on another machine does not have the folder, and tells nothing.
+        A worker on another machine does not have the folder, and reports nothing.
         """
         name = f"{stage.value}.{os.getpid()}.{threading.get_ident()}"
         with (
@@ -64,7 +64,8 @@ class CountRows(beam.DoFn):
     def __init__(self, counter: RowCounter | None) -> None:
         self.counter = counter
 
-    def process(self, element: Located) -> Iterator[Located]:
+    def process(self, element: KeyedBatch) -> Iterator[KeyedBatch]:
+        """The element itself; its rows are reported to the counter."""
         if self.counter is not None:
-            self.counter.add(Stage.SCORE, element[3].num_rows)
+            self.counter.add(Stage.SCORE, element[1].num_rows)
         yield element

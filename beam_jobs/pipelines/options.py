@@ -53,11 +53,11 @@ class Launch(str, enum.Enum):
     """Who is there when the graph ends."""
 
     LOCAL = "local"
-    """The launcher, whose runner is no service: it waits, tells how the run ended, has the lock."""
+    """The launcher, whose runner is no service: it waits, announces the end, and has the lock."""
     REMOTE = "remote"
-    """A launcher that waits for Dataflow and has the lock; the graph tells, to Cloud Logging."""
+    """A launcher that waits for Dataflow and has the lock; the graph announces the end."""
     DETACHED = "detached"
-    """Nobody: the graph tells, and takes the lock."""
+    """Nobody: the graph announces, and takes the lock."""
 
 
 def launch_of(options: PipelineOptions) -> Launch:

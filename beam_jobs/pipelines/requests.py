@@ -9,9 +9,9 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
-from beam_jobs.finish.finish import Conclude
 from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.counter import CountRows, RowCounter
+from beam_jobs.pipelines.finalize import Finalize
 from beam_jobs.plan import Plan, request_spec
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.request_files import transforms as requests
@@ -27,7 +27,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
     Args:
         pipeline: for any runner.
         plan: what to read, compare and write.
-        counter: told of rows for a progress bar, where workers share a disk with the launcher.
+        counter: gets rows for a progress bar, where workers share a disk with the launcher.
     """
     spec = request_spec(plan)
     groups = pipeline | requests.GroupFiles(plan.input_list)
@@ -43,7 +43,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         | requests.MarkIds(plan.input_list, duplicates)
         | AddImages(plan.images)
         | CheckRows(plan.schema)
-        | Score(plan.model, plan.input_plan, plan.policy.actions)
+        | Score(plan.model, plan.binding, plan.policy.actions)
         | "Count rows" >> beam.ParDo(CountRows(counter))
     )
     written = scored | WriteParts(
@@ -54,7 +54,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, counter: RowCounter | None = None
         parts = scored | requests.WriteAnswers(plan.run_folder, plan.identity, plan.policy.actions)
         answers = AsList(parts)
     statistics = scored | ComputeStatistics(plan.schema, plan.data.slice)
-    _ = pipeline | Conclude(
+    _ = pipeline | Finalize(
         plan,
         parts=AsList(written[PARTS]),
         counts=AsList(written[COUNTS]),

@@ -40,14 +40,14 @@ class Patience:
 
     Attributes:
         look: between two looks at its workers.
-        told: from the end of its last worker until the runner must have said so.
+        reported: from the end of its last worker until the runner must have said so.
         answer: for an answer of the job service.
         silent: without any sign of life, where no process is seen to end.
         clock: seconds that only grow.
     """
 
     look: float = 1.0
-    told: float = 5.0
+    reported: float = 5.0
     answer: float = 60.0
     silent: float = 900.0
     clock: Callable[[], float] = time.monotonic
@@ -181,7 +181,7 @@ class Signs:
         self._gone: float | None = None
 
     def seen(self, figures: frozenset[bytes] | None, workers: Mapping[str, int]) -> str | None:
-        """Takes a look's findings; tells why the job is given up, None where it is not.
+        """Takes what was seen; why the job is given up, None where it is not.
 
         A worker on this machine may be as slow as it likes, while its process lives and its figures
         or its processor time grow now and then. Of one on another machine the figures alone are
@@ -195,7 +195,7 @@ class Signs:
         known, before = self._life
         if before and not workers:
             self._gone = now if self._gone is None else self._gone
-            is_over = now - self._gone >= self._patience.told
+            is_over = now - self._gone >= self._patience.reported
             return "its process is gone" if is_over else None
         self._gone = None
         life = (known if figures is None else figures, workers)
@@ -207,7 +207,7 @@ class Signs:
 
 
 def _name_of(result: PipelineResult) -> str:
-    """The job's name, which is part of the ids of its workers; empty where it is not told."""
+    """The job's name, which is part of the ids of its workers; empty where it is not known."""
     with contextlib.suppress(grpc.RpcError):
         jobs = result._job_service.GetJobs(
             beam_job_api_pb2.GetJobsRequest(), timeout=patience.answer
@@ -260,6 +260,7 @@ class SubprocessWorker(SubprocessSdkWorkerHandler):
         self._words = tempfile.NamedTemporaryFile(prefix="beam-jobs-worker-")  # noqa: SIM115
 
     def start_worker(self) -> None:
+        """Starts the process; what it writes to standard error is kept for its last words."""
         command = f"exec {self._worker_command_line.decode()} 2>>{shlex.quote(self._words.name)}"
         self.worker = SubprocessSdkWorker(
             command.encode(), self.control_address, self.provision_info, self.worker_id
@@ -290,6 +291,7 @@ class SubprocessWorker(SubprocessSdkWorkerHandler):
         return f", last words: {words[-1].strip()[:300]}" if words else ""
 
     def close(self) -> None:
+        """Ends the worker, also one that never came up."""
         self._closed.set()
         # Beam sends one that has not connected yet no end, and waits for it for ever.
         self.control_conn.push(BeamFnControlServicer._DONE_MARKER)

@@ -13,7 +13,7 @@ def workers_of(job: str) -> dict[str, int]:
 
     Whoever starts a worker process (a pool, a container's boot program, a job service) gives it its
     id as an argument; ids begin with the job's. Workers of `LOOPBACK` are threads of this process,
-    their time is told as 0. Workers on other machines, in a hidden process table or on a system
+    their time is given as 0. Workers on other machines, in a hidden process table or on a system
     without one are not found.
 
     Args:

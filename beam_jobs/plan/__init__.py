@@ -3,8 +3,9 @@
 from beam_jobs.plan.checks import check_model, find_images
 from beam_jobs.plan.inputs import match_inputs
 from beam_jobs.plan.monthly import plan_monthly
-from beam_jobs.plan.plan import Job, Plan, Reference, describe
+from beam_jobs.plan.plan import Plan, Reference, describe
 from beam_jobs.plan.requests import plan_requests, request_spec
+from beam_jobs.runs.run_row import Job
 
 __all__ = [
     "Job",

@@ -18,7 +18,7 @@ from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.read import Format, format_of, peek_columns
 from beam_jobs.schema import Feature, features_of
 from beam_jobs.score.bind import fit
-from beam_jobs.score.binding import InputPlan, ModelImages
+from beam_jobs.score.binding import ModelImages, SignatureBinding
 from beam_jobs.statistics.files import (
     ScoredBy,
     Statistics,
@@ -142,7 +142,7 @@ def _columns(files: Sequence[storage.FileInfo], expected: Sequence[str]) -> set[
 
 def check_model(
     uri: str, schema: schema_pb2.Schema, data: DataConfig, images: ImageSpec | None = None
-) -> tuple[ModelLocation, InputPlan]:
+) -> tuple[ModelLocation, SignatureBinding]:
     """Finds the model and proves that its signature fits the schema, and the images.
 
     Raises:

@@ -11,9 +11,9 @@ from beam_jobs.config.verbs import DataConfig, Gate
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.models.registry import ModelLocation
 from beam_jobs.monitoring.policy import Policy
-from beam_jobs.plan.plan import Job, Reference, fingerprint
+from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.plan.results_version import RESULTS_VERSION
-from beam_jobs.runs.run_row import RunRow
+from beam_jobs.runs.run_row import Job, RunRow
 
 
 def decided_by(

@@ -15,12 +15,12 @@ from beam_jobs.monitoring.policy import load_policy
 from beam_jobs.notify import webhook_of
 from beam_jobs.plan.checks import check_model, check_names, checks_off, find_images, reference
 from beam_jobs.plan.identity import decided_by, run_id_of
-from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
+from beam_jobs.plan.plan import Plan, Reference, fingerprint
 from beam_jobs.publish.decisions import left_by_rollback
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
-from beam_jobs.runs.catalog import Warehouse, absolute_url
+from beam_jobs.runs.catalog import RunCatalog, absolute_url
 from beam_jobs.runs.folder import RunFolder
-from beam_jobs.runs.run_row import RunRow
+from beam_jobs.runs.run_row import Job, RunRow
 from beam_jobs.schema import features_of, load_schema
 from beam_jobs.statistics.files import Statistics
 from beam_jobs.statistics.slices import check_slices
@@ -52,7 +52,7 @@ def plan_job(
     *,
     started_at: datetime.datetime,
     check_inputs: Callable[[schema_pb2.Schema], Sequence[str]],
-    warehouse: Warehouse,
+    catalog: RunCatalog,
     find_previous: Callable[[], Previous],
     responses: str | None = None,
     takes_held: bool = False,
@@ -66,7 +66,7 @@ def plan_job(
         inputs: the files that it reads.
         started_at: when planning began.
         check_inputs: refuses inputs that do not fit the schema; gives notes.
-        warehouse: of the configuration, opened once for all that planning asks it.
+        catalog: of the warehouse, opened once for all that planning asks it.
         find_previous: what drift is measured against.
         responses: folder for the answers of a queue run.
         takes_held: whether a queue run may take the request files of runs that are held.
@@ -80,16 +80,16 @@ def plan_job(
     check_slices(schema, data.slice)
     notes = [*check_names(features_of(schema), config.warehouse), *check_inputs(schema)]
     images = find_images(data, schema, may_be_given=job is not Job.MONTHLY)
-    model, input_plan = check_model(config.model, schema, data, images)
+    model, binding = check_model(config.model, schema, data, images)
     if images is not None:
-        images = images.for_model(input_plan.takes_encoded, input_plan.pixels)
+        images = images.for_model(binding.takes_encoded, binding.pixels)
         data = dataclasses.replace(data, images=images.prefix)
         if job is Job.MONTHLY and images.prefix is not None:  # requests are answered once anyway
             images = dataclasses.replace(images, fingerprint=fingerprint_of(images.prefix))
     baseline, more = _baseline(config, schema, model)
     notify = webhook_of(config.notify)
-    warehouse.check()
-    check_warehouse_columns(warehouse, scores_schema(features_of(schema)))
+    catalog.check()
+    check_warehouse_columns(catalog, scores_schema(features_of(schema)))
     previous = find_previous()
     more += previous.notes
     if previous.statistics is not None:
@@ -113,8 +113,8 @@ def plan_job(
         )
     )
     storage.check_writable(config.runs, "--runs")
-    standing = warehouse.run_of(job, period, run_id)
-    stays_superseded = "" if config.force else left_by_rollback(warehouse, standing)
+    existing = catalog.run_of(job, period, run_id)
+    stays_superseded = "" if config.force else left_by_rollback(catalog, existing)
     return Plan(
         job=job,
         period=period,
@@ -124,15 +124,15 @@ def plan_job(
         warehouse=absolute_url(config.warehouse),
         inputs=inputs,
         model=model,
-        input_plan=input_plan,
+        binding=binding,
         schema=schema_bytes,
         schema_uri=config.schema,
         schema_fingerprint=fingerprint(schema_bytes),
         baseline=baseline,
         previous=previous.reference,
         previous_run=previous.run,
-        replaces=None if stays_superseded else _replaces(warehouse, job, period, run_id),
-        standing=standing,
+        replaces=None if stays_superseded else _replaces(catalog, job, period, run_id),
+        existing=existing,
         policy=policy,
         gate=config.gate,
         data=data,
@@ -140,7 +140,7 @@ def plan_job(
         responses=responses,
         takes_held=takes_held,
         stays_superseded=stays_superseded,
-        notes=(*_notes(job, model, images), *input_plan.notes, *notes, *more),
+        notes=(*_notes(job, model, images), *binding.notes, *notes, *more),
         notify=notify,
         images=images,
     )
@@ -156,11 +156,11 @@ def _baseline(
     return baseline, checks_off(statistics, "the baseline", schema, config.slice, model)
 
 
-def _replaces(warehouse: Warehouse, job: Job, period: datetime.date, run_id: str) -> RunRow | None:
+def _replaces(catalog: RunCatalog, job: Job, period: datetime.date, run_id: str) -> RunRow | None:
     """The published run that another run of its period takes the place of."""
     if not job.replaces_period:
         return None
-    published = warehouse.latest_published(job.value, period)
+    published = catalog.latest_published(job.value, period)
     return None if published is None or published.run_id == run_id else published
 
 

@@ -10,10 +10,10 @@ from beam_jobs.errors import UsageError
 from beam_jobs.plan.checks import check_columns, reference
 from beam_jobs.plan.inputs import match_inputs
 from beam_jobs.plan.job import Previous, data_of, plan_job
-from beam_jobs.plan.plan import Job, Plan
-from beam_jobs.runs.catalog import Warehouse, open_warehouse
+from beam_jobs.plan.plan import Plan
+from beam_jobs.runs.catalog import RunCatalog, open_catalog
 from beam_jobs.runs.folder import RunFolder
-from beam_jobs.runs.run_row import RunRow, RunStatus
+from beam_jobs.runs.run_row import Job, RunRow, RunStatus
 
 _LOOKED_AT = 100
 """Published runs among which the latest month is looked for."""
@@ -28,7 +28,7 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
     started_at = now or datetime.datetime.now(datetime.UTC)
     period = parse_month(config.month, config.timezone, started_at)
     matched = match_inputs([expand_month(pattern, period) for pattern in config.ads], "--ads")
-    warehouse = open_warehouse(config.warehouse)
+    catalog = open_catalog(config.warehouse)
     plan = plan_job(
         config,
         Job.MONTHLY,
@@ -36,13 +36,13 @@ def plan_monthly(config: MonthlyConfig, now: datetime.datetime | None = None) ->
         matched.files,
         started_at=started_at,
         check_inputs=lambda schema: check_columns(matched.files, schema, data_of(config)),
-        warehouse=warehouse,
-        find_previous=lambda: find_previous(config, warehouse, period),
+        catalog=catalog,
+        find_previous=lambda: find_previous(config, catalog, period),
     )
     return dataclasses.replace(plan, notes=(*matched.notes, *plan.notes))
 
 
-def find_previous(config: MonthlyConfig, warehouse: Warehouse, period: datetime.date) -> Previous:
+def find_previous(config: MonthlyConfig, catalog: RunCatalog, period: datetime.date) -> Previous:
     """The statistics to measure drift against: given, a given run's, or the month before's."""
     before = month_before(period)
     if config.previous_run is not None:
@@ -50,12 +50,12 @@ def find_previous(config: MonthlyConfig, warehouse: Warehouse, period: datetime.
             raise UsageError(
                 "--previous-run names a run, --previous a file: give one of them, not both"
             )
-        return _of_run(_named(config.previous_run, warehouse), f"run {config.previous_run}")
-    run = warehouse.latest_published(Job.MONTHLY.value, before)
+        return _of_run(_named(config.previous_run, catalog), f"run {config.previous_run}")
+    run = catalog.latest_published(Job.MONTHLY.value, before)
     if config.previous is not None:
         return Previous(*reference(config.previous, "--previous"), run)
     if run is None:
-        return Previous(notes=[_why_none(warehouse, before)])
+        return Previous(notes=[_why_none(catalog, before)])
     return _of_run(run, f"the published run of {before:%Y-%m}")
 
 
@@ -66,9 +66,9 @@ def _of_run(run: RunRow, what: str) -> Previous:
     return Previous(*reference(uri, "--previous", run.run_id), run)
 
 
-def _named(run_id: str, warehouse: Warehouse) -> RunRow:
+def _named(run_id: str, catalog: RunCatalog) -> RunRow:
     try:
-        run = warehouse.find_run(run_id)
+        run = catalog.find_run(run_id)
     except UsageError as error:
         raise UsageError(f"--previous-run: {error}") from error
     if run.job != Job.MONTHLY.value or run.status is RunStatus.FAILED:
@@ -77,10 +77,10 @@ def _named(run_id: str, warehouse: Warehouse) -> RunRow:
     return run
 
 
-def _why_none(warehouse: Warehouse, before: datetime.date) -> str:
+def _why_none(catalog: RunCatalog, before: datetime.date) -> str:
     """Why there is nothing to measure drift against, and which run could be named instead."""
-    held = warehouse.runs(job=Job.MONTHLY, period=before, status=RunStatus.HELD)
-    published = warehouse.last_published(Job.MONTHLY, None, _LOOKED_AT)
+    held = catalog.runs(job=Job.MONTHLY, period=before, status=RunStatus.HELD)
+    published = catalog.last_published(Job.MONTHLY, None, _LOOKED_AT)
     earlier = sorted(
         (run for run in published if run.period < before), key=lambda run: run.period, reverse=True
     )

@@ -21,7 +21,7 @@ from beam_jobs.read.inputs import Inputs, as_json
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import Job, RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.schema import Feature, features_of
-from beam_jobs.score.binding import InputPlan
+from beam_jobs.score.binding import SignatureBinding
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Reference:
         uri: the file.
         fingerprint: hash of its bytes, or of the ids of the runs that made several files.
         run_id: the run that made them, empty where they were given as a file.
-        others: files of further runs that count as one with it; None for a file that stands alone
+        others: files of further runs that count as one with it; None for a file that is alone
             and whose bytes are known.
     """
 
@@ -57,11 +57,11 @@ class Plan:
             it would.
         responses: folder for the answers of a queue run; None where nobody waits for files.
         takes_held: whether a queue run may take the request files of runs that are held.
-        standing: this run's line in `runs`, where it ran before.
+        existing: this run's line in `runs`, where it ran before.
         notes: what the user should know and that is no mistake.
         left_alone: likewise, of files in the queue that are no request files.
-        no_files: those of the notes that tell of folders and broken links in the queue.
-        notify: told how the run ends; a secret, so it is in no JSON.
+        no_files: those of the notes on folders and broken links in the queue.
+        notify: the webhook that gets how the run ends; a secret, so it is in no JSON.
         images: where images lie and what is done with them, None where rows come without. Their
             generations are not pinned: there are too many.
     """
@@ -73,7 +73,7 @@ class Plan:
     warehouse: str
     inputs: tuple[storage.FileInfo, ...]
     model: ModelLocation
-    input_plan: InputPlan
+    binding: SignatureBinding
     schema: bytes
     schema_uri: str
     schema_fingerprint: str
@@ -81,7 +81,7 @@ class Plan:
     previous: Reference | None
     previous_run: RunRow | None
     replaces: RunRow | None
-    standing: RunRow | None
+    existing: RunRow | None
     policy: Policy
     gate: Gate
     data: DataConfig
@@ -97,10 +97,12 @@ class Plan:
 
     @property
     def schema_proto(self) -> schema_pb2.Schema:
+        """TFDV's message."""
         return schema_pb2.Schema.FromString(self.schema)
 
     @property
     def features(self) -> tuple[Feature, ...]:
+        """The schema's features."""
         return features_of(self.schema_proto)
 
     @property
@@ -115,6 +117,7 @@ class Plan:
 
     @property
     def identity(self) -> RunIdentity:
+        """What every row of the run carries."""
         return RunIdentity(self.run_id, self.job.value, self.period, self.model.version)
 
     @property
@@ -124,11 +127,12 @@ class Plan:
 
     @property
     def bytes(self) -> int:
+        """Of all inputs together."""
         return sum(file.size for file in self.inputs)
 
     @property
     def all_notes(self) -> list[str]:
-        """What `--plan` tells. A run tells less: what may have changed until it begins."""
+        """What `--plan` says. A run says less: the rest may have changed until it begins."""
         return [*filter(None, [self.stays_superseded]), *self.left_alone, *self.notes]
 
     def run_row(
@@ -183,7 +187,7 @@ class Plan:
             "responses": self.responses,
             "images": self.images and dataclasses.asdict(self.images),
             "replaces": self.replaces and self.replaces.run_id,
-            "standing": self.standing.status.value if self.standing else None,
+            "existing_run": self.existing.status.value if self.existing else None,
             "notes": self.all_notes,
             "code_version": __version__,
             "results_version": RESULTS_VERSION,
@@ -219,7 +223,7 @@ def describe(plan: Plan) -> Mapping[str, str]:
         ),
         "publishes to": plan.warehouse,
         **({"answers in": plan.responses} if plan.responses else {}),
-        "stands as": plan.standing.status.value if plan.standing else "not run yet",
+        "status now": plan.existing.status.value if plan.existing else "not run yet",
     }
 
 

@@ -16,13 +16,13 @@ from beam_jobs.errors import UsageError
 from beam_jobs.plan.checks import reference
 from beam_jobs.plan.inputs import name_first, name_some
 from beam_jobs.plan.job import Previous, plan_job
-from beam_jobs.plan.plan import Job, Plan, Reference, fingerprint
+from beam_jobs.plan.plan import Plan, Reference, fingerprint
 from beam_jobs.request_files.parse import RequestSpec
 from beam_jobs.request_files.queue import Queue, list_queue, unconsumed
-from beam_jobs.runs.catalog import RECENT, Warehouse, open_warehouse
+from beam_jobs.runs.catalog import RECENT, RunCatalog, open_catalog
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.ledger import consumed
-from beam_jobs.runs.run_row import RunRow
+from beam_jobs.runs.run_row import Job, RunRow
 
 DRIFT_RUNS = 30
 """The most runs whose rows drift is measured against."""
@@ -54,8 +54,8 @@ def plan_requests(
     queue = list_queue(config.queue)
     moving = {file for file in queue.files if seen.get(file.uri, "") not in ("", file.generation)}
     still = [file for file in queue.files if file not in moving]
-    warehouse = open_warehouse(config.warehouse)
-    known = consumed(warehouse, still, takes_held=config.force)
+    catalog = open_catalog(config.warehouse)
+    known = consumed(catalog, still, takes_held=config.force)
     plan = plan_job(
         config,
         Job.REQUESTS,
@@ -63,8 +63,8 @@ def plan_requests(
         unconsumed(still, known),
         started_at=started_at,
         check_inputs=lambda _: (),
-        warehouse=warehouse,
-        find_previous=lambda: _previous(config, warehouse, period),
+        catalog=catalog,
+        find_previous=lambda: _previous(config, catalog, period),
         responses=config.responses and storage.absolute(config.responses),
         takes_held=config.force,
     )
@@ -133,7 +133,7 @@ def _no_files(queue: Queue) -> tuple[str, ...]:
     return (f"not answered, no request files: {name_some(found)}",) if found else ()
 
 
-def _previous(config: RequestsConfig, warehouse: Warehouse, period: datetime.date) -> Previous:
+def _previous(config: RequestsConfig, catalog: RunCatalog, period: datetime.date) -> Previous:
     """The statistics to measure drift against: given, or the latest published runs'.
 
     Those of the last `RECENT` days; older ones only where there are none.
@@ -142,7 +142,7 @@ def _previous(config: RequestsConfig, warehouse: Warehouse, period: datetime.dat
         return Previous(*reference(config.previous, "--previous"))
     runs: list[RunRow] = []
     for since in (period - RECENT, None):
-        runs = runs or warehouse.last_published(Job.REQUESTS, since, DRIFT_RUNS, with_rows=True)
+        runs = runs or catalog.last_published(Job.REQUESTS, since, DRIFT_RUNS, with_rows=True)
     latest: list[RunRow] = []
     for run in runs:
         latest.append(run)

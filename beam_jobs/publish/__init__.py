@@ -1,0 +1,1 @@
+"""Write-audit-publish: part files, the audit, the statements, and what people decide."""

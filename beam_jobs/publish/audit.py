@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from beam_jobs.errors import AuditError
-from beam_jobs.publish.part_files import PartTable
+from beam_jobs.publish.statements import statement
 from beam_jobs.runs.folder import Manifest
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.warehouse.engine import Session
-from beam_jobs.warehouse.statements import statement
 
 _SHOWN = 3
 
@@ -40,7 +40,7 @@ def audit(
     (rows,) = fetch("audit_rows")
     wrong += _totals(manifest, rows)
     wrong += [
-        f"key {row['key']!r} stands {row['times']} times in scores" for row in fetch("audit_keys")
+        f"key {row['key']!r} appears {row['times']} times in scores" for row in fetch("audit_keys")
     ]
     if wrong:
         raise AuditError(f"run {run.run_id} does not add up: {'; '.join(wrong)}")

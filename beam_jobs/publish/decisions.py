@@ -1,18 +1,17 @@
 """What people decide about runs: approve, reject, roll back; and what each would change."""
 
 import datetime
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from beam_jobs import storage
 from beam_jobs.errors import UsageError
+from beam_jobs.publish import statements
 from beam_jobs.publish.publishing import decided_now, prepare, restore
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.publications import Action, Decision, previous_run, rolled_back_from
 from beam_jobs.runs.run_row import Job, RunRow, RunStatus, period_name
-from beam_jobs.warehouse import statements
+from beam_jobs.runs.summary import read_summary
 from beam_jobs.warehouse.tables import arrow_schema
 
 FEWER_ROWS = 0.5
@@ -57,7 +56,7 @@ class Change:
         if newer_counts and replaced.started_at > run.started_at:
             found.append(
                 f"the newer run {replaced.run_id}, started {replaced.started_at:%Y-%m-%d %H:%M}"
-                " UTC, stands published"
+                " UTC, is published"
             )
         return found
 
@@ -70,11 +69,11 @@ class Change:
             )
 
 
-def change_to(warehouse: Warehouse, run: RunRow) -> Change:
+def change_to(catalog: RunCatalog, run: RunRow) -> Change:
     """What publishing a run would change now."""
     replaced = None
     if Job(run.job).replaces_period:
-        replaced = warehouse.latest_published(run.job, run.period)
+        replaced = catalog.latest_published(run.job, run.period)
     if replaced is not None and replaced.run_id == run.run_id:
         replaced = None
     before = None if replaced is None else _mean_score(replaced)
@@ -82,20 +81,17 @@ def change_to(warehouse: Warehouse, run: RunRow) -> Change:
 
 
 def _mean_score(run: RunRow) -> float | None:
-    try:
-        summary = json.loads(storage.read_bytes(RunFolder(run.run_folder).summary))
-        return float(summary["score"]["mean"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    summary = read_summary(RunFolder(run.run_folder))
+    return None if summary is None or summary.score is None else summary.score.mean
 
 
-def to_approve(warehouse: Warehouse, run_id: str) -> RunRow:
+def to_approve(catalog: RunCatalog, run_id: str) -> RunRow:
     """The run that `approve` would publish; one that is published already stays as it is.
 
     Raises:
         UsageError: it is not held.
     """
-    run = warehouse.find_run(run_id)
+    run = catalog.find_run(run_id)
     match run.status:
         case RunStatus.SUPERSEDED if not Job(run.job).replaces_period:
             raise UsageError(
@@ -119,8 +115,8 @@ def to_approve(warehouse: Warehouse, run_id: str) -> RunRow:
     return run
 
 
-def approve(warehouse: Warehouse, run_id: str, reason: str | None = None) -> RunRow:
-    """Publishes a held run from its folder, whatever stands there now; see `Change`.
+def approve(catalog: RunCatalog, run_id: str, reason: str | None = None) -> RunRow:
+    """Publishes a held run from its folder, whatever is published now; see `Change`.
 
     Raises:
         UsageError: the run is not held, or its folder is gone.
@@ -128,35 +124,35 @@ def approve(warehouse: Warehouse, run_id: str, reason: str | None = None) -> Run
         AuditError: the folder's files are not those that the run wrote.
         BusyError: another process works on the run.
     """
-    run = to_approve(warehouse, run_id)
+    run = to_approve(catalog, run_id)
     if run.status is RunStatus.PUBLISHED:
         return run
-    return restore(warehouse, run, Decision(Action.APPROVED, reason))
+    return restore(catalog, run, Decision(Action.APPROVED, reason))
 
 
-def reject(warehouse: Warehouse, run_id: str, reason: str | None = None) -> RunRow:
+def reject(catalog: RunCatalog, run_id: str, reason: str | None = None) -> RunRow:
     """Ends a held run: it is not published, and its request files are free for another one.
 
     Raises:
         UsageError: the run is not held.
         RunError: the warehouse cannot be written; nothing was changed.
     """
-    run = warehouse.find_run(run_id)
+    run = catalog.find_run(run_id)
     if run.status is RunStatus.HELD:
-        with warehouse.engine.writing() as session:
-            prepare(session, warehouse.url)
+        with catalog.engine.writing() as session:
+            prepare(session, catalog.url)
             scores, job = arrow_schema("scores"), Job(run.job)
             parameters = decided_now(session, run, Decision(Action.REJECTED, reason))
-            for name in ("turns", "reject"):
+            for name in ("publish_lock", "reject"):
                 session.run(statements.statement(name, {}, scores, job), parameters)
-        run = warehouse.find_run(run.run_id)
+        run = catalog.find_run(run.run_id)
     if run.status is not RunStatus.REJECTED:
         raise UsageError(f"run {run.run_id}: is {run.status.value}; only a held run is rejected")
     return run
 
 
 def to_roll_back_to(
-    warehouse: Warehouse, job: str, period: datetime.date, to: str | None = None
+    catalog: RunCatalog, job: str, period: datetime.date, to: str | None = None
 ) -> RunRow:
     """The run that `rollback` would put back.
 
@@ -167,11 +163,11 @@ def to_roll_back_to(
         UsageError: there is no such run of the period, or it was never published.
     """
     what = f"{job} {period_name(job, period)}"
-    runs = warehouse.runs(job=Job(job), period=period)
+    runs = catalog.runs(job=Job(job), period=period)
     current = next((run for run in runs if run.status is RunStatus.PUBLISHED), None)
     others = [run for run in runs if run.status is RunStatus.SUPERSEDED]
     if to is not None:
-        target = warehouse.find_run(to)
+        target = catalog.find_run(to)
         if (target.job, target.period) != (job, period):
             its = f"{target.job} {period_name(target.job, target.period)}"
             raise UsageError(f"--to {to}: is a run of {its}, not of {what}")
@@ -184,10 +180,10 @@ def to_roll_back_to(
     if current is None:
         raise UsageError(f"{what}: nothing is published, so there is nothing to roll back")
     earlier = {run.run_id: run for run in others}
-    history = warehouse.publications(job, period)
+    history = catalog.publications(job, period)
     if not history:
-        _derive(warehouse, current)
-        history = warehouse.publications(job, period)
+        _derive(catalog, current)
+        history = catalog.publications(job, period)
     found = previous_run(history, earlier.keys())
     if found is None:
         raise UsageError(f"{what}: no run was published before {current.run_id}; {_known(others)}")
@@ -195,7 +191,7 @@ def to_roll_back_to(
 
 
 def rollback(
-    warehouse: Warehouse,
+    catalog: RunCatalog,
     job: str,
     period: datetime.date,
     to: str | None = None,
@@ -209,18 +205,18 @@ def rollback(
         AuditError: the folder's files are not those that the run wrote.
         BusyError: another process works on the run.
     """
-    target = to_roll_back_to(warehouse, job, period, to)
+    target = to_roll_back_to(catalog, job, period, to)
     if target.status is RunStatus.PUBLISHED:
         return target
-    return restore(warehouse, target, Decision(Action.ROLLED_BACK, reason))
+    return restore(catalog, target, Decision(Action.ROLLED_BACK, reason))
 
 
-def publish_again(warehouse: Warehouse, run: RunRow) -> RunRow:
+def publish_again(catalog: RunCatalog, run: RunRow) -> RunRow:
     """Publishes a superseded run that its job was asked for again; see `left_by_rollback`."""
-    return restore(warehouse, run, Decision(Action.PUBLISHED, "the same run was asked for again"))
+    return restore(catalog, run, Decision(Action.PUBLISHED, "the same run was asked for again"))
 
 
-def left_by_rollback(warehouse: Warehouse, run: RunRow | None) -> str:
+def left_by_rollback(catalog: RunCatalog, run: RunRow | None) -> str:
     """Why a run that is asked for again stays superseded: a person left it for another one.
 
     Publishing it again would undo that decision, and a schedule asks every day.
@@ -230,7 +226,7 @@ def left_by_rollback(warehouse: Warehouse, run: RunRow | None) -> str:
     """
     if run is None or run.status is not RunStatus.SUPERSEDED:
         return ""
-    found = rolled_back_from(warehouse.publications(run.job, run.period), run.run_id)
+    found = rolled_back_from(catalog.publications(run.job, run.period), run.run_id)
     if found is None:
         return ""
     who = found.by or "somebody"
@@ -243,12 +239,12 @@ def left_by_rollback(warehouse: Warehouse, run: RunRow | None) -> str:
     )
 
 
-def _derive(warehouse: Warehouse, current: RunRow) -> None:
+def _derive(catalog: RunCatalog, current: RunRow) -> None:
     """Writes the history of a month that was published before there was a table of it."""
-    with warehouse.engine.writing() as session:
-        prepare(session, warehouse.url)
+    with catalog.engine.writing() as session:
+        prepare(session, catalog.url)
         scores, job = arrow_schema("scores"), Job(current.job)
-        for name in ("turns", "derive"):
+        for name in ("publish_lock", "derive"):
             session.run(statements.statement(name, {}, scores, job), current.parameters())
 
 

@@ -1,9 +1,7 @@
 """Scored batches -> the rows of `scores` and `quarantine`, and Parquet parts of a run folder."""
 
 import contextlib
-import enum
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -25,34 +23,11 @@ from beam_jobs.batch import (
     feature_names,
     json_record,
 )
-from beam_jobs.errors import RunError
+from beam_jobs.errors import cannot_write
+from beam_jobs.runs.parts import Part, PartTable
 from beam_jobs.runs.run_row import RunIdentity
 from beam_jobs.schema import Feature
 from beam_jobs.warehouse.tables import arrow_schema, own_columns, scores_schema
-
-
-class PartTable(str, enum.Enum):
-    """The two tables whose rows are written as parts; also their folder in the run folder."""
-
-    SCORES = "scores"
-    QUARANTINE = "quarantine"
-
-
-@dataclass(frozen=True, order=True)
-class Part:
-    """One finished Parquet file.
-
-    Attributes:
-        table: which table's rows.
-        uri: path of the file.
-        rows: number of rows.
-        bytes: size of the file.
-    """
-
-    table: PartTable
-    uri: str
-    rows: int
-    bytes: int
 
 
 def scores_part(
@@ -151,7 +126,7 @@ def _raw(batch: pa.RecordBatch, computed: Collection[str]) -> pa.Array:
     return pa.array([value[:RAW_LIMIT_BYTES] for value in values], pa.binary())
 
 
-class _Aborted(Exception):
+class _AbortedError(Exception):
     """Tells `storage.open_atomic` to remove the temporary file."""
 
 
@@ -209,7 +184,7 @@ class PartWriter:
             self._writer.is_open = False
         # Closing flushes: on a full disk that fails again, for bytes that are thrown away anyway.
         with contextlib.suppress(OSError):
-            self._resources.pop_all().__exit__(_Aborted, _Aborted(), None)
+            self._resources.pop_all().__exit__(_AbortedError, _AbortedError(), None)
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -218,14 +193,6 @@ class PartWriter:
         except OSError as error:
             self.abort()
             raise cannot_write(self.uri, error) from error
-
-
-def cannot_write(uri: str, error: OSError) -> RunError:
-    """The error of a run whose folder cannot take a file."""
-    return RunError(
-        f"{uri}: cannot be written ({error.strerror or error});"
-        " make room or choose another --runs, then run the command again"
-    )
 
 
 def _repetitive_columns(batch: pa.RecordBatch) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes the batches of spans as parts, and counts what it wrote."""
+"""Writes the batches of byte ranges as parts, and counts what it wrote."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs import storage
-from beam_jobs.batch import Actions, Reason, readable, split
-from beam_jobs.publish.part_files import Part, PartTable, PartWriter, quarantine_part, scores_part
+from beam_jobs.batch import Actions, BatchKey, Reason, readable, split
+from beam_jobs.publish.part_files import PartWriter, quarantine_part, scores_part
+from beam_jobs.runs.parts import Part, PartTable
 from beam_jobs.runs.run_row import RunIdentity
 from beam_jobs.schema import Feature
 
@@ -16,11 +17,11 @@ ReasonCounts = tuple[tuple[Reason, int], ...]
 
 
 @dataclass(frozen=True)
-class FileCounts:
-    """Rows of one input file; `+` adds up what bundles report.
+class SourceCounts:
+    """Rows of one source (see `BatchKey`); `+` adds up what bundles report.
 
     Attributes:
-        file_index: position of the file in the plan.
+        source: of the rows.
         read: rows that arrived at the writer.
         scored: rows written to `scores`.
         quarantined: rows written to `quarantine`.
@@ -29,7 +30,7 @@ class FileCounts:
         readable: rows that statistics cover.
     """
 
-    file_index: int
+    source: int
     read: int = 0
     scored: int = 0
     quarantined: int = 0
@@ -37,9 +38,9 @@ class FileCounts:
     flags: ReasonCounts = ()
     readable: int = 0
 
-    def __add__(self, other: "FileCounts") -> "FileCounts":
-        return FileCounts(
-            self.file_index,
+    def __add__(self, other: "SourceCounts") -> "SourceCounts":
+        return SourceCounts(
+            self.source,
             self.read + other.read,
             self.scored + other.scored,
             self.quarantined + other.quarantined,
@@ -49,19 +50,19 @@ class FileCounts:
         )
 
 
-def part_name(file_index: int, span_number: int, batch_number: int) -> str:
-    """The same for every attempt at the same span: a repeated bundle overwrites its own file."""
-    return f"part-{file_index:05d}-{span_number:05d}-{batch_number:06d}.parquet"
+def part_name(key: BatchKey) -> str:
+    """The same for every attempt at a byte range: a repeated bundle overwrites its own file."""
+    return f"part-{key.source:05d}-{key.byte_range:05d}-{key.batch:06d}.parquet"
 
 
-class SpanWriter:
-    """Writes the batches of spans, in order, to a run folder's parts.
+class RangeWriter:
+    """Writes the batches of byte ranges, in order, to a run folder's parts.
 
-    A span is a range of one input file; one part holds rows of one span only, so that its name
-    does not depend on how a runner bundles spans.
+    One part holds rows of one byte range of one source only, so that its name does not depend on
+    how a runner makes bundles.
 
     Attributes:
-        counts: {file_index: FileCounts} of what was written since the writer was made.
+        counts: {source: SourceCounts} of what was written since the writer was made.
     """
 
     MAX_ROWS = 1_000_000
@@ -77,17 +78,14 @@ class SpanWriter:
     ) -> None:
         self._folder, self._run, self._features = folder, run, tuple(features)
         self._actions, self._computed = actions, computed
-        self._span: tuple[int, int] | None = None
+        self._open: tuple[int, ...] | None = None
         self._writers: dict[PartTable, PartWriter] = {}
-        self.counts: dict[int, FileCounts] = {}
+        self.counts: dict[int, SourceCounts] = {}
 
-    def write(
-        self, file_index: int, span_number: int, batch_number: int, batch: pa.RecordBatch
-    ) -> list[Part]:
+    def write(self, key: BatchKey, batch: pa.RecordBatch) -> list[Part]:
         """Writes one batch; the parts that this finished."""
-        span = (file_index, span_number)
-        finished = self.close() if span != self._span else []
-        self._span = span
+        finished = self.close() if key[:2] != self._open else []
+        self._open = key[:2]
         scored, quarantined = split(batch, self._actions)
         rows = {
             PartTable.SCORES: scores_part(scored, self._run, self._features),
@@ -97,15 +95,15 @@ class SpanWriter:
             if not part.num_rows:
                 continue
             if table not in self._writers:
-                name = part_name(file_index, span_number, batch_number)
+                name = part_name(key)
                 uri = storage.join(self._folder, table.value, name)
                 self._writers[table] = PartWriter(table, uri)
             writer = self._writers[table]
             writer.write(part)
             if writer.rows >= self.MAX_ROWS or writer.bytes >= self.MAX_BYTES:
                 finished.append(self._writers.pop(table).close())
-        counts = _count(file_index, rows, readable(batch).num_rows)
-        self.counts[file_index] = self.counts.get(file_index, FileCounts(file_index)) + counts
+        counts = _count(key.source, rows, readable(batch).num_rows)
+        self.counts[key.source] = self.counts.get(key.source, SourceCounts(key.source)) + counts
         return finished
 
     def close(self) -> list[Part]:
@@ -114,7 +112,7 @@ class SpanWriter:
         while self._writers:
             _, writer = self._writers.popitem()
             parts.append(writer.close())
-        self._span = None
+        self._open = None
         return sorted(parts)
 
     def abort(self) -> None:
@@ -131,10 +129,10 @@ def _add(left: ReasonCounts, right: ReasonCounts) -> ReasonCounts:
     return tuple(sorted(total.items()))
 
 
-def _count(file_index: int, rows: dict[PartTable, pa.RecordBatch], readable: int) -> FileCounts:
+def _count(source: int, rows: dict[PartTable, pa.RecordBatch], readable: int) -> SourceCounts:
     scored, quarantined = rows[PartTable.SCORES], rows[PartTable.QUARANTINE]
-    return FileCounts(
-        file_index,
+    return SourceCounts(
+        source,
         scored.num_rows + quarantined.num_rows,
         scored.num_rows,
         quarantined.num_rows,

@@ -13,22 +13,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_jobs import storage, terminal
+from beam_jobs import storage
 from beam_jobs.errors import AuditError, BusyError, RunError, UsageError
+from beam_jobs.notes import print_note
+from beam_jobs.publish import statements
 from beam_jobs.publish.audit import audit
-from beam_jobs.publish.part_files import Part, PartTable
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.folder import RUN_TABLES, Manifest, RunFolder
 from beam_jobs.runs.ledger import TakenError, check_ledger
+from beam_jobs.runs.parts import Part, PartTable
 from beam_jobs.runs.publications import Action, Decision
 from beam_jobs.runs.run_row import Job, RunRow, RunStatus, checked_run_id
-from beam_jobs.warehouse import statements
+from beam_jobs.warehouse import ddl
 from beam_jobs.warehouse.engine import Session
 from beam_jobs.warehouse.tables import TABLES, arrow_schema
 
 
 def publish_run(
-    warehouse: Warehouse,
+    catalog: RunCatalog,
     run: RunRow,
     parts: Sequence[Part],
     tables: Mapping[str, pa.Table],
@@ -40,7 +42,7 @@ def publish_run(
     The caller holds the folder's lock. Repeating the call changes nothing.
 
     Args:
-        warehouse: made where it does not exist.
+        catalog: made where it does not exist.
         run: the line for `runs`; its status says what the gate decided, PUBLISHED or HELD.
         parts: all files that the run wrote; others in the folder are removed.
         tables: `anomalies`, `feature_statistics` and `inputs` (`run_id`, `job`, `period` are filled
@@ -49,7 +51,7 @@ def publish_run(
             supersedes.
 
     Returns:
-        The line as it stands now. It says PUBLISHED for a held run that was approved before: the
+        The line as it is now. It says PUBLISHED for a held run that was approved before: the
         same run id is the same result, so the approval still stands.
 
     Raises:
@@ -74,32 +76,32 @@ def publish_run(
     manifest = Manifest(run, tuple(here))
     folder.write_manifest(manifest)
     folder.sweep(here)
-    return _publish(warehouse, folder, manifest, Decision(Action.PUBLISHED), takes_held)
+    return _publish(catalog, folder, manifest, Decision(Action.PUBLISHED), takes_held)
 
 
-def fail_run(warehouse: Warehouse, run: RunRow) -> None:
+def fail_run(catalog: RunCatalog, run: RunRow) -> None:
     """Leaves a FAILED line; an earlier outcome of the same run stays."""
     failed = run.decided(RunStatus.FAILED, run.finished_at)
-    with warehouse.engine.writing() as session:
-        prepare(session, warehouse.url)
+    with catalog.engine.writing() as session:
+        prepare(session, catalog.url)
         text = statements.statement("fail", {}, arrow_schema("scores"))
         session.run(text, failed.parameters())
 
 
-def check_columns(warehouse: Warehouse, scores: pa.Schema) -> None:
+def check_columns(catalog: RunCatalog, scores: pa.Schema) -> None:
     """Finds before any work whether this run's columns fit those of the warehouse.
 
     Args:
-        warehouse: may not exist yet.
+        catalog: may not exist yet.
         scores: `tables.scores_schema` of the run.
 
     Raises:
         UsageError: a column exists with another type; both are named.
     """
-    _missing_columns(warehouse.engine.columns(), warehouse.url, scores)
+    _missing_columns(catalog.engine.columns(), catalog.url, scores)
 
 
-def restore(warehouse: Warehouse, run: RunRow, decision: Decision) -> RunRow:
+def restore(catalog: RunCatalog, run: RunRow, decision: Decision) -> RunRow:
     """Publishes a run from its folder, whatever became of it before.
 
     Raises:
@@ -110,18 +112,18 @@ def restore(warehouse: Warehouse, run: RunRow, decision: Decision) -> RunRow:
     """
     folder = RunFolder(run.run_folder)
     folder.read_manifest()
-    with folder.lock(terminal.print_note):
+    with folder.lock(print_note):
         manifest = folder.read_manifest()
         if manifest.run.run_id != run.run_id:
             raise UsageError(
                 f"run folder {folder.path}: holds run {manifest.run.run_id}, not {run.run_id}"
             )
         restored = dataclasses.replace(manifest, run=run.decided(RunStatus.PUBLISHED))
-        return _publish(warehouse, folder, restored, decision)
+        return _publish(catalog, folder, restored, decision)
 
 
 def _publish(
-    warehouse: Warehouse,
+    catalog: RunCatalog,
     folder: RunFolder,
     manifest: Manifest,
     decision: Decision,
@@ -133,8 +135,8 @@ def _publish(
     files = _files(folder, manifest)
     uris = [uri for some in files.values() for uri in some]
     try:
-        with warehouse.engine.writing(uris) as session:
-            staged = _staged(session, warehouse, files, run, scores, takes_held)
+        with catalog.engine.writing(uris) as session:
+            staged = _staged(session, catalog, files, run, scores, takes_held)
             audit(session, manifest, staged, scores)
             if run.status is RunStatus.HELD and _is_published(session, run):
                 run = run.decided(RunStatus.PUBLISHED)
@@ -145,29 +147,30 @@ def _publish(
         if job.replaces_period or isinstance(error, TakenError | AuditError | BusyError):
             raise
         # Where writers do not exclude each other, the transaction itself finds another's files.
-        with warehouse.engine.writing(uris) as session:
-            _staged(session, warehouse, files, run, scores, takes_held)
+        with catalog.engine.writing(uris) as session:
+            _staged(session, catalog, files, run, scores, takes_held)
         raise
     return run
 
 
 def _staged(
     session: Session,
-    warehouse: Warehouse,
+    catalog: RunCatalog,
     files: Mapping[str, Sequence[str]],
     run: RunRow,
     scores: pa.Schema,
     takes_held: bool,
 ) -> dict[str, str]:
     """{table: its staged rows}, of a run whose input files are its own."""
-    prepare(session, warehouse.url, scores)
+    prepare(session, catalog.url, scores)
     staged = {
         table: session.stage(table, run.run_id, uris, _schema(table, scores))
         for table, uris in files.items()
     }
-    session.run(statements.statement("turns", staged, scores), run.parameters())
+    session.run(statements.statement("publish_lock", staged, scores), run.parameters())
     if not Job(run.job).replaces_period:
-        check_ledger(session, run, staged, scores, takes_held=takes_held)
+        taken = statements.statement("taken", staged, scores, Job.REQUESTS)
+        check_ledger(session, run, taken, takes_held=takes_held)
     return staged
 
 
@@ -211,8 +214,8 @@ def prepare(session: Session, url: str, scores: pa.Schema | None = None) -> None
     missing = _missing_columns(session.columns(), url, scores)
     session.define(
         [
-            *(statements.create_table(table, _schema(table, scores)) for table in TABLES),
-            *(statements.add_column(t, field) for t, fields in missing.items() for field in fields),
+            *(ddl.create_table(table, _schema(table, scores)) for table in TABLES),
+            *(ddl.add_column(t, field) for t, fields in missing.items() for field in fields),
             statements.views(),
         ]
     )
@@ -227,10 +230,10 @@ def _missing_columns(
 ) -> dict[str, list[pa.Field]]:
     missing: dict[str, list[pa.Field]] = {}
     for table in TABLES.keys() & existing.keys():
-        # Neither warehouse tells columns apart by case.
+        # In neither warehouse do columns differ by case alone.
         types = {name.lower(): type_ for name, type_ in existing[table].items()}
         for field in _schema(table, scores):
-            wanted = statements.google_type(field.type)
+            wanted = ddl.google_type(field.type)
             found = types.get(field.name.lower())
             if found is None:
                 missing.setdefault(table, []).append(field)

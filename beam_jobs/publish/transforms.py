@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
-from beam_jobs.batch import Actions
-from beam_jobs.publish.part_files import Part
-from beam_jobs.publish.part_writer import SpanWriter
+from beam_jobs.batch import Actions, KeyedBatch
+from beam_jobs.publish.part_writer import RangeWriter
+from beam_jobs.runs.parts import Part
 from beam_jobs.runs.run_row import RunIdentity
 from beam_jobs.schema import Feature
 
@@ -17,13 +16,12 @@ PARTS = "parts"
 COUNTS = "counts"
 
 
-class WriteParts(beam.PTransform):
+class WriteParts(beam.PTransform[beam.PCollection[KeyedBatch], dict[str, beam.PCollection[Any]]]):
     """Writes every row to the run folder's `scores/` or `quarantine/`.
 
-    In: PCollection[tuple[int, int, int, pa.RecordBatch]] of (file index, span number, batch number
-    within the span, scored batch).
+    In: PCollection[KeyedBatch], scored.
     Out: a dict of PCollections: `PARTS` holds `Part`, one a finished file; `COUNTS` holds
-    `FileCounts`, one an input file and bundle, to be added up a file.
+    `SourceCounts`, one an input file and bundle, to be added up a file.
 
     File names follow from the elements alone, so a repeated bundle overwrites its own files. Parts
     of an attempt that failed are in no `Part` and are removed by `RunFolder.sweep`.
@@ -44,8 +42,9 @@ class WriteParts(beam.PTransform):
         super().__init__()
         self._arguments = (folder, run, tuple(features), dict(actions), frozenset(computed))
 
-    def expand(self, pcoll: beam.PCollection) -> dict[str, beam.PCollection]:
-        written = pcoll | "Write" >> beam.ParDo(_WriteParts(*self._arguments)).with_outputs(
+    def expand(self, batches: beam.PCollection[KeyedBatch]) -> dict[str, beam.PCollection[Any]]:
+        """Two outputs of one step, which keeps a part of each table open."""
+        written = batches | "Write" >> beam.ParDo(_WriteParts(*self._arguments)).with_outputs(
             COUNTS, main=PARTS
         )
         return {PARTS: written[PARTS], COUNTS: written[COUNTS]}
@@ -56,13 +55,13 @@ class _WriteParts(beam.DoFn):
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments
-        self._writer: SpanWriter | None = None
+        self._writer: RangeWriter | None = None
 
     def start_bundle(self) -> None:
         self.teardown()
-        self._writer = SpanWriter(*self._arguments)
+        self._writer = RangeWriter(*self._arguments)
 
-    def process(self, element: tuple[int, int, int, pa.RecordBatch]) -> Iterator[Part]:
+    def process(self, element: KeyedBatch) -> Iterator[Part]:
         assert self._writer is not None
         yield from self._writer.write(*element)
 

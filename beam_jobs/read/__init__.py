@@ -1,16 +1,22 @@
 """Bytes -> RecordBatches: CSV, JSON Lines, Parquet."""
 
-from beam_jobs.read.span import Format, ReadSpec, Span, format_of
-from beam_jobs.read.spans import candidate_spans, peek_columns, read_span, resolve_spans, scan_span
+from beam_jobs.read.byte_range import ByteRange, Format, ReadSpec, format_of
+from beam_jobs.read.byte_ranges import (
+    candidate_ranges,
+    peek_columns,
+    read_range,
+    resolve_ranges,
+    scan_range,
+)
 
 __all__ = [
+    "ByteRange",
     "Format",
     "ReadSpec",
-    "Span",
-    "candidate_spans",
+    "candidate_ranges",
     "format_of",
     "peek_columns",
-    "read_span",
-    "resolve_spans",
-    "scan_span",
+    "read_range",
+    "resolve_ranges",
+    "scan_range",
 ]

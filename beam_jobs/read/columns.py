@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from beam_jobs.batch import Finding, Findings, Reason, as_lists, gathered, shown
+from beam_jobs.batch import Finding, Findings, Reason, as_lists, gathered, truncated
 from beam_jobs.schema import Feature, FeatureType
 
 EXACT_INTEGERS = 2.0**53
@@ -148,7 +148,7 @@ def _failed(text: pa.Array, fits: pa.Array, name: str, problem: str) -> list[Fin
     if not len(rows):
         return []
     bad = text.take(pa.array(rows)).to_pylist()
-    details = [f"{shown(value)} {problem}" for value in bad]
+    details = [f"{truncated(value)} {problem}" for value in bad]
     return [Findings(Reason.INVALID_TYPE, rows, details, name)]
 
 
@@ -161,7 +161,7 @@ def finite(
         return values, []
     rows = np.flatnonzero(~np.asarray(good.fill_null(True)))
     bad = (values if text is None else text).take(pa.array(rows)).to_pylist()
-    details = [f"{shown(value)} is not a finite number" for value in bad]
+    details = [f"{truncated(value)} is not a finite number" for value in bad]
     kept = pc.if_else(good, values, pa.scalar(None, values.type))
     return kept, [Findings(Reason.NOT_FINITE, rows, details, name)]
 

@@ -1,4 +1,4 @@
-"""Was every record of every input read, once? What a runner loses or doubles, it does not say."""
+"""Was every record of every input read, once? A runner does not say what it drops or duplicates."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from beam_jobs.errors import AuditError
 from beam_jobs.read.signs import FileSign
 
 T = TypeVar("T")
-_BLAME_SPAN = "the runner lost or doubled a span"
-_BLAME = "the runner lost or doubled it"
+_BLAME_RANGE = "the runner dropped or duplicated a byte range"
+_BLAME = "the runner dropped or duplicated it"
 
 
 @dataclass(frozen=True, order=True)
-class SpanRows:
-    """What was read of a span.
+class RangeRows:
+    """What was read of a byte range.
 
     Attributes:
         file_index: the file's place in the plan.
-        first_row: source_row of the span's first record.
+        first_row: source_row of the byte range's first record.
         rows: records that were read.
-        is_last: whether no record of the file stands behind the span.
-        signs: what is odd about the file, as far as the span shows it.
+        is_last: whether no record of the file stands behind the byte range.
+        signs: what is odd about the file, as far as the byte range shows it.
     """
 
     file_index: int
@@ -32,32 +32,32 @@ class SpanRows:
 
 
 def rows_of_files(
-    reads: Iterable[SpanRows], uris: Sequence[str], skipped: Collection[int] = ()
+    reads: Iterable[RangeRows], uris: Sequence[str], skipped: Collection[int] = ()
 ) -> list[int]:
-    """Records of each file, from what was read of all spans.
+    """Records of each file, from what was read of all byte ranges.
 
     Args:
-        reads: in any order. A file without records has a last span, too.
+        reads: in any order. A file without records has a last byte range, too.
         uris: the plan's inputs.
         skipped: places of files that nobody was to read; they have 0 records.
 
     Raises:
-        AuditError: the spans of a file do not join, one to the next, from its first record to its
-            last; or a file was read that nobody was to read.
+        AuditError: the byte ranges of a file do not join, one to the next, from its first record to
+            its last; or a file was read that nobody was to read.
     """
-    spans: list[list[SpanRows]] = [[] for _ in uris]
+    byte_ranges: list[list[RangeRows]] = [[] for _ in uris]
     for read in reads:
-        spans[read.file_index].append(read)
+        byte_ranges[read.file_index].append(read)
     for place in skipped:
-        if spans[place]:
-            raise AuditError(f"{uris[place]}: was left out, but read all the same: {_BLAME_SPAN}")
+        if byte_ranges[place]:
+            raise AuditError(f"{uris[place]}: was left out, but read all the same: {_BLAME_RANGE}")
     return [
         0 if place in skipped else _rows(sorted(some), uri)
-        for place, (some, uri) in enumerate(zip(spans, uris, strict=True))
+        for place, (some, uri) in enumerate(zip(byte_ranges, uris, strict=True))
     ]
 
 
-def signs_of_files(reads: Iterable[SpanRows], uris: Sequence[str]) -> list[tuple[FileSign, ...]]:
+def signs_of_files(reads: Iterable[RangeRows], uris: Sequence[str]) -> list[tuple[FileSign, ...]]:
     """What is odd about each file, in the order of the plan's inputs."""
     signs: list[set[FileSign]] = [set() for _ in uris]
     for read in reads:
@@ -65,21 +65,21 @@ def signs_of_files(reads: Iterable[SpanRows], uris: Sequence[str]) -> list[tuple
     return [tuple(sorted(some)) for some in signs]
 
 
-def _rows(spans: Sequence[SpanRows], uri: str) -> int:
+def _rows(byte_ranges: Sequence[RangeRows], uri: str) -> int:
     rows, ended = 0, False
-    for span in spans:
-        if ended or span.first_row != rows + 1:
+    for byte_range in byte_ranges:
+        if ended or byte_range.first_row != rows + 1:
             raise AuditError(
                 f"{uri}: was read to row {rows}{', its end' if ended else ''}, and then from row"
-                f" {span.first_row}: {_BLAME_SPAN}"
+                f" {byte_range.first_row}: {_BLAME_RANGE}"
             )
-        rows, ended = rows + span.rows, span.is_last
+        rows, ended = rows + byte_range.rows, byte_range.is_last
     if not ended:
-        raise AuditError(f"{uri}: was read to row {rows}, which is not its end: {_BLAME_SPAN}")
+        raise AuditError(f"{uri}: was read to row {rows}, which is not its end: {_BLAME_RANGE}")
     return rows
 
 
-def only(found: Sequence[T], what: str) -> T:
+def exactly_one(found: Sequence[T], what: str) -> T:
     """The one element of a side input that must have one.
 
     Raises:

@@ -19,7 +19,7 @@ def parse_header(record: bytes, uri: str) -> list[str]:
     """Column names; one without a name gets pandas' name for it, `Unnamed: POSITION`.
 
     Raises:
-        InputError: not UTF-8, or a name stands twice.
+        InputError: not UTF-8, or a name appears twice.
     """
     try:
         cells = next(csv.reader(io.StringIO(record.decode(), newline="")), [])
@@ -28,7 +28,7 @@ def parse_header(record: bytes, uri: str) -> list[str]:
     names = [cell or f"Unnamed: {position}" for position, cell in enumerate(cells)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{uri}: column {twice!r} stands twice in the header; rename one")
+        raise InputError(f"{uri}: column {twice!r} appears twice in the header; rename one")
     return names
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 import pyarrow.types as pt
 
-from beam_jobs.batch import Finding, Findings, Reason, gathered, shown
+from beam_jobs.batch import Finding, Findings, Reason, gathered, truncated
 from beam_jobs.read.columns import EXACT_INTEGERS, texts
 from beam_jobs.read.lines import Block
 from beam_jobs.read.strict_json import MAX_DEPTH, is_unicode, number_text, parse_object
@@ -293,20 +293,20 @@ def _convert_one(value: Any, kind: FeatureType) -> tuple[Any, Reason | None, str
     if kind is FeatureType.INT:
         if isinstance(value, int) and -(2**63) <= value < 2**63:
             return int(value), None, ""
-        return None, Reason.INVALID_TYPE, f"{shown(value)} is not an INT"
+        return None, Reason.INVALID_TYPE, f"{truncated(value)} is not an INT"
     if kind is FeatureType.FLOAT:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return None, Reason.INVALID_TYPE, f"{shown(value)} is not a number"
+            return None, Reason.INVALID_TYPE, f"{truncated(value)} is not a number"
         double = _double(value)
         if not math.isfinite(double):
-            return None, Reason.NOT_FINITE, f"{shown(value)} is not a finite number"
+            return None, Reason.NOT_FINITE, f"{truncated(value)} is not a finite number"
         return double, None, ""
     if isinstance(value, bool):
         return str(value).lower(), None, ""
     if not isinstance(value, str):
-        return None, Reason.INVALID_TYPE, f"{shown(value)} is not text"
+        return None, Reason.INVALID_TYPE, f"{truncated(value)} is not text"
     if not is_unicode(value):
-        return None, Reason.INVALID_ENCODING, f"{shown(value)} has half a surrogate pair"
+        return None, Reason.INVALID_ENCODING, f"{truncated(value)} has half a surrogate pair"
     return value, None, ""
 
 
@@ -341,7 +341,7 @@ def _unknown_of(
     halves: list[Finding] = []
     for name in names:
         if not is_unicode(name):
-            why = f"the name {shown(name)} has half a surrogate pair"
+            why = f"the name {truncated(name)} has half a surrogate pair"
             halves += [
                 Finding(Reason.INVALID_ENCODING, row, why)
                 for row, value in enumerate(objects)
@@ -351,7 +351,7 @@ def _unknown_of(
         values = [value.get(name) for value in objects]
         for row, value in enumerate(values):
             if isinstance(value, str) and not is_unicode(value):
-                why = f"{shown(value)} has half a surrogate pair"
+                why = f"{truncated(value)} has half a surrogate pair"
                 halves.append(Finding(Reason.INVALID_ENCODING, row, why, name))
                 values[row] = None
         column = _inferred(values)

@@ -20,7 +20,7 @@ BLOCK_BYTES = 8 << 20
 """Read at a time; more than a record can have, so that a full block holds one or a broken one."""
 
 BEYOND_BYTES = 1 << 16
-"""Read behind a span's end at first, where its last record ends and the next one starts."""
+"""Read behind a byte range's end at first, where its last record ends and the next one starts."""
 
 NEWLINE, RETURN, QUOTE, COMMA = b'\n\r",'
 BAD_QUOTES = "a quote is not closed, or stands inside an unquoted cell"
@@ -66,11 +66,12 @@ class Splitter:
         stream: at the first byte of a record.
         offset: that byte's place in the file.
         quoted: whether quotes hide line ends (CSV) or are data (JSON Lines).
-        end: records that start at or behind this place belong to the next span; None for none.
+        end: records that start at or behind this place belong to the next byte range; None for
+        none.
         rows: records of a full block.
         block_bytes: read at a time.
         longest: bytes that a record may have, fewer than a block's; None for `MAX_RECORD_BYTES`.
-        next_start: where the next span's first record starts, once all blocks were taken.
+        next_start: where the next byte range's first record starts, once all blocks were taken.
         last_byte: that was read; once all blocks of a file were taken, the file's.
     """
 
@@ -97,7 +98,7 @@ class Splitter:
                 pending, offset, quoted=self.quoted, final=final, longest=self.longest
             )
             if used == 0 and not final and wanted < self.block_bytes:
-                # A record that goes on far behind the span.
+                # A record that goes on far behind the byte range.
                 wanted = self.block_bytes
                 continue
             if used == 0 and pending:
@@ -124,7 +125,7 @@ class Splitter:
         self.next_start = offset
 
     def _wanted(self, offset: int) -> int:
-        """Bytes of a block: no more than needed behind the span, which others read."""
+        """Bytes of a block: no more than needed behind the byte range, which others read."""
         if self.end is None:
             return self.block_bytes
         return min(self.block_bytes, max(self.end - offset, 0) + BEYOND_BYTES)

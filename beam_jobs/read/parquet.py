@@ -15,10 +15,10 @@ from beam_jobs import storage
 from beam_jobs.batch import Findings, Reason, as_lists, json_record, jsonable
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.read import batches, columns
+from beam_jobs.read.byte_range import ByteRange, ReadSpec
 from beam_jobs.read.parquet_decoding import RowGroup
 from beam_jobs.read.parquet_process import ParquetProcess, opened
 from beam_jobs.read.signs import Tell, ignore, tell_columns
-from beam_jobs.read.span import ReadSpec, Span
 from beam_jobs.schema import Feature, FeatureType
 
 _BEYOND_INT64 = pa.scalar(2**63, pa.uint64())
@@ -52,51 +52,53 @@ def row_groups(file: storage.FileInfo) -> tuple[RowGroup, ...]:
         return parquet.footer.groups
 
 
-def spans(file: storage.FileInfo, file_index: int, span_bytes: int) -> list[Span]:
-    """Exact spans of whole row groups, from the footer.
+def byte_ranges(file: storage.FileInfo, file_index: int, range_bytes: int) -> list[ByteRange]:
+    """Exact byte ranges of whole row groups, from the footer.
 
     Raises:
         InputError: the file is not Parquet.
     """
     groups = row_groups(file)
-    found: list[Span] = []
+    found: list[ByteRange] = []
     start, row, size, rows = 0, 1, 0, 0
     for number, group in enumerate(groups):
         size, rows = size + group.bytes, rows + group.rows
-        if size >= span_bytes or number == len(groups) - 1:
+        if size >= range_bytes or number == len(groups) - 1:
             is_last = number == len(groups) - 1
-            found.append(Span(file, file_index, len(found), start, number + 1, row, is_last))
+            found.append(ByteRange(file, file_index, len(found), start, number + 1, row, is_last))
             start, row, size, rows = number + 1, row + rows, 0, 0
-    return found or [Span(file, file_index, 0, 0, 0)]
+    return found or [ByteRange(file, file_index, 0, 0, 0)]
 
 
 def read(
-    span: Span, spec: ReadSpec, rows_per_batch: int, tell: Tell = ignore
+    byte_range: ByteRange, spec: ReadSpec, rows_per_batch: int, tell: Tell = ignore
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a span's row groups.
+    """The rows of a byte range's row groups.
 
     Raises:
         InputError: the file cannot be read, or contradicts itself; naming row group and column.
     """
-    row = span.first_row
-    with _opened(span.file) as parquet:
+    row = byte_range.first_row
+    with _opened(byte_range.file) as parquet:
         present = parquet.footer.names
         twice = next((name for name in present if present.count(name) > 1), None)
         if twice is not None:
-            raise InputError(f"{span.file.uri}: column {twice!r} stands twice")
-        if span.number == 0:
+            raise InputError(f"{byte_range.file.uri}: column {twice!r} appears twice")
+        if byte_range.number == 0:
             tell_columns(present, spec.features, tell)
         wanted = batches.wanted_columns(present, spec.features, spec.key, spec.key_only)
         # Without one that is wanted any tells how many rows there are.
         names = [name for name in present if name in wanted or name == spec.key] or present[:1]
-        for batch in parquet.batches(range(span.start, span.end), names, rows_per_batch):
-            yield _typed(batch, span, spec, wanted, row)
+        for batch in parquet.batches(
+            range(byte_range.start, byte_range.end), names, rows_per_batch
+        ):
+            yield _typed(batch, byte_range, spec, wanted, row)
             row += batch.num_rows
 
 
 def _typed(
     batch: pa.RecordBatch,
-    span: Span,
+    byte_range: ByteRange,
     spec: ReadSpec,
     wanted: dict[str, Feature | None],
     first_row: int,
@@ -121,8 +123,8 @@ def _typed(
         typed,
         () if spec.key_only else spec.features,
         rows=batch.num_rows,
-        keys=None if keys is None else _keys(keys, span.file.uri, spec.key),
-        uri=span.file.uri,
+        keys=None if keys is None else _keys(keys, byte_range.file.uri, spec.key),
+        uri=byte_range.file.uri,
         first_row=first_row,
         raw=_raw_records(cells, batch.num_rows, found),
         found=found,
@@ -348,7 +350,7 @@ def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findin
 def _refuse(column: pa.Array, feature: Feature, why: str) -> tuple[pa.Array, list[Findings]]:
     """A column whose type cannot be the feature's: every present value is wrong."""
     rows = np.flatnonzero(np.asarray(column.is_valid()))
-    shown = [columns.shown(jsonable(value)) for value in _python(column, rows)]
+    shown = [columns.truncated(jsonable(value)) for value in _python(column, rows)]
     details = [f"{value} {why}" for value in shown]
     found = [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
     return columns.all_null(feature, len(column)), found

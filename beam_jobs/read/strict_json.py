@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from beam_jobs.batch import shown
+from beam_jobs.batch import truncated
 
 MAX_DEPTH = 256
 """Levels of nesting, the record's own object included (RFC 8259 leaves the limit to the parser).
@@ -57,7 +57,7 @@ def parse_object(record: bytes) -> dict[str, Any]:
     if record.count(b"[") + record.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
     if not isinstance(value, dict):
-        raise ValueError(f"no JSON object: {shown(value)}")
+        raise ValueError(f"no JSON object: {truncated(value)}")
     return value
 
 
@@ -136,7 +136,7 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"ambiguous: it names {shown(twice)} twice")
+        raise ValueError(f"ambiguous: it names {truncated(twice)} twice")
     return value
 
 

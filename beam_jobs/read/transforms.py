@@ -6,11 +6,18 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_jobs.read.coverage import SpanRows
+from beam_jobs.batch import BatchKey
+from beam_jobs.read.byte_range import ByteRange, RangeScan, ReadSpec
+from beam_jobs.read.byte_ranges import (
+    candidate_ranges,
+    needs_scan,
+    read_range,
+    resolve_ranges,
+    scan_range,
+)
+from beam_jobs.read.coverage import RangeRows
 from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.signs import FileSign
-from beam_jobs.read.span import ReadSpec, Span, SpanScan
-from beam_jobs.read.spans import candidate_spans, needs_scan, read_span, resolve_spans, scan_span
 from beam_jobs.storage import FileInfo
 
 BATCHES = "batches"
@@ -21,36 +28,40 @@ _GUESSED = "guessed"
 
 @dataclass(eq=False)
 class SplitFiles(beam.PTransform):
-    """Splits files into spans with exact borders and row numbers.
+    """Splits files into byte ranges with exact borders and row numbers.
 
-    In: PBegin. Out: PCollection[Span], spread over the workers; every file has its last one.
+    In: PBegin. Out: PCollection[ByteRange], spread over the workers; every file has its last one.
 
     Attributes:
-        inputs: a span's `file_index` is the file's place in this list.
+        inputs: a byte range's `file_index` is the file's place in this list.
 
     Raises:
         InputError: a file cannot be read.
-        AuditError: the runner lost or doubled a span.
+        AuditError: the runner dropped or duplicated a byte range.
     """
 
     inputs: Inputs
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        spans = (
+        byte_ranges = (
             pbegin
             | "Inputs" >> beam.Create([self.inputs])
             | "Files" >> beam.FlatMap(_numbered)
             | "Spread files" >> beam.Reshuffle()
-            | "Guess spans" >> beam.FlatMap(_candidates).with_outputs(_GUESSED, main=_KNOWN)
+            | "Guess byte ranges" >> beam.FlatMap(_candidates).with_outputs(_GUESSED, main=_KNOWN)
         )
         resolved = (
-            spans[_GUESSED]
+            byte_ranges[_GUESSED]
             | "Spread guesses" >> beam.Reshuffle()
-            | "Scan" >> beam.Map(lambda span: (span.file_index, scan_span(span)))
+            | "Scan" >> beam.Map(lambda byte_range: (byte_range.file_index, scan_range(byte_range)))
             | "By file" >> beam.GroupByKey()
             | "Resolve" >> beam.FlatMapTuple(_resolve)
         )
-        return (spans[_KNOWN], resolved) | beam.Flatten() | "Spread spans" >> beam.Reshuffle()
+        return (
+            (byte_ranges[_KNOWN], resolved)
+            | beam.Flatten()
+            | "Spread byte ranges" >> beam.Reshuffle()
+        )
 
 
 def _numbered(inputs: Inputs) -> Iterator[tuple[int, FileInfo]]:
@@ -59,24 +70,25 @@ def _numbered(inputs: Inputs) -> Iterator[tuple[int, FileInfo]]:
 
 def _candidates(numbered: tuple[int, FileInfo]) -> Iterator[Any]:
     index, file = numbered
-    spans = candidate_spans(file, index)
-    if needs_scan(spans):
-        yield from (beam.pvalue.TaggedOutput(_GUESSED, span) for span in spans)
+    byte_ranges = candidate_ranges(file, index)
+    if needs_scan(byte_ranges):
+        yield from (beam.pvalue.TaggedOutput(_GUESSED, byte_range) for byte_range in byte_ranges)
     else:
-        yield from spans
+        yield from byte_ranges
 
 
-def _resolve(_: int, scans: Iterable[SpanScan]) -> list[Span]:
-    return resolve_spans(sorted(scans, key=lambda scan: scan.span.number))
+def _resolve(_: int, scans: Iterable[RangeScan]) -> list[ByteRange]:
+    return resolve_ranges(sorted(scans, key=lambda scan: scan.byte_range.number))
 
 
 @dataclass(eq=False)
-class ReadSpans(beam.PTransform):
-    """Reads spans.
+class ReadRanges(beam.PTransform):
+    """Reads byte ranges.
 
-    In: PCollection[Span].
-    Out: a dict of PCollections: `BATCHES` holds Located, every record of the spans once; `ROWS`
-    holds `SpanRows`, one a span: what the reader itself counted, for `coverage.rows_of_files`.
+    In: PCollection[ByteRange].
+    Out: a dict of PCollections: `BATCHES` holds KeyedBatch, every record of the byte ranges once;
+    `ROWS` holds `RangeRows`, one a byte range: what the reader itself counted, for
+    `coverage.rows_of_files`.
 
     Raises:
         InputError: a file cannot be read to its end, or is not the generation planned.
@@ -84,17 +96,22 @@ class ReadSpans(beam.PTransform):
 
     spec: ReadSpec
 
-    def expand(self, spans: beam.PCollection) -> dict[str, beam.PCollection]:
-        read = spans | "Read" >> beam.FlatMap(_read, self.spec).with_outputs(ROWS, main=BATCHES)
+    def expand(self, byte_ranges: beam.PCollection) -> dict[str, beam.PCollection]:
+        read = byte_ranges | "Read" >> beam.FlatMap(_read, self.spec).with_outputs(
+            ROWS, main=BATCHES
+        )
         return {BATCHES: read[BATCHES], ROWS: read[ROWS]}
 
 
-def _read(span: Span, spec: ReadSpec) -> Iterator[Any]:
+def _read(byte_range: ByteRange, spec: ReadSpec) -> Iterator[Any]:
     rows = 0
     signs: list[FileSign] = []
-    for number, batch in enumerate(read_span(span, spec, tell=signs.append)):
+    for number, batch in enumerate(read_range(byte_range, spec, tell=signs.append)):
         rows += batch.num_rows
-        yield span.file_index, span.number, number, batch
+        yield BatchKey(byte_range.file_index, byte_range.number, number), batch
     yield beam.pvalue.TaggedOutput(
-        ROWS, SpanRows(span.file_index, span.first_row, rows, span.is_last, tuple(signs))
+        ROWS,
+        RangeRows(
+            byte_range.file_index, byte_range.first_row, rows, byte_range.is_last, tuple(signs)
+        ),
     )

@@ -16,7 +16,7 @@ import orjson
 from beam_jobs import storage
 from beam_jobs.errors import InputError
 from beam_jobs.request_files.queue import answer_names
-from beam_jobs.request_files.staged import FOLDER, RELEASED, Answers, cannot_answer, read_answers
+from beam_jobs.request_files.staged import DELIVERED, FOLDER, Answers, cannot_answer, read_answers
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import RunRow
 
@@ -30,7 +30,7 @@ _SLACK = datetime.timedelta(hours=1)
 """How far the clocks of machines may be apart."""
 
 
-def release_answers(folder: RunFolder) -> int | None:
+def deliver_answers(folder: RunFolder) -> int | None:
     """Puts the answers of a published run where their readers wait, and notes that this is done.
 
     Returns:
@@ -39,7 +39,7 @@ def release_answers(folder: RunFolder) -> int | None:
     Raises:
         RunError: a file cannot be written; the next run tries again.
     """
-    if is_released(folder):
+    if is_delivered(folder):
         return None
     answers = read_answers(folder)
     put = [] if answers is None else _put_all(folder, answers)
@@ -48,20 +48,20 @@ def release_answers(folder: RunFolder) -> int | None:
     return None if answers is None else len(put)
 
 
-def is_released(folder: RunFolder) -> bool:
+def is_delivered(folder: RunFolder) -> bool:
     return storage.exists(_marker(folder))
 
 
-def forget_release(folder: RunFolder) -> None:
+def forget_delivery(folder: RunFolder) -> None:
     """Before a run is computed again; the caller knows that nobody has its answers yet."""
     storage.remove(_marker(folder))
 
 
 def _marker(folder: RunFolder) -> str:
-    return storage.join(folder.path, RELEASED)
+    return storage.join(folder.path, DELIVERED)
 
 
-def unreleased(runs: Iterable[RunRow]) -> list[RunRow]:
+def undelivered(runs: Iterable[RunRow]) -> list[RunRow]:
     """The published queue runs whose answers some process left behind, the oldest first.
 
     Every run releases what it finds left before it does anything of its own. So of a run that
@@ -76,14 +76,14 @@ def unreleased(runs: Iterable[RunRow]) -> list[RunRow]:
     for run in runs:
         if since is not None and run.finished_at < since - _SLACK:
             break
-        if is_released(RunFolder(run.run_folder)):
+        if is_delivered(RunFolder(run.run_folder)):
             since = since or run.started_at
         else:
             left.append(run)
     return left[::-1]
 
 
-def release_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
+def deliver_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
     """Releases what earlier processes left behind; a folder that is gone is told, not an error.
 
     Args:
@@ -93,13 +93,13 @@ def release_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
     Raises:
         RunError: answers cannot be written.
     """
-    for run in unreleased(runs):
+    for run in undelivered(runs):
         folder = RunFolder(run.run_folder)
         if not storage.exists(folder.manifest):
             tell(f"run {run.run_id}: its folder {folder.path} is gone, and so are its answers")
             continue
         with folder.lock(tell):
-            released = release_answers(folder)
+            released = deliver_answers(folder)
         if released is not None:
             tell(f"run {run.run_id}: released the answers of {released} request files")
 

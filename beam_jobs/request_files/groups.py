@@ -4,8 +4,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from beam_jobs.read.byte_ranges import candidate_ranges
 from beam_jobs.read.inputs import Inputs
-from beam_jobs.read.spans import candidate_spans
 from beam_jobs.storage import FileInfo
 
 GROUP_BYTES = 32 << 20
@@ -18,7 +18,7 @@ class Group:
     """Whole request files, or the lines of one that start in a range of bytes.
 
     Attributes:
-        number: of the group; stands for the file's index in `Located`. Groups stand in the order
+        number: of the group; `source` of its batches' `BatchKey`. Groups stand in the order
             of the plan's files and their bytes.
         first: place of its first file in the plan.
         files: in the plan's order.
@@ -52,14 +52,21 @@ def groups_of(
         first, size = behind, 0
 
     for place, file in enumerate(files):
-        spans = candidate_spans(file, place)
-        if len(spans) > 1 or size + file.size > max_bytes or place - first >= max_files:
+        byte_ranges = candidate_ranges(file, place)
+        if len(byte_ranges) > 1 or size + file.size > max_bytes or place - first >= max_files:
             close(place)
         size += file.size
-        if len(spans) > 1:
+        if len(byte_ranges) > 1:
             groups += [
-                Group(len(groups) + n, place, (file,), span.start, span.end, span.is_last)
-                for n, span in enumerate(spans)
+                Group(
+                    len(groups) + n,
+                    place,
+                    (file,),
+                    byte_range.start,
+                    byte_range.end,
+                    byte_range.is_last,
+                )
+                for n, byte_range in enumerate(byte_ranges)
             ]
             first, size = place + 1, 0
     close(len(files))

@@ -1,4 +1,4 @@
-"""Ids that stand twice, in one request file or in two.
+"""Ids that appear twice, in one request file or in two.
 
 As `check.keys` does it for the monthly job, but a batch may hold requests of many files.
 """

@@ -24,7 +24,7 @@ from beam_jobs.batch import (
     Findings,
     Reason,
     gathered,
-    shown,
+    truncated,
 )
 from beam_jobs.config.flags import nearest
 from beam_jobs.read import jsonl
@@ -372,9 +372,9 @@ def _id_of(value: Any) -> tuple[str | None, Problem | None]:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value), None
     if not isinstance(value, str):
-        return None, Problem(Reason.INVALID_TYPE, f"{shown(value)} is neither text nor an INT")
+        return None, Problem(Reason.INVALID_TYPE, f"{truncated(value)} is neither text nor an INT")
     if not is_unicode(value):
-        why = f"{shown(value)} has half a surrogate pair"
+        why = f"{truncated(value)} has half a surrogate pair"
         return None, Problem(Reason.INVALID_ENCODING, why)
     return value, None
 
@@ -382,4 +382,4 @@ def _id_of(value: Any) -> tuple[str | None, Problem | None]:
 @functools.lru_cache(maxsize=1024)
 def _unknown(name: str, features: tuple[Feature, ...]) -> str:
     hint = nearest(name, [feature.name for feature in features])
-    return f"the schema has no feature {shown(name)}{hint}"
+    return f"the schema has no feature {truncated(name)}{hint}"

@@ -21,9 +21,9 @@ from beam_jobs.batch import (
 )
 from beam_jobs.errors import InputError
 from beam_jobs.read.batches import assemble
+from beam_jobs.read.byte_ranges import opened
 from beam_jobs.read.columns import parse as parse_cells
 from beam_jobs.read.lines import BLOCK_BYTES, Block, Splitter, split
-from beam_jobs.read.spans import opened
 from beam_jobs.request_files.groups import Group
 from beam_jobs.request_files.parse import Parsed, RequestSpec, parse
 from beam_jobs.schema import Feature, FeatureType

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from beam_jobs.batch import Reason, shown
+from beam_jobs.batch import Reason, truncated
 from beam_jobs.schema import Feature
 
 ID = "id"
@@ -82,9 +82,9 @@ def requests_of(
         asked = line.get("signature_name") if shape != "instance" else None
         problem = None
         if strangers:
-            problem = f"{shown(strangers[0])} cannot stand beside {shape!r}"
+            problem = f"{truncated(strangers[0])} cannot stand beside {shape!r}"
         elif None not in (asked, signature) and asked != signature:
-            problem = f"it asks for signature {shown(asked)}; this job runs {signature!r}"
+            problem = f"it asks for signature {truncated(asked)}; this job runs {signature!r}"
         if problem is not None:
             for request in found:
                 request.problems.append(Problem(Reason.MALFORMED_RECORD, problem))
@@ -100,7 +100,7 @@ def _of_instances(line: Mapping[str, Any]) -> Iterator[Request]:
     bare = [instance for instance in instances if not isinstance(instance, dict)]
     if bare:
         # One for all: a line can hold hundreds of thousands, and none of them could be answered.
-        why = f"{len(bare)} instances are no objects with an id, the first is {shown(bare[0])}"
+        why = f"{len(bare)} instances are no objects with an id, the first is {truncated(bare[0])}"
         yield _malformed(why)
     yield from (Request(instance) for instance in instances if isinstance(instance, dict))
 
@@ -122,9 +122,9 @@ def _of_inputs(line: Mapping[str, Any]) -> Iterator[Request]:
         return
     why = "inputs: the columns are empty"
     if lone:
-        why = f"inputs: column {shown(lone[0])} is not a list"
+        why = f"inputs: column {truncated(lone[0])} is not a list"
     elif odd:
-        why = f"inputs: column {shown(odd[0])} has {lengths[odd[0]]} values, others have {rows}"
+        why = f"inputs: column {truncated(odd[0])} has {lengths[odd[0]]} values, others have {rows}"
     yield from [_malformed(why, {ID: value}) for value in ids] or [_malformed(why)]
 
 
@@ -132,7 +132,7 @@ def _of_instance(line: Mapping[str, Any]) -> Iterator[Request]:
     given = next((line[name] for name in ("key", ID) if line.get(name) is not None), None)
     instance = line["instance"]
     if not isinstance(instance, dict):
-        yield _malformed(f"the instance is {shown(instance)}, not an object", {ID: given})
+        yield _malformed(f"the instance is {truncated(instance)}, not an object", {ID: given})
         return
     own = instance.get(ID)
     if given is None:
@@ -140,7 +140,7 @@ def _of_instance(line: Mapping[str, Any]) -> Iterator[Request]:
     elif own is None or own == given:
         yield Request(instance | {ID: given})
     else:
-        why = f"its key is {shown(given)}, but its instance has the id {shown(own)}"
+        why = f"its key is {truncated(given)}, but its instance has the id {truncated(own)}"
         yield _malformed(why, {ID: given})
 
 
@@ -183,7 +183,7 @@ def _bytes_of(encoded: Any) -> tuple[bytes | None, Problem | None]:
     if isinstance(encoded, str):
         with contextlib.suppress(binascii.Error, ValueError):
             return base64.b64decode(encoded, validate=True), None
-    return None, Problem(Reason.INVALID_TYPE, f"{shown({'b64': encoded})} is not base64")
+    return None, Problem(Reason.INVALID_TYPE, f"{truncated({'b64': encoded})} is not base64")
 
 
 def _decoded(value: Any) -> tuple[Any, Problem | None]:
@@ -202,7 +202,7 @@ def _decoded(value: Any) -> tuple[Any, Problem | None]:
     try:
         return data.decode(), None
     except UnicodeDecodeError:
-        why = f"{shown(value)} holds bytes that are not UTF-8"
+        why = f"{truncated(value)} holds bytes that are not UTF-8"
         return None, Problem(Reason.INVALID_ENCODING, why)
 
 

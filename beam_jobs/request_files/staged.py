@@ -24,7 +24,7 @@ from beam_jobs.runs.run_row import RunIdentity
 
 FOLDER = "answers"
 INDEX = "answers.json"
-RELEASED = "released.json"
+DELIVERED = "released.json"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from apache_beam.pvalue import AsList
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_jobs import storage
-from beam_jobs.batch import SOURCE_FILE, Actions, Located, column_or_none
+from beam_jobs.batch import SOURCE_FILE, Actions, BatchKey, KeyedBatch, column_or_none
 from beam_jobs.errors import AuditError, InputError
-from beam_jobs.read.coverage import SpanRows, only
+from beam_jobs.read.coverage import RangeRows, exactly_one
 from beam_jobs.read.inputs import Inputs
 from beam_jobs.request_files.groups import Group, groups_in
 from beam_jobs.request_files.ids import id_table, ids_of_group, mark_duplicates
@@ -90,7 +90,7 @@ class ScanIds(beam.PTransform):
 
     Raises:
         InputError: no file at all can be read, or a service does not answer.
-        AuditError: the runner lost or doubled a group's ids.
+        AuditError: the runner dropped or duplicated a group's ids.
     """
 
     spec: RequestSpec
@@ -164,7 +164,7 @@ def _all_once(found: Sequence[tuple[int, T]], groups: Sequence[Group]) -> list[t
     if numbers != [group.number for group in groups]:
         raise AuditError(
             f"of {len(groups)} groups of request files the ids of {numbers} arrived: the runner"
-            " lost or doubled some"
+            " dropped or duplicated some"
         )
     return ordered
 
@@ -187,7 +187,7 @@ class FindDuplicateIds(beam.PTransform):
 
     Raises:
         InputError: a file has changed since it was scanned.
-        AuditError: the runner lost or doubled a group's ids.
+        AuditError: the runner dropped or duplicated a group's ids.
     """
 
     spec: RequestSpec
@@ -208,7 +208,7 @@ def _suspects(
     group: Group, spec: RequestSpec, folder: str, scans: Sequence[Scan]
 ) -> tuple[int, str | None]:
     """(the group, a Parquet file of its ids; None where it has no suspect)."""
-    scan = only(scans, _SCANS)
+    scan = exactly_one(scans, _SCANS)
     if group.number not in scan.suspects:
         return group.number, None
     uri = storage.join(folder, f"ids-{group.number:05d}.parquet")
@@ -234,8 +234,8 @@ class ReadRequests(beam.PTransform):
     """Reads groups of request files, but for the files that cannot be read.
 
     In: PCollection[Group].
-    Out: a dict of PCollections: `BATCHES` holds Located, a group's number in the place of a file's
-    index; `COUNTS` holds `SpanRows`, what the reader read of each file.
+    Out: a dict of PCollections: `BATCHES` holds KeyedBatch; `COUNTS` holds `RangeRows`, what the
+    reader read of each file.
 
     Attributes:
         spec: what to make of the lines.
@@ -259,15 +259,15 @@ _SCANS = "scans of the ids"
 
 
 def _read(group: Group, spec: RequestSpec, scans: Sequence[Scan]) -> Iterator[Any]:
-    scan = only(scans, _SCANS)
+    scan = exactly_one(scans, _SCANS)
     first_row, skipped = scan.first_rows[group.number], scan.skipped(group)
     counts: Counter[str] = Counter()
     for number, batch in enumerate(read_requests(group, spec, first_row, skipped=skipped)):
         counts.update(_requests_of(batch))
-        yield group.number, 0, number, batch
+        yield BatchKey(group.number, 0, number), batch
     for place, file in enumerate(group.files):
         if place not in skipped:
-            rows = SpanRows(group.first + place, first_row, counts[file.uri], group.is_last)
+            rows = RangeRows(group.first + place, first_row, counts[file.uri], group.is_last)
             yield beam.pvalue.TaggedOutput(COUNTS, rows)
         first_row = 1
 
@@ -283,7 +283,7 @@ def _requests_of(batch: pa.RecordBatch) -> dict[str, int]:
 class MarkIds(beam.PTransform):
     """Adds DUPLICATE_KEY findings.
 
-    In and out: PCollection[Located].
+    In and out: PCollection[KeyedBatch].
 
     Attributes:
         inputs: of the plan.
@@ -297,18 +297,18 @@ class MarkIds(beam.PTransform):
         return batches | "Mark ids" >> beam.Map(_mark, self.inputs, AsList(self.duplicates))
 
 
-def _mark(element: Located, inputs: Inputs, duplicates: Sequence[Duplicates]) -> Located:
-    number, *place, batch = element
-    found = only(duplicates, "ids that stand twice")
-    group = groups_in(inputs)[number]
-    return number, *place, mark_duplicates(batch, found, group, inputs.uris)
+def _mark(element: KeyedBatch, inputs: Inputs, duplicates: Sequence[Duplicates]) -> KeyedBatch:
+    key, batch = element
+    found = exactly_one(duplicates, "ids that appear twice")
+    group = groups_in(inputs)[key.source]
+    return key, mark_duplicates(batch, found, group, inputs.uris)
 
 
 @dataclass(eq=False)
 class WriteAnswers(beam.PTransform):
     """Writes the answers of scored batches into the run's folder.
 
-    In: PCollection[Located]. Out: PCollection[AnswerPart], one a bundle that has any.
+    In: PCollection[KeyedBatch]. Out: PCollection[AnswerPart], one a bundle that has any.
 
     Raises:
         RunError: the run folder cannot be written.
@@ -334,10 +334,10 @@ class _WriteAnswers(beam.DoFn):
     def start_bundle(self) -> None:
         self.teardown()
 
-    def process(self, element: Located) -> None:
+    def process(self, element: KeyedBatch) -> None:
         if self._writer is None:
             self._writer = AnswerWriter(*self._arguments)
-        self._writer.write(element[3])
+        self._writer.write(element[1])
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._writer is not None:

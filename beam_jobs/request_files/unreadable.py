@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from beam_jobs import storage
-from beam_jobs.errors import ChangedError, InputError, StorageTimeout
+from beam_jobs.errors import ChangedError, InputError, StorageTimeoutError
 
 _ITS_OWN = frozenset(
     (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ELOOP, errno.EFBIG, errno.EOVERFLOW)
@@ -66,7 +66,7 @@ def unreadable(file: storage.FileInfo, error: InputError) -> Unreadable:
         return Unreadable(Trouble.CHANGED, str(error))
     if isinstance(cause, EOFError | zlib.error | gzip.BadGzipFile):
         return Unreadable(Trouble.CONTENT, str(error))
-    is_away = isinstance(cause, StorageTimeout)
+    is_away = isinstance(cause, StorageTimeoutError)
     if isinstance(cause, OSError) and cause.errno in _ITS_OWN and not is_away:
         return Unreadable(Trouble.ACCESS, str(error))
     raise error

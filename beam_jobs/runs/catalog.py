@@ -19,7 +19,7 @@ RECENT = datetime.timedelta(days=92)
 _PAGE = 10  # runs that are asked for at first where nobody knows how many are needed
 
 
-class Warehouse:
+class RunCatalog:
     """What was published, held and found.
 
     A warehouse that does not exist yet has no runs. Every method may raise UsageError where the
@@ -34,6 +34,7 @@ class Warehouse:
 
     @property
     def url(self) -> str:
+        """Of the warehouse."""
         return self.engine.url
 
     def check(self) -> None:
@@ -56,7 +57,7 @@ class Warehouse:
         Args:
             job: those of one job only.
             period: those of one period only; BigQuery then reads one partition.
-            status: those that stand so only.
+            status: those with it only.
         """
         wanted = {
             "job": job and job.value,
@@ -174,7 +175,7 @@ def absolute_url(url: str) -> str:
     return f"duckdb:{os.path.abspath(place)}" if scheme == "duckdb" and place else url
 
 
-def open_warehouse(url: str) -> Warehouse:
+def open_catalog(url: str) -> RunCatalog:
     """The warehouse of a URL; nothing is opened or made yet.
 
     Raises:
@@ -186,11 +187,11 @@ def open_warehouse(url: str) -> Warehouse:
             raise UsageError(f"--warehouse {url}: DuckDB needs a local file; use duckdb:PATH")
         from beam_jobs.warehouse.duckdb import DuckDbEngine
 
-        return Warehouse(DuckDbEngine(place))
+        return RunCatalog(DuckDbEngine(place))
     if scheme == "bigquery" and place:
         from beam_jobs.warehouse.bigquery.engine import BigQueryEngine
 
-        return Warehouse(BigQueryEngine(place))
+        return RunCatalog(BigQueryEngine(place))
     raise UsageError(
         f"--warehouse {url}: not a known kind; use duckdb:PATH (a local file) or"
         " bigquery:PROJECT.DATASET"

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 
 from beam_jobs import storage
 from beam_jobs.errors import BeamJobsError, UsageError
-from beam_jobs.publish.part_files import PartTable
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunRow
+from beam_jobs.runs.summary import read_summary
 
 SAMPLES = 3
 """Quarantined rows that are shown for each reason."""
@@ -26,7 +27,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid, BeamJo
 _SEVERITIES = {"HOLD": 0, "WARN": 1, "INFO": 2}
 
 
-def details(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
+def details(catalog: RunCatalog, run_id: str) -> dict[str, Any]:
     """What `beam-jobs show RUN --json` prints.
 
     A run folder that is gone, or that a run which failed left incomplete, costs only what stood in
@@ -40,26 +41,31 @@ def details(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
     Raises:
         UsageError: there is no such run.
     """
-    run = warehouse.find_run(run_id)
+    run = catalog.find_run(run_id)
     files = _Files(RunFolder(run.run_folder))
-    plan, summary, failure = files.plan(), files.summary(), files.failure()
-    in_warehouse = {} if files.exists else _of_warehouse(warehouse, run)
+    plan, failure = files.plan(), files.failure()
+    summary = read_summary(RunFolder(run.run_folder))
+    reasons = {} if summary is None else summary.reasons
+    in_warehouse = {} if files.exists else _of_warehouse(catalog, run)
     return {
         "run": run.to_json(),
         "error": run.error or failure.get("error"),
         "traceback": files.traceback(),
         "gate": _gate(run, plan),
         "anomalies": in_warehouse.get("anomalies", files.table("anomalies")),
-        "quarantine": {"reasons": summary.get("reasons", {}), "samples": files.samples()},
+        "quarantine": {
+            "reasons": {reason.value: rows for reason, rows in reasons.items()},
+            "samples": files.samples(),
+        },
         "inputs": in_warehouse.get("inputs", files.table("inputs")) or plan.get("inputs", []),
         "versions": _versions(run, plan),
         "publications": [
             publication.to_json()
-            for publication in warehouse.publications(run.job, run.period)
+            for publication in catalog.publications(run.job, run.period)
             if run.run_id in (publication.run_id, publication.replaced_run_id)
         ],
-        "score": summary.get("score"),
-        "report": summary.get("report"),
+        "score": summary and summary.score and summary.score._asdict(),
+        "report": summary and summary.report,
         "run_folder": run.run_folder,
         "missing": files.missing,
     }
@@ -79,9 +85,9 @@ def anomalies_of(run: RunRow) -> list[dict[str, Any]]:
     return [shared | row for row in rows]
 
 
-def _of_warehouse(warehouse: Warehouse, run: RunRow) -> dict[str, list[dict[str, Any]]]:
+def _of_warehouse(catalog: RunCatalog, run: RunRow) -> dict[str, list[dict[str, Any]]]:
     """What the warehouse still knows where the folder is gone."""
-    _, anomalies = warehouse.anomalies(run.run_id)
+    _, anomalies = catalog.anomalies(run.run_id)
     return {"anomalies": [_plain(row) for row in anomalies]}
 
 
@@ -132,9 +138,6 @@ class _Files:
 
     def plan(self) -> dict[str, Any]:
         return self._document(self._folder.plan)
-
-    def summary(self) -> dict[str, Any]:
-        return self._document(self._folder.summary, is_wanted=False)
 
     def failure(self) -> dict[str, Any]:
         return self._document(self._folder.failure, is_wanted=False)

@@ -1,4 +1,4 @@
-"""What stands in the warehouse after a run failed or was interrupted, in words.
+"""What the warehouse has of a run that failed or was interrupted, in words.
 
 What a message says of publication is read, never assumed: much can fail after a run is published,
 and an answer of the warehouse can get lost on its way.
@@ -8,18 +8,18 @@ import datetime
 from dataclasses import dataclass
 
 from beam_jobs.errors import BeamJobsError
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.run_row import RunRow, RunStatus
 
 NOTHING = "nothing was published"
 FAILED_LATER = "what failed after it: "
-ASK = "`beam-jobs runs` tells"
+ASK = "`beam-jobs runs` shows it"
 
 _OUTCOMES = (RunStatus.PUBLISHED, RunStatus.HELD)
 
 
 @dataclass(frozen=True)
-class Standing:
+class ExistingRun:
     """What the warehouse says of an attempt to run.
 
     Attributes:
@@ -41,7 +41,7 @@ class Standing:
         return self.run if is_outcome else None
 
     def after_failure(self, cause: str) -> str:
-        """One line: what failed, and what stands.
+        """One line: what failed, and what the warehouse has.
 
         A cause that says so already (a worker recorded the failure before its launcher does) stays
         as it is.
@@ -56,36 +56,36 @@ class Standing:
         if self.outcome is not None:
             return f"run {self.run_id} is {self.outcome.status.value}; {FAILED_LATER}{cause}"
         if self.run is not None and self.run.status is not RunStatus.FAILED:
-            before = f"run {self.run_id} stands as before, {self.run.status.value}"
+            before = f"run {self.run_id} is {self.run.status.value}, as before"
             return f"{cause}; {before}: by this attempt {NOTHING}"
         return f"{cause}; {NOTHING}"
 
     def after_interrupt(self, goes_on: str = "") -> str:
-        """One line: what stands at this moment, and what goes on without this process."""
+        """One line: what the warehouse has now, and what goes on without this process."""
         if self.problem:
             now = f"whether run {self.run_id} is published is not known ({self.problem})"
         elif self.outcome is not None:
             now = f"run {self.run_id} is {self.outcome.status.value}"
         elif self.run is not None and self.run.status is not RunStatus.FAILED:
-            now = f"run {self.run_id} stands as before, {self.run.status.value}"
+            now = f"run {self.run_id} is {self.run.status.value}, as before"
         else:
             now = f"nothing of run {self.run_id} is published so far"
         return "; ".join(filter(None, ("interrupted", now, goes_on, ASK)))
 
 
-def standing_after(
-    warehouse: Warehouse, run_id: str, started_at: datetime.datetime | None = None
-) -> Standing:
+def existing_run(
+    catalog: RunCatalog, run_id: str, started_at: datetime.datetime | None = None
+) -> ExistingRun:
     """Asks the warehouse what became of a run; never raises an error of ours.
 
     Args:
-        warehouse: may not exist.
+        catalog: may not exist.
         run_id: of the run.
         started_at: of the attempt; without it any outcome is this attempt's.
     """
     try:
-        run = warehouse.run_with_id(run_id)
+        run = catalog.run_with_id(run_id)
     except BeamJobsError as error:
-        return Standing(run_id, problem=str(error))
+        return ExistingRun(run_id, problem=str(error))
     is_of_attempt = run is not None and started_at in (None, run.started_at)
-    return Standing(run_id, run, is_of_attempt)
+    return ExistingRun(run_id, run, is_of_attempt)

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs import storage
-from beam_jobs.errors import AuditError, InputError, UsageError
-from beam_jobs.publish.part_files import Part, PartTable, cannot_write
+from beam_jobs.errors import AuditError, InputError, UsageError, cannot_write
+from beam_jobs.runs.parts import Part, PartTable
 from beam_jobs.runs.run_row import RunRow, period_name
-from beam_jobs.warehouse.statements import google_type
+from beam_jobs.warehouse.ddl import google_type
 from beam_jobs.warehouse.tables import arrow_schema
 
 _log = logging.getLogger(__name__)
@@ -45,9 +45,11 @@ class Manifest:
     parts: tuple[Part, ...]
 
     def rows(self, table: PartTable) -> int:
+        """Rows in all parts of a table."""
         return sum(part.rows for part in self.parts if part.table is table)
 
     def uris(self, table: PartTable) -> list[str]:
+        """Paths of all parts of a table."""
         return [part.uri for part in self.parts if part.table is table]
 
 
@@ -73,6 +75,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, runs: str, job: str, period: datetime.date, run_id: str) -> "RunFolder":
+        """The folder of a run below the folder of all runs."""
         return cls(storage.join(runs, job, period_name(job, period), run_id))
 
     def parts(self, table: PartTable) -> str:
@@ -90,7 +93,7 @@ class RunFolder:
         A process that ends, however it ends, holds no lock; see `storage.lock`.
 
         Args:
-            waiting: told once, in a sentence, that and for whom this process waits.
+            waiting: called once with a sentence: that, and for whom, this process waits.
         """
         with contextlib.ExitStack() as held:
             with _writing(self.path):

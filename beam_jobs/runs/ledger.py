@@ -5,17 +5,14 @@ times: when it is planned, before it computes, and within the transaction that p
 the last one counts, the others save work.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from beam_jobs.errors import RunError
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.run_row import Job, RunRow, RunStatus
 from beam_jobs.storage import FileInfo
 from beam_jobs.warehouse.engine import Session
-from beam_jobs.warehouse.statements import statement
 
 TAKEN = "TAKEN"
 """Status of a queue run that left no trace, because another one has its request files."""
@@ -37,14 +34,14 @@ class TakenError(RunError):
 
 
 def consumed(
-    warehouse: Warehouse, files: Sequence[FileInfo], *, takes_held: bool = False
+    catalog: RunCatalog, files: Sequence[FileInfo], *, takes_held: bool = False
 ) -> set[tuple[str, str]]:
     """(URI, generation) of the files that the ledger says nobody must answer again.
 
     A line without `rows` is a file that was set aside, because it cannot be read to its end.
 
     Args:
-        warehouse: may not exist yet.
+        catalog: may not exist yet.
         files: those that are of interest; the result may hold other generations of them.
         takes_held: leave out those that only a held run has, and those that were set aside.
     """
@@ -58,22 +55,23 @@ def consumed(
     return {
         (row["uri"], row["generation"])
         for start in range(0, len(uris), _AT_ONCE)
-        for row in warehouse.engine.fetch(
-            _CONSUMED, known | {"uris": uris[start : start + _AT_ONCE]}
-        )
+        for row in catalog.engine.fetch(_CONSUMED, known | {"uris": uris[start : start + _AT_ONCE]})
     }
 
 
-def check_ledger(
-    session: Session, run: RunRow, staged: Mapping[str, str], scores: pa.Schema, *, takes_held: bool
-) -> None:
+def check_ledger(session: Session, run: RunRow, taken: str, *, takes_held: bool) -> None:
     """Refuses a staged run one of whose request files is another run's.
+
+    Args:
+        session: of the warehouse.
+        run: the staged one.
+        taken: the query for such files: sql/taken.sql, filled in.
+        takes_held: whether files that only a held run has are free.
 
     Raises:
         TakenError: naming the files and the runs that have them.
     """
-    text = statement("taken", staged, scores, Job.REQUESTS)
-    found = session.fetch(text, run.parameters() | {"takes_held": takes_held})
+    found = session.fetch(taken, run.parameters() | {"takes_held": takes_held})
     if found:
         first = min(found, key=lambda row: row["uri"])
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""

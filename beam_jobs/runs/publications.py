@@ -54,11 +54,13 @@ class Publication:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Publication":
+        """From a row of the warehouse."""
         values = {field.name: record[field.name] for field in dataclasses.fields(cls)}
         at = values["at"].astimezone(datetime.UTC)
         return cls(**values | {"at": at, "action": Action(values["action"])})
 
     def to_json(self) -> dict[str, Any]:
+        """The same with texts for dates and times."""
         return {
             **dataclasses.asdict(self),
             "period": self.period.isoformat(),

@@ -8,7 +8,7 @@ import datetime
 import enum
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_jobs.errors import UsageError
 
@@ -30,7 +30,7 @@ class Job(str, enum.Enum):
 
 
 class RunStatus(str, enum.Enum):
-    """Where a run stands.
+    """What became of a run.
 
     A month has at most one PUBLISHED run; SUPERSEDED runs were published before it. Of the queue
     job, SUPERSEDED runs were held until `--force` gave their request files to another run.
@@ -42,6 +42,14 @@ class RunStatus(str, enum.Enum):
     SUPERSEDED = "SUPERSEDED"
     REJECTED = "REJECTED"
     FAILED = "FAILED"
+
+
+class RowCounts(NamedTuple):
+    """Rows of a run: read = scored + quarantined."""
+
+    read: int = 0
+    scored: int = 0
+    quarantined: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +93,9 @@ class RunRow:
     hold_reasons: tuple[str, ...] = ()
 
     @property
-    def rows(self) -> dict[str, int]:
-        """As in `--json`: read = scored + quarantined."""
-        return {
-            "read": self.rows_read,
-            "scored": self.rows_scored,
-            "quarantined": self.rows_quarantined,
-        }
+    def rows(self) -> RowCounts:
+        """The run's rows."""
+        return RowCounts(self.rows_read, self.rows_scored, self.rows_quarantined)
 
     @property
     def quarantined_share(self) -> float | None:

@@ -12,9 +12,9 @@ from beam_jobs.images.table import NAMES as IMAGE_NAMES
 from beam_jobs.models.evidence import Use
 from beam_jobs.models.signature import DType, Signature, SignatureKind, TensorInfo
 from beam_jobs.schema import SERVING, Feature, FeatureType, features_of, in_environment
-from beam_jobs.score.bind_examples import example_feeds
-from beam_jobs.score.bind_images import image_feed, image_input, shape_problem
-from beam_jobs.score.binding import Feed, InputPlan, ModelImages
+from beam_jobs.score.bind_examples import example_bindings
+from beam_jobs.score.bind_images import image_binding, image_input, shape_problem
+from beam_jobs.score.binding import InputBinding, ModelImages, SignatureBinding
 from beam_jobs.score.class_names import LabelWords
 from beam_jobs.score.defaults import Default, check_default, defaults_of, truth_of
 from beam_jobs.score.score_choice import choose_score, is_number
@@ -41,7 +41,7 @@ def fit(
     score: str | None,
     images: ModelImages | None = None,
     key: str | None = None,
-) -> InputPlan:
+) -> SignatureBinding:
     """Fits a schema's features to a signature's inputs.
 
     Args:
@@ -72,15 +72,15 @@ def fit(
     if signature.kind is SignatureKind.EXAMPLES:
         left_out |= dict.fromkeys(unfed, "names an image; say where images lie with --images")
         fed = {name: feature for name, feature in features.items() if name not in unfed}
-        feeds, notes = example_feeds(signature, fed, protos, left_out, defaults, images)
+        inputs, notes = example_bindings(signature, fed, protos, left_out, defaults, images)
     else:
         no_texts = {key, images.column if images is not None else None, *unfed, *IMAGE_NAMES}
         texts = [name for name, f in features.items() if f.is_text and name not in no_texts]
-        feeds, notes = _raw_feeds(signature, features, left_out, defaults, images, unfed, texts)
-        feeds = [_with_truth(feed, protos[feed.feature.name]) for feed in feeds]
+        inputs, notes = _raw_feeds(signature, features, left_out, defaults, images, unfed, texts)
+        inputs = [_with_truth(binding, protos[binding.feature.name]) for binding in inputs]
     _check_outputs(signature)
     chosen, more = choose_score(signature, score, _label_words(protos, label))
-    return InputPlan(signature, tuple(feeds), chosen, (*notes, *more))
+    return SignatureBinding(signature, tuple(inputs), chosen, (*notes, *more))
 
 
 def _unless_it_is_a_text(signature: Signature, features: Mapping[str, Feature]) -> Signature:
@@ -109,9 +109,9 @@ def _raw_feeds(
     images: ModelImages | None,
     unfed: Collection[str],
     texts: Sequence[str],
-) -> tuple[list[Feed], list[str]]:
+) -> tuple[list[InputBinding], list[str]]:
     """The feed of each input, and notes. `texts` are the features that a text may mean."""
-    feeds, problems, notes = [], [], []
+    inputs, problems, notes = [], [], []
     of_image = image_input(signature, features, images, unfed)
     for tensor in signature.inputs:
         feature = features.get(tensor.name)
@@ -122,7 +122,7 @@ def _raw_feeds(
             )
         if tensor is of_image:
             assert images is not None
-            feeds.append(image_feed(tensor, features[images.column], images))
+            inputs.append(image_binding(tensor, features[images.column], images))
         elif feature is None:
             problems.append(_absent(signature, tensor, features, left_out, texts))
         elif (problem := shape_problem(tensor)) is not None:
@@ -133,14 +133,14 @@ def _raw_feeds(
         else:
             shape = () if tensor.shape is None or len(tensor.shape) < 2 else (tensor.width or 1,)
             default = defaults.get(feature.name)
-            feeds.append(Feed(tensor.name, feature, DType(tensor.dtype), shape, default))
+            inputs.append(InputBinding(tensor.name, feature, DType(tensor.dtype), shape, default))
     if problems:
         raise UsageError(
             f"--model: signature {signature.name!r} does not fit the schema:"
             f" {'; '.join(problems)}; the schema's features are"
             f" {', '.join(f'{f.name} {f.type.value}' for f in features.values())}"
         )
-    return feeds, notes
+    return inputs, notes
 
 
 def _means_any_text(signature: Signature, tensor: TensorInfo, texts: Sequence[str]) -> bool:
@@ -187,12 +187,12 @@ def _width_fits(tensor: TensorInfo, feature: Feature) -> bool:
     return feature.is_list or tensor.width == 1
 
 
-def _with_truth(feed: Feed, proto: schema_pb2.Feature) -> Feed:
+def _with_truth(binding: InputBinding, proto: schema_pb2.Feature) -> InputBinding:
     """The feed with the schema's own words for true and false, its default proven to fit."""
-    feed = dataclasses.replace(feed, truth=truth_of(proto))
-    if feed.default is not None:
-        check_default(feed.feature.name, feed.default, feed.dtype, feed.truth)
-    return feed
+    binding = dataclasses.replace(binding, truth=truth_of(proto))
+    if binding.default is not None:
+        check_default(binding.feature.name, binding.default, binding.dtype, binding.truth)
+    return binding
 
 
 def _check_outputs(signature: Signature) -> None:

@@ -10,7 +10,7 @@ from beam_jobs.errors import UsageError
 from beam_jobs.models.evidence import ParsedFeature
 from beam_jobs.models.signature import DType, Signature
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.score.binding import Feed, ModelImages, Source
+from beam_jobs.score.binding import InputBinding, ModelImages, Source
 from beam_jobs.score.defaults import Default
 
 _DTYPES = {
@@ -21,14 +21,14 @@ _DTYPES = {
 """The three kinds of values of a tf.Example."""
 
 
-def example_feeds(
+def example_bindings(
     signature: Signature,
     features: Mapping[str, Feature],
     protos: Mapping[str, schema_pb2.Feature],
     left_out: Mapping[str, str],
     defaults: Mapping[str, Default],
     images: ModelImages | None,
-) -> tuple[list[Feed], list[str]]:
+) -> tuple[list[InputBinding], list[str]]:
     """The features that the model parses, or all where the graph does not tell; and notes.
 
     Args:
@@ -45,7 +45,7 @@ def example_feeds(
     """
     parsed = signature.evidence.parsed
     if parsed is None:
-        return [_feed(f, defaults.get(name), images) for name, f in features.items()], []
+        return [_binding(f, defaults.get(name), images) for name, f in features.items()], []
     problems, unknown = [], []
     for wanted in parsed:
         feature = features.get(wanted.name)
@@ -66,10 +66,12 @@ def example_feeds(
             " correct the schema, or export the model again"
         )
     names = {wanted.name for wanted in parsed}
-    feeds = [_feed(f, defaults.get(name), images) for name, f in features.items() if name in names]
+    inputs = [
+        _binding(f, defaults.get(name), images) for name, f in features.items() if name in names
+    ]
     if not unknown:
-        return feeds, []
-    return feeds, [
+        return inputs, []
+    return inputs, [
         f"the model parses features that the schema lacks, and takes its own defaults: in the"
         f" schema {', '.join(unknown)}"
     ]
@@ -109,9 +111,9 @@ def _counts(feature: Feature, proto: schema_pb2.Feature) -> tuple[int, float]:
     return int(proto.value_count.min), int(proto.value_count.max) or math.inf
 
 
-def _feed(feature: Feature, default: Default | None, images: ModelImages | None) -> Feed:
+def _binding(feature: Feature, default: Default | None, images: ModelImages | None) -> InputBinding:
     if images is not None and feature.name == images.column:
-        return Feed(
+        return InputBinding(
             feature.name, feature, DType.STRING, (), None, required=False, source=Source.ENCODED
         )
-    return Feed(feature.name, feature, _DTYPES[feature.type], (), default, required=False)
+    return InputBinding(feature.name, feature, _DTYPES[feature.type], (), default, required=False)

@@ -8,7 +8,7 @@ from beam_jobs.images.tensor_options import tensor_spec
 from beam_jobs.models.evidence import Use
 from beam_jobs.models.signature import DType, Signature, TensorInfo
 from beam_jobs.schema import SERVING, Feature
-from beam_jobs.score.binding import Feed, ModelImages, Source
+from beam_jobs.score.binding import InputBinding, ModelImages, Source
 
 _IMAGE_RANK = 4  # [n, h, w, c]
 
@@ -72,7 +72,7 @@ def image_input(
     return found[0] if found else None
 
 
-def image_feed(tensor: TensorInfo, feature: Feature, images: ModelImages) -> Feed:
+def image_binding(tensor: TensorInfo, feature: Feature, images: ModelImages) -> InputBinding:
     """The feed of the input that `image_input` found.
 
     Raises:
@@ -83,17 +83,19 @@ def image_feed(tensor: TensorInfo, feature: Feature, images: ModelImages) -> Fee
         spec = tensor_spec(tensor.shape, tensor.dtype, images.options, f"{where} ({images.where})")
         problem = rows_problem(tensor)
         shape: tuple[int, ...] = (spec.height, spec.width, spec.channels)
-        feed = Feed(tensor.name, feature, DType(tensor.dtype), shape, None, True)
-        feed = dataclasses.replace(feed, source=Source.PIXELS, pixels=spec)
+        binding = InputBinding(tensor.name, feature, DType(tensor.dtype), shape, None, True)
+        binding = dataclasses.replace(binding, source=Source.PIXELS, pixels=spec)
     else:
         problem = shape_problem(tensor)
         if problem is None and tensor.width not in (1, None):
             problem = "takes several texts a row; a row has one image"
         shape = () if tensor.shape is None or len(tensor.shape) < 2 else (1,)
-        feed = Feed(tensor.name, feature, DType.STRING, shape, None, source=Source.ENCODED)
+        binding = InputBinding(
+            tensor.name, feature, DType.STRING, shape, None, source=Source.ENCODED
+        )
     if problem is not None:
         raise UsageError(f"{where} {problem}")
-    return feed
+    return binding
 
 
 def rows_problem(tensor: TensorInfo) -> str | None:

@@ -42,7 +42,7 @@ class Source(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Feed:
+class InputBinding:
     """An input and the feature that feeds it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Feed:
 
 
 @dataclass(frozen=True)
-class InputPlan:
+class SignatureBinding:
     """How batches are given to a signature and which of its numbers is the score.
 
     Attributes:
@@ -80,7 +80,7 @@ class InputPlan:
     """
 
     signature: Signature
-    feeds: tuple[Feed, ...]
+    inputs: tuple[InputBinding, ...]
     score: Score
     notes: tuple[str, ...] = ()
 
@@ -97,20 +97,20 @@ class InputPlan:
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features that the model uses; what describes an image that it takes too."""
-        names = {feed.feature.name: None for feed in self.feeds}
-        if any(feed.source is not Source.VALUE for feed in self.feeds):
+        names = {binding.feature.name: None for binding in self.inputs}
+        if any(binding.source is not Source.VALUE for binding in self.inputs):
             names |= dict.fromkeys(sorted(IMAGE_NAMES))
         return tuple(names)
 
     @property
     def takes_encoded(self) -> bool:
         """Whether the model takes the bytes of images."""
-        return any(feed.source is Source.ENCODED for feed in self.feeds)
+        return any(binding.source is Source.ENCODED for binding in self.inputs)
 
     @property
     def pixels(self) -> ImageTensorSpec | None:
         """The pixels that the model takes of an image."""
-        return next((feed.pixels for feed in self.feeds if feed.pixels is not None), None)
+        return next((binding.pixels for binding in self.inputs if binding.pixels is not None), None)
 
     @property
     def max_rows(self) -> int:

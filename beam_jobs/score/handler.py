@@ -12,18 +12,18 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
-from beam_jobs.batch import Actions, Located
+from beam_jobs.batch import Actions
 from beam_jobs.models.loader import Predict, load_model
 from beam_jobs.models.registry import ModelLocation
 from beam_jobs.models.signature import Signature
-from beam_jobs.score.binding import InputPlan
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
 
 
 class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
     """RecordBatch -> the same RecordBatch with scores; the model is loaded once a process."""
 
-    def __init__(self, location: ModelLocation, plan: InputPlan, actions: Actions) -> None:
+    def __init__(self, location: ModelLocation, plan: SignatureBinding, actions: Actions) -> None:
         super().__init__()
         self._location, self._plan, self._actions = location, plan, dict(actions)
 
@@ -63,7 +63,7 @@ def _loaded(location: ModelLocation, signature: Signature) -> Predict:
 class Score(beam.PTransform):
     """Scores batches with RunInference.
 
-    In and out: PCollection[Located].
+    In and out: PCollection[KeyedBatch].
 
     Attributes:
         location: of the model.
@@ -75,29 +75,11 @@ class Score(beam.PTransform):
     """
 
     location: ModelLocation
-    plan: InputPlan
+    plan: SignatureBinding
     actions: Actions
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         handler: KeyedModelHandler = KeyedModelHandler(
             ScoringHandler(self.location, self.plan, self.actions)
         )
-        return (
-            batches
-            | "Place as key" >> beam.Map(_keyed)
-            | "Score" >> RunInference(handler)
-            | "Place again" >> beam.Map(_located)
-        )
-
-
-Keyed = tuple[tuple[int, int, int], pa.RecordBatch]
-
-
-def _keyed(element: Located) -> Keyed:
-    file_index, span, number, batch = element
-    return (file_index, span, number), batch
-
-
-def _located(keyed: Keyed) -> Located:
-    (file_index, span, number), batch = keyed
-    return file_index, span, number, batch
+        return batches | "Score" >> RunInference(handler)

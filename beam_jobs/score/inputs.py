@@ -7,10 +7,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from beam_jobs.batch import IMAGE, IMAGE_TENSOR, Findings, Reason, as_lists, column_or_none, shown
+from beam_jobs.batch import (
+    IMAGE,
+    IMAGE_TENSOR,
+    Findings,
+    Reason,
+    as_lists,
+    column_or_none,
+    truncated,
+)
 from beam_jobs.models.signature import DType, SignatureKind
 from beam_jobs.schema import FeatureType
-from beam_jobs.score.binding import Feed, InputPlan, Source
+from beam_jobs.score.binding import InputBinding, SignatureBinding, Source
 from beam_jobs.score.defaults import Default
 
 _NUMPY = {
@@ -33,7 +41,7 @@ _TFDV_TYPES = {
 }
 
 
-def check_inputs(batch: pa.RecordBatch, plan: InputPlan) -> list[Findings]:
+def check_inputs(batch: pa.RecordBatch, plan: SignatureBinding) -> list[Findings]:
     """Rows that the model cannot be given: a value that is missing, or does not fit the tensor.
 
     Args:
@@ -41,51 +49,51 @@ def check_inputs(batch: pa.RecordBatch, plan: InputPlan) -> list[Findings]:
         plan: of the model.
     """
     found: list[Findings] = []
-    for feed in plan.feeds:
-        column = _column(batch, feed)
-        if feed.required and feed.default is None and column.null_count:
+    for binding in plan.inputs:
+        column = _column(batch, binding)
+        if binding.required and binding.default is None and column.null_count:
             rows = np.flatnonzero(np.asarray(column.is_null()))
             detail = "is missing, and the schema has no default_value for it"
-            if feed.source is not Source.VALUE:
+            if binding.source is not Source.VALUE:
                 detail = "there is no image, and the model takes one"
             details = [detail] * len(rows)
-            found.append(Findings(Reason.MISSING_REQUIRED, rows, details, feed.feature.name))
+            found.append(Findings(Reason.MISSING_REQUIRED, rows, details, binding.feature.name))
         if pt.is_list(column.type) and plan.signature.kind is SignatureKind.RAW:
-            found += _wrong_lengths(column, feed)
-        found += _unfit_values(column, feed)
+            found += _wrong_lengths(column, binding)
+        found += _unfit_values(column, binding)
     return found
 
 
-def to_arrays(batch: pa.RecordBatch, plan: InputPlan) -> dict[str, np.ndarray]:
+def to_arrays(batch: pa.RecordBatch, plan: SignatureBinding) -> dict[str, np.ndarray]:
     """{input: array [n, ...]} of rows without findings from `check_inputs`."""
     if plan.signature.kind is SignatureKind.EXAMPLES:
-        return {plan.signature.inputs[0].name: to_examples(batch, plan.feeds)}
-    return {feed.name: _to_array(_column(batch, feed), feed) for feed in plan.feeds}
+        return {plan.signature.inputs[0].name: to_examples(batch, plan.inputs)}
+    return {binding.name: _to_array(_column(batch, binding), binding) for binding in plan.inputs}
 
 
-def to_examples(batch: pa.RecordBatch, feeds: Sequence[Feed]) -> np.ndarray:
+def to_examples(batch: pa.RecordBatch, inputs: Sequence[InputBinding]) -> np.ndarray:
     """object[n] of serialized tf.Example; a missing value without default is left out of it."""
     from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
     columns, names = [], []
-    for feed in feeds:
-        column = _column(batch, feed)
-        if feed.default is not None:
-            column = _filled(column, feed.default)
-        columns.append(as_lists(column, _TFDV_TYPES[feed.feature.type]))
-        names.append(feed.feature.name)
+    for binding in inputs:
+        column = _column(batch, binding)
+        if binding.default is not None:
+            column = _filled(column, binding.default)
+        columns.append(as_lists(column, _TFDV_TYPES[binding.feature.type]))
+        names.append(binding.feature.name)
     encoder = RecordBatchToExamplesEncoder()
     encoded = encoder.encode(pa.RecordBatch.from_arrays(columns, names=names))
     return np.array(encoded, dtype=object)
 
 
-def _column(batch: pa.RecordBatch, feed: Feed) -> pa.Array:
-    if feed.source is not Source.VALUE:
-        name = IMAGE if feed.source is Source.ENCODED else IMAGE_TENSOR
+def _column(batch: pa.RecordBatch, binding: InputBinding) -> pa.Array:
+    if binding.source is not Source.VALUE:
+        name = IMAGE if binding.source is Source.ENCODED else IMAGE_TENSOR
         column = column_or_none(batch, name)
         return pa.nulls(batch.num_rows, pa.binary()) if column is None else column
-    column = column_or_none(batch, feed.feature.name)
-    return pa.nulls(batch.num_rows, feed.feature.arrow) if column is None else column
+    column = column_or_none(batch, binding.feature.name)
+    return pa.nulls(batch.num_rows, binding.feature.arrow) if column is None else column
 
 
 def _filled(column: pa.Array, default: Default) -> pa.Array:
@@ -97,42 +105,42 @@ def _filled(column: pa.Array, default: Default) -> pa.Array:
     return column.fill_null(pa.scalar(default, column.type))
 
 
-def _to_array(column: pa.Array, feed: Feed) -> np.ndarray:
-    width = feed.shape[0] if feed.shape else 1
+def _to_array(column: pa.Array, binding: InputBinding) -> np.ndarray:
+    width = binding.shape[0] if binding.shape else 1
     rows = len(column)
-    if feed.source is Source.PIXELS:
-        return _pixels(column, feed)
-    if feed.source is Source.ENCODED:
+    if binding.source is Source.PIXELS:
+        return _pixels(column, binding)
+    if binding.source is Source.ENCODED:
         # Images hardly repeat: no dictionary, which would hash them all.
-        return column.to_numpy(zero_copy_only=False).reshape((rows, *feed.shape))
+        return column.to_numpy(zero_copy_only=False).reshape((rows, *binding.shape))
     if pt.is_list(column.type):
         if column.null_count:
-            assert feed.default is not None
-            default = pa.scalar([feed.default] * width, column.type)
+            assert binding.default is not None
+            default = pa.scalar([binding.default] * width, column.type)
             column = pc.if_else(column.is_null(), default, column)
         values = column.flatten()
     else:
-        values = column if feed.default is None else _filled(column, feed.default)
-    return _values(values, feed).reshape((rows, *feed.shape))
+        values = column if binding.default is None else _filled(column, binding.default)
+    return _values(values, binding).reshape((rows, *binding.shape))
 
 
-def _pixels(column: pa.Array, feed: Feed) -> np.ndarray:
+def _pixels(column: pa.Array, binding: InputBinding) -> np.ndarray:
     """[n, h, w, c]: the column's own memory, not copied."""
-    assert feed.pixels is not None
-    shape = (len(column), *feed.shape)
+    assert binding.pixels is not None
+    shape = (len(column), *binding.shape)
     if not len(column):
-        return np.zeros(shape, feed.pixels.dtype)
-    start, width = column.offset, feed.pixels.nbytes
+        return np.zeros(shape, binding.pixels.dtype)
+    start, width = column.offset, binding.pixels.nbytes
     data = memoryview(column.buffers()[1])[start * width : (start + len(column)) * width]
-    return np.frombuffer(data, feed.pixels.dtype).reshape(shape)
+    return np.frombuffer(data, binding.pixels.dtype).reshape(shape)
 
 
-def _values(values: pa.Array, feed: Feed) -> np.ndarray:
-    dtype = feed.dtype
+def _values(values: pa.Array, binding: InputBinding) -> np.ndarray:
+    dtype = binding.dtype
     if dtype is DType.STRING:
         return _objects(values)
     if dtype is DType.BOOL and pt.is_string(values.type):
-        return np.asarray(pc.equal(values, feed.truth[0]))
+        return np.asarray(pc.equal(values, binding.truth[0]))
     return np.asarray(values).astype(_NUMPY[dtype], copy=False)
 
 
@@ -145,22 +153,22 @@ def _objects(values: pa.Array) -> np.ndarray:
     return distinct[np.asarray(encoded.indices)]
 
 
-def _wrong_lengths(column: pa.Array, feed: Feed) -> list[Findings]:
-    width = feed.shape[0] if feed.shape else 1
+def _wrong_lengths(column: pa.Array, binding: InputBinding) -> list[Findings]:
+    width = binding.shape[0] if binding.shape else 1
     lengths = pc.list_value_length(column)
     rows = np.flatnonzero(np.asarray(pc.not_equal(lengths, width).fill_null(False)))
     counts = lengths.take(pa.array(rows)).to_pylist()
     details = [f"{n} values, the model takes {width}" for n in counts]
-    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details, feed.feature.name)]
+    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details, binding.feature.name)]
 
 
-def _unfit_values(column: pa.Array, feed: Feed) -> list[Findings]:
+def _unfit_values(column: pa.Array, binding: InputBinding) -> list[Findings]:
     """Values, in lists too, that a cast to the tensor's type would silently change."""
     values = column.flatten() if pt.is_list(column.type) else column
-    if feed.dtype is DType.BOOL:
-        reason, hit = Reason.INVALID_TYPE, _no_booleans(values, feed)
-    elif feed.dtype in _LIMITS and feed.feature.type is not FeatureType.BYTES:
-        reason, hit = Reason.OUT_OF_RANGE, _beyond(values, _LIMITS[feed.dtype])
+    if binding.dtype is DType.BOOL:
+        reason, hit = Reason.INVALID_TYPE, _no_booleans(values, binding)
+    elif binding.dtype in _LIMITS and binding.feature.type is not FeatureType.BYTES:
+        reason, hit = Reason.OUT_OF_RANGE, _beyond(values, _LIMITS[binding.dtype])
     else:
         return []
     places = np.flatnonzero(hit)
@@ -170,9 +178,9 @@ def _unfit_values(column: pa.Array, feed: Feed) -> list[Findings]:
     rows = places
     if pt.is_list(column.type):
         rows = np.asarray(pc.list_parent_indices(column), dtype=np.int64)[places]
-    wrong = "is no boolean" if feed.dtype is DType.BOOL else f"is beyond {feed.dtype.value}"
-    details = [f"{shown(value)} {wrong}, which the model takes" for value in bad]
-    return [Findings(reason, rows, details, feed.feature.name)]
+    wrong = "is no boolean" if binding.dtype is DType.BOOL else f"is beyond {binding.dtype.value}"
+    details = [f"{truncated(value)} {wrong}, which the model takes" for value in bad]
+    return [Findings(reason, rows, details, binding.feature.name)]
 
 
 def _beyond(values: pa.Array, limits: tuple[float, float]) -> np.ndarray:
@@ -186,8 +194,8 @@ def _beyond(values: pa.Array, limits: tuple[float, float]) -> np.ndarray:
     return np.asarray(pc.and_(beyond, pc.is_finite(values)).fill_null(False))
 
 
-def _no_booleans(values: pa.Array, feed: Feed) -> np.ndarray:
+def _no_booleans(values: pa.Array, binding: InputBinding) -> np.ndarray:
     """bool[n]: values that mean neither true nor false; a null is no such value."""
-    domain = list(feed.truth) if feed.feature.type is FeatureType.BYTES else [0, 1]
+    domain = list(binding.truth) if binding.feature.type is FeatureType.BYTES else [0, 1]
     known = pc.is_in(values, value_set=pa.array(domain, values.type))
     return ~np.asarray(pc.or_(known, values.is_null()))

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.errors import RunError
-from beam_jobs.score.binding import InputPlan
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.class_check import Outputs, check_classes
 from beam_jobs.score.score_choice import positive_column
 
 _FLOAT_BYTES = 4
 
 
-def check_outputs(outputs: Outputs, plan: InputPlan, rows: int) -> None:
+def check_outputs(outputs: Outputs, plan: SignatureBinding, rows: int) -> None:
     """Whether an answer holds a score for each row.
 
     Raises:
@@ -39,7 +39,7 @@ def check_outputs(outputs: Outputs, plan: InputPlan, rows: int) -> None:
     check_classes(outputs, plan.score)
 
 
-def score_of(outputs: Outputs, plan: InputPlan) -> np.ndarray:
+def score_of(outputs: Outputs, plan: SignatureBinding) -> np.ndarray:
     """float64[n]."""
     value = outputs[plan.score_output]
     if value.ndim == 1:
@@ -48,7 +48,7 @@ def score_of(outputs: Outputs, plan: InputPlan) -> np.ndarray:
     return value[:, index].astype(np.float64)
 
 
-def others_as_json(outputs: Outputs, plan: InputPlan, rows: int) -> pa.Array:
+def others_as_json(outputs: Outputs, plan: SignatureBinding, rows: int) -> pa.Array:
     """string[n]: {output: value or list}; null where the score is all that the model gives.
 
     The score's own output is among them where it has more columns than the score.

@@ -22,7 +22,7 @@ from beam_jobs.batch import (
 )
 from beam_jobs.errors import RunError
 from beam_jobs.models.loader import Predict
-from beam_jobs.score.binding import InputPlan
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.class_check import Outputs
 from beam_jobs.score.inputs import check_inputs, to_arrays
 from beam_jobs.score.outputs import check_outputs, others_as_json, score_of
@@ -51,7 +51,7 @@ class Scorer:
     """
 
     predict: Predict
-    plan: InputPlan
+    plan: SignatureBinding
     actions: Actions
     max_rows: int = field(default=ROWS_PER_BATCH)
     name: str = ""

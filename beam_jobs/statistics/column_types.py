@@ -36,10 +36,10 @@ class ColumnType:
         return ColumnType(widest, self.is_list or other.is_list)
 
 
-Census = Mapping[str, ColumnType]
+ColumnTypes = Mapping[str, ColumnType]
 
 
-def take_census(batch: pa.RecordBatch, *, cells_are_text: bool) -> dict[str, ColumnType]:
+def column_types_of(batch: pa.RecordBatch, *, cells_are_text: bool) -> dict[str, ColumnType]:
     """{column: its type in this batch}, columns in the batch's order."""
     batch = readable(batch)
     return {
@@ -64,18 +64,18 @@ def _column_type(column: pa.Array, cells_are_text: bool) -> ColumnType:
     return ColumnType(FeatureType.BYTES)
 
 
-def join(censuses: Iterable[Census]) -> dict[str, ColumnType]:
+def join(censuses: Iterable[ColumnTypes]) -> dict[str, ColumnType]:
     """One census of all batches; columns in the order in which they first appear."""
     joined: dict[str, ColumnType] = {}
-    for census in censuses:
-        for name, column in census.items():
+    for column_types in censuses:
+        for name, column in column_types.items():
             joined[name] = joined.get(name, ColumnType()).join(column)
     return joined
 
 
-def to_features(census: Census) -> tuple[Feature, ...]:
+def to_features(column_types: ColumnTypes) -> tuple[Feature, ...]:
     """The features; a column without any value is BYTES."""
     return tuple(
         Feature(name, column.type or FeatureType.BYTES, column.is_list)
-        for name, column in census.items()
+        for name, column in column_types.items()
     )

@@ -13,7 +13,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.batch import (
     SCORE,
-    Located,
+    KeyedBatch,
     as_lists,
     column_or_none,
     feature_names,
@@ -22,7 +22,7 @@ from beam_jobs.batch import (
 )
 from beam_jobs.images.table import NAMES as IMAGE_NAMES
 from beam_jobs.read.columns import texts
-from beam_jobs.read.coverage import only
+from beam_jobs.read.coverage import exactly_one
 from beam_jobs.schema import features_of, names
 from beam_jobs.statistics.files import Statistics, score_feature_name
 from beam_jobs.statistics.moments import Scored, add_scored, moments_of, scored_rows, write_scored
@@ -106,7 +106,7 @@ def _slice_function(schema: schema_pb2.Schema, names: Sequence[str]) -> SliceFun
 class ComputeStatistics(beam.PTransform):
     """Computes statistics of all readable rows.
 
-    In: PCollection[Located]. Out: PCollection of one DatasetFeatureStatisticsList, its data sets
+    In: PCollection[KeyedBatch]. Out: PCollection of one DatasetFeatureStatisticsList, its data sets
     named `all` and `feature=value`, with the moments of the scored rows beside TFDV's figures.
 
     Attributes:
@@ -132,16 +132,16 @@ class ComputeStatistics(beam.PTransform):
             # Without its type Beam would pickle each batch that it samples, to know its size.
             | "To TFDV"
             >> beam.Map(
-                lambda element: to_tfdv(element[3], score_feature, known)
+                lambda element: to_tfdv(element[1], score_feature, known)
             ).with_output_types(pa.RecordBatch)
             | "Statistics" >> tfdv.GenerateStatistics(stats_options(schema, self.slice_by))
             | "Name data sets" >> beam.Map(_named, score_feature, AsList(scored))
         )
 
 
-def _scored(element: Located, score_feature: str, slices: Sequence[SliceValues]) -> Scored:
+def _scored(element: KeyedBatch, score_feature: str, slices: Sequence[SliceValues]) -> Scored:
     """How many rows of a batch were scored, and the moments of their numbers, by slice."""
-    batch = scored_rows(element[3])
+    batch = scored_rows(element[1])
     found = moments_of(batch, ALL, score_feature)
     names = [name for name, _ in slices if name in batch.schema.names]
     if names:
@@ -162,5 +162,5 @@ def _named(statistics: Statistics, score_feature: str, scored: Sequence[Scored])
         if dataset.name in ("", "All Examples"):
             dataset.name = ALL
     named.datasets.sort(key=lambda dataset: (dataset.name != ALL, dataset.name))
-    write_scored(named, only(scored, "moments"), score_feature)
+    write_scored(named, exactly_one(scored, "moments"), score_feature)
     return named

@@ -272,3 +272,16 @@ def _chi_square_point(degrees: int) -> float:
     z = NormalDist().inv_cdf(CONFIDENCE)
     part = 2 / (9 * degrees)
     return degrees * (1 - part + z * math.sqrt(part)) ** 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A distance that was measured: its name, value and threshold."""
+
+    measure: Measure
+    distance: Distance
+    threshold: float
+
+    @property
+    def is_high(self) -> bool:
+        return self.distance.value > self.threshold

@@ -147,5 +147,5 @@ def check_scored(statistics: Statistics, score_feature: str, scored: int) -> Non
             if custom.name == _ROWS and int(custom.num) != scored:
                 raise AuditError(
                     f"the means cover {int(custom.num)} rows, but {scored} were scored: the runner"
-                    " lost or doubled some on their way"
+                    " dropped or duplicated some on their way"
                 )

@@ -26,15 +26,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from beam_jobs.errors import InputError, StorageTimeout, UsageError
+from beam_jobs.errors import InputError, StorageTimeoutError, UsageError
 from beam_jobs.storage import locks
-from beam_jobs.storage.interface import FileInfo, FileTooLarge, Storage, Tell, TellPassedOver
+from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Storage, Tell, TellPassedOver
 from beam_jobs.storage.local import LocalStorage
 from beam_jobs.storage.patterns import escape, with_real_names
 
 __all__ = [
     "FileInfo",
-    "FileTooLarge",
+    "FileTooLargeError",
     "absolute",
     "absolute_pattern",
     "check_readable",
@@ -153,11 +153,11 @@ def match_flag(pattern: str, flag: str, tell: TellPassedOver | None = None) -> l
 
     Raises:
         UsageError: naming the flag: there is no such bucket, or no permission.
-        StorageTimeout: a service did not answer.
+        StorageTimeoutError: a service did not answer.
     """
     try:
         return match(pattern, tell)
-    except StorageTimeout:
+    except StorageTimeoutError:
         raise
     except OSError as error:
         raise UsageError(f"{flag} {pattern}: {error.strerror}") from error
@@ -257,8 +257,8 @@ def read_bytes(uri: str, limit: int | None = None, deadline: float | None = None
 
     Raises:
         FileNotFoundError: there is no such file.
-        FileTooLarge: it has more bytes than `limit`.
-        StorageTimeout: a service did not answer.
+        FileTooLargeError: it has more bytes than `limit`.
+        StorageTimeoutError: a service did not answer.
     """
     return _of(uri).read_bytes(uri, limit, deadline)
 
@@ -317,7 +317,7 @@ def check_readable(file: FileInfo, flag: str) -> None:
     try:
         with open_pinned(file) as stream:
             stream.read(1)
-    except StorageTimeout:
+    except StorageTimeoutError:
         raise
     except OSError as error:
         raise UsageError(f"{flag} {file.uri}: cannot be read ({error.strerror})") from error

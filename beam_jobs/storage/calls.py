@@ -22,7 +22,7 @@ from google.cloud import storage as gcs
 from google.resumable_media import DataCorruption
 from requests.adapters import HTTPAdapter
 
-from beam_jobs.errors import StorageError, StorageTimeout, UsageError
+from beam_jobs.errors import StorageError, StorageTimeoutError, UsageError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -132,7 +132,7 @@ class Attempts:
         pause *= random.uniform(0.5, 1.0)
         waited = time.monotonic() - self._since
         if waited + pause > self._deadline:
-            raise StorageTimeout(
+            raise StorageTimeoutError(
                 f"Cloud Storage did not answer, {self._count} attempts in {waited:.0f} s, the last"
                 f" one: {_line(error)}",
                 self._uri,
@@ -150,7 +150,7 @@ def call(
         FileNotFoundError: there is no such object or bucket.
         google.api_core.exceptions.PreconditionFailed: the object is not of the generation asked
             for.
-        StorageTimeout: no answer before the deadline.
+        StorageTimeoutError: no answer before the deadline.
         StorageError: no permission.
     """
     attempts = Attempts(uri, role, deadline)
@@ -204,7 +204,7 @@ def _explained(error: Exception, uri: str, role: str) -> Exception | None:
     if isinstance(error, auth_errors.GoogleAuthError):
         return StorageError(f"the Google Cloud credentials do not work ({_line(error)})", uri)
     if isinstance(error, google_errors.RetryError):
-        return StorageTimeout(f"Cloud Storage did not answer ({_line(error)})", uri)
+        return StorageTimeoutError(f"Cloud Storage did not answer ({_line(error)})", uri)
     if isinstance(error, google_errors.GoogleAPICallError | requests.RequestException):
         return StorageError(f"Cloud Storage refused the request ({_line(error)})", uri)
     return None

@@ -12,7 +12,7 @@ from google.cloud.storage import Blob
 
 from beam_jobs.errors import StorageError, UsageError
 from beam_jobs.storage import calls, leases
-from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell, TellPassedOver
+from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Tell, TellPassedOver
 from beam_jobs.storage.patterns import parse_pattern
 from beam_jobs.storage.streams import blob_of, open_reader, open_writer, upload
 
@@ -112,7 +112,7 @@ class CloudStorage:
         except FileNotFoundError:
             raise self._missing(uri) from None
         if limit is not None and len(data) > limit:
-            raise FileTooLarge(errno.EFBIG, f"more than {limit:,} bytes", uri)
+            raise FileTooLargeError(errno.EFBIG, f"more than {limit:,} bytes", uri)
         return data
 
     def _download(self, blob: Blob, limit: int | None) -> bytes:

@@ -29,7 +29,7 @@ class FileInfo:
     generation: str
 
 
-class FileTooLarge(OSError):
+class FileTooLargeError(OSError):
     """A file has more bytes than the reader wants."""
 
 

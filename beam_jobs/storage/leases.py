@@ -45,7 +45,7 @@ class Terms:
     """
 
     lease: float = 45.0
-    beat: float = 10.0
+    heartbeat: float = 10.0
     poll: float = 2.0
     clock: Callable[[], float] = time.monotonic
 
@@ -100,7 +100,7 @@ class _Lease:
 
     def keep(self, ended: threading.Event) -> None:
         """Gives signs of life until the work has ended, or the lock is another's."""
-        while not ended.wait(terms.beat):
+        while not ended.wait(terms.heartbeat):
             try:
                 self._generation = self._write(self._generation or 0)
             except OSError as error:

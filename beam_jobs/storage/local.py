@@ -17,7 +17,7 @@ from typing import BinaryIO, TextIO
 from beam_jobs.errors import ChangedError, InputError, UsageError
 from beam_jobs.storage import locks
 from beam_jobs.storage.holder import Holder
-from beam_jobs.storage.interface import FileInfo, FileTooLarge, Tell, TellPassedOver
+from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Tell, TellPassedOver
 from beam_jobs.storage.patterns import escape
 
 
@@ -94,7 +94,7 @@ class LocalStorage:
         with open(uri, "rb") as stream:
             data = stream.read() if limit is None else stream.read(limit + 1)
         if limit is not None and len(data) > limit:
-            raise FileTooLarge(errno.EFBIG, f"more than {limit:,} bytes", uri)
+            raise FileTooLargeError(errno.EFBIG, f"more than {limit:,} bytes", uri)
         return data
 
     def digest(self, file: FileInfo) -> str:

@@ -3,11 +3,12 @@
 Rich is imported inside the functions that draw on a terminal, so that verbs start at once.
 """
 
+from beam_jobs.notes import print_note
 from beam_jobs.terminal.details import print_details
 from beam_jobs.terminal.progress import Progress
 from beam_jobs.terminal.summary import print_summary
-from beam_jobs.terminal.tables import print_csv, print_table
-from beam_jobs.terminal.text import print_error, print_json, print_note, print_pairs
+from beam_jobs.terminal.tables import print_csv, print_records, print_table
+from beam_jobs.terminal.text import print_error, print_json, print_pairs
 
 __all__ = [
     "Progress",
@@ -17,6 +18,7 @@ __all__ = [
     "print_json",
     "print_note",
     "print_pairs",
+    "print_records",
     "print_summary",
     "print_table",
 ]

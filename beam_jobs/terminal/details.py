@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
-from beam_jobs.terminal.text import plain, printable, share
+from beam_jobs.notes import printable
+from beam_jobs.terminal.text import plain, share
 
 _RAW_CHARACTERS = 200
 _INPUTS_SHOWN = 20

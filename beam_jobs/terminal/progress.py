@@ -17,7 +17,7 @@ LINE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a run stands.
+    """How far a run is.
 
     Attributes:
         stage: what it does now.
@@ -34,10 +34,12 @@ class Snapshot:
     elapsed: float
 
     def rows_text(self) -> str:
+        """`131,072 of 200,000 rows`."""
         done = f"{self.rows:,}"
         return f"{done} of {self.total:,} rows" if self.total is not None else f"{done} rows"
 
     def rate_text(self) -> str:
+        """`54,000 rows/s`."""
         return f"{self.rate:,.0f} rows/s"
 
     def line(self) -> str:
@@ -113,6 +115,7 @@ class Progress:
             self._total = total
 
     def now(self) -> Snapshot:
+        """How far the run is at this moment."""
         rows = self._count()
         with self._lock:
             time_now = self._clock()
@@ -177,5 +180,6 @@ class _Bar:
         )
 
     def close(self, now: Snapshot, succeeded: bool) -> None:
+        del succeeded  # the bar goes either way
         self.show(now)
         self._bar.stop()

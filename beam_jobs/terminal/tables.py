@@ -1,17 +1,17 @@
 """Tables: drawn to fit a terminal, tab-separated for a pipe, an array for programs."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from beam_jobs.notes import printable
 from beam_jobs.terminal.text import (
     console,
     csv_cell,
     is_terminal,
     json_text,
     plain,
-    printable,
     shown,
 )
 
@@ -39,6 +39,18 @@ STYLES = {
     "REJECTED": "dim",
 }
 """Words with a colour, wherever they are a whole cell."""
+
+
+def print_records(
+    records: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    as_json: bool = False,
+    optional: Sequence[str] = (),
+) -> None:
+    """Prints some columns of records on standard output; see `print_table`."""
+    rows = [[record[name] for name in columns] for record in records]
+    print_table(columns, rows, as_json, optional=optional)
 
 
 def print_table(
@@ -147,6 +159,7 @@ class Cells:
 
     @classmethod
     def of(cls, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> "Cells":
+        """The cells of values; columns of numbers are set to the right."""
         numeric = tuple(all(_is_number(row[i]) for row in rows) for i in range(len(columns)))
         texts = tuple(tuple(_cut(shown(value)) for value in row) for row in rows)
         return cls(tuple(map(printable, columns)), texts, numeric)
@@ -178,6 +191,7 @@ class Cells:
         return table
 
     def without(self, column: str) -> "Cells":
+        """The same without a column."""
         kept = [i for i, name in enumerate(self.columns) if name != column]
         return Cells(
             tuple(self.columns[i] for i in kept),

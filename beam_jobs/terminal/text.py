@@ -4,32 +4,17 @@ import datetime
 import decimal
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
+
+from beam_jobs.notes import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 PIPED_WIDTH = 100
 """Columns of a summary that goes into a file or a log."""
-
-# Control characters, and the invisible ones that reorder or hide text. Data must not be able to
-# steer a person's terminal.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def printable(text: str) -> str:
-    """The text on one line, unprintable characters written as escapes such as `\\x1b`."""
-    return _UNPRINTABLE.sub(_escape, text)
-
-
-def _escape(found: re.Match[str]) -> str:
-    character = found.group()
-    code = ord(character)
-    return _ESCAPES.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
 def plain(value: Any) -> str:
@@ -131,6 +116,7 @@ def _one_line(message: str) -> str:
 
 
 def is_terminal(stream: TextIO) -> bool:
+    """Whether a person reads the stream."""
     return stream.isatty()
 
 
@@ -147,11 +133,6 @@ def console(stream: TextIO) -> "Console":
         highlight=False,
         force_terminal=is_terminal(stream),
     )
-
-
-def print_note(message: str) -> None:
-    """A line on standard error that is no error."""
-    print(f"beam-jobs: {printable(message)}", file=sys.stderr, flush=True)
 
 
 def print_pairs(pairs: Mapping[str, str], notes: Sequence[str] = ()) -> None:

@@ -1,8 +1,9 @@
 """Keys that are missing or appear twice, found without shuffling rows.
 
-A pass over the keys alone writes one small Parquet file a span; DuckDB finds the records whose key
-an earlier one has, within a memory limit, spilling to disk; the main pass marks them. The first
-record of a key, in the order of input files and rows, keeps it; every later one is a duplicate.
+A pass over the keys alone writes one small Parquet file a byte range; DuckDB finds the records
+whose key an earlier one has, within a memory limit, spilling to disk; the main pass marks them. The
+first record of a key, in the order of input files and rows, keeps it; every later one is a
+duplicate.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from beam_jobs.batch import (
     Reason,
     column_or_none,
     rows_with,
-    shown,
+    truncated,
     with_findings,
 )
 from beam_jobs.validation.duplicates import (
@@ -162,7 +163,7 @@ def later_records(
     keys = column_or_none(batch, KEY)
     assert keys is not None
     repeated = keys.take(pa.array(rows)).dictionary_encode()
-    seen = pa.array([shown(key) for key in repeated.dictionary.to_pylist()], pa.string())
+    seen = pa.array([truncated(key) for key in repeated.dictionary.to_pylist()], pa.string())
     details = pc.binary_join_element_wise(
         seen.take(repeated.indices),
         " was first seen in ",

@@ -21,7 +21,7 @@ from beam_jobs.batch import (
     Reason,
     column_or_none,
     rows_with,
-    shown,
+    truncated,
     with_findings,
 )
 from beam_jobs.read.columns import parse
@@ -119,7 +119,7 @@ def _check_column(
             if pt.is_list(column.type):
                 parents = np.asarray(pc.list_parent_indices(column), dtype=np.int64)
                 rows = parents[rows]
-            details = [f"{shown(value)} {expected}" for value in bad]
+            details = [f"{truncated(value)} {expected}" for value in bad]
             found.append(Findings(reason, rows, details, name))
     return found
 

@@ -12,11 +12,11 @@ from apache_beam.pvalue import AsList
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage
-from beam_jobs.batch import Located
-from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.batch import KeyedBatch
+from beam_jobs.read.byte_range import ByteRange, ReadSpec
+from beam_jobs.read.byte_ranges import read_range
+from beam_jobs.read.coverage import RangeRows, exactly_one, rows_of_files
 from beam_jobs.read.inputs import Inputs
-from beam_jobs.read.span import ReadSpec, Span
-from beam_jobs.read.spans import read_span
 from beam_jobs.validation.duplicates import Duplicates, write_duplicates
 from beam_jobs.validation.keys import KEY_SCHEMA, find_duplicates, key_table, mark_keys
 from beam_jobs.validation.rows import RowChecks, check_rows, compile_checks
@@ -26,7 +26,7 @@ from beam_jobs.validation.rows import RowChecks, check_rows, compile_checks
 class CheckRows(beam.PTransform):
     """Adds a finding to a row for each cell that violates the schema.
 
-    In and out: PCollection[Located].
+    In and out: PCollection[KeyedBatch].
 
     Attributes:
         schema: serialized TFDV schema; compiled once a worker.
@@ -46,57 +46,58 @@ class _CheckRows(beam.DoFn):
     def setup(self) -> None:
         self.checks = compile_checks(schema_pb2.Schema.FromString(self.schema))
 
-    def process(self, element: Located) -> Iterator[Located]:
-        *place, batch = element
-        yield *place, check_rows(batch, self.checks)
+    def process(self, element: KeyedBatch) -> Iterator[KeyedBatch]:
+        key, batch = element
+        yield key, check_rows(batch, self.checks)
 
 
 @dataclass(eq=False)
 class FindDuplicateKeys(beam.PTransform):
-    """Reads the keys of all spans and finds the records whose key an earlier one has.
+    """Reads the keys of all byte ranges and finds the records whose key an earlier one has.
 
-    In: PCollection[Span]. Out: one `Duplicates`, to be used as a side input.
+    In: PCollection[ByteRange]. Out: one `Duplicates`, to be used as a side input.
 
     Attributes:
         key: the column that identifies a row.
         inputs: of the plan.
-        folder: for the key files, one a span, and the duplicates; whoever ends the run removes it.
+        folder: for the key files, one a byte range, and the duplicates; whoever ends the run
+        removes it.
 
     Raises:
-        AuditError: the runner lost or doubled a span's keys.
+        AuditError: the runner dropped or duplicated a byte range's keys.
     """
 
     key: str
     inputs: Inputs
     folder: str
 
-    def expand(self, spans: beam.PCollection) -> beam.PCollection:
+    def expand(self, byte_ranges: beam.PCollection) -> beam.PCollection:
         spec = ReadSpec((), self.key, key_only=True)
         return (
-            spans
+            byte_ranges
             | "Read keys" >> beam.Map(_write_keys, spec, self.folder)
             | "All key files" >> beam.combiners.ToList()
             | "Find duplicates" >> beam.Map(find_duplicates_of, self.inputs, self.folder)
         )
 
 
-def _write_keys(span: Span, spec: ReadSpec, folder: str) -> tuple[str, list[SpanRows]]:
-    """The Parquet file of a span's keys; the same name however often a bundle is repeated."""
-    uri = storage.join(folder, f"keys-{span.file_index:05d}-{span.number:05d}.parquet")
+def _write_keys(byte_range: ByteRange, spec: ReadSpec, folder: str) -> tuple[str, list[RangeRows]]:
+    """The Parquet file of a byte range's keys; the same name however often a bundle is repeated."""
+    uri = storage.join(folder, f"keys-{byte_range.file_index:05d}-{byte_range.number:05d}.parquet")
     rows = 0
     with (
         storage.open_atomic(uri) as stream,
         # Keys hardly repeat: a dictionary would only cost.
         pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
     ):
-        for batch in read_span(span, spec):
-            writer.write_table(key_table(batch, span.file_index))
+        for batch in read_range(byte_range, spec):
+            writer.write_table(key_table(batch, byte_range.file_index))
             rows += batch.num_rows
-    return uri, [SpanRows(span.file_index, span.first_row, rows, span.is_last)]
+    return uri, [RangeRows(byte_range.file_index, byte_range.first_row, rows, byte_range.is_last)]
 
 
 def find_duplicates_of(
-    written: Sequence[tuple[str, list[SpanRows]]], inputs: Inputs, folder: str
+    written: Sequence[tuple[str, list[RangeRows]]], inputs: Inputs, folder: str
 ) -> Duplicates:
     """The duplicates of key tables, which must hold all rows of all inputs.
 
@@ -106,7 +107,7 @@ def find_duplicates_of(
         folder: for the duplicates.
 
     Raises:
-        AuditError: the runner lost or doubled a key file.
+        AuditError: the runner dropped or duplicated a key file.
     """
     rows_of_files(itertools.chain.from_iterable(rows for _, rows in written), inputs.uris)
     return duplicates_of_files([uri for uri, _ in written], folder)
@@ -129,7 +130,7 @@ def duplicates_of_files(uris: Sequence[str], folder: str) -> Duplicates:
 class MarkKeys(beam.PTransform):
     """Adds MISSING_KEY and DUPLICATE_KEY findings.
 
-    In and out: PCollection[Located].
+    In and out: PCollection[KeyedBatch].
 
     Attributes:
         key: name of the key's column.
@@ -147,7 +148,9 @@ class MarkKeys(beam.PTransform):
         )
 
 
-def _mark(element: Located, key: str, inputs: Inputs, duplicates: Sequence[Duplicates]) -> Located:
-    file_index, span, number, batch = element
-    found = only(duplicates, "keys that stand twice")
-    return file_index, span, number, mark_keys(batch, key, file_index, found, inputs.uris)
+def _mark(
+    element: KeyedBatch, key: str, inputs: Inputs, duplicates: Sequence[Duplicates]
+) -> KeyedBatch:
+    at, batch = element
+    found = exactly_one(duplicates, "keys that appear twice")
+    return at, mark_keys(batch, key, at.source, found, inputs.uris)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from beam_jobs import storage, terminal
+from beam_jobs import storage
 from beam_jobs.errors import BusyError, RunError, UsageError
+from beam_jobs.notes import print_note
 from beam_jobs.storage.holder import user_name
 from beam_jobs.warehouse.engine import NOT_A_SELECT, QueryResult, check_one_statement, tables_of
 
@@ -71,7 +72,7 @@ _TURN = threading.RLock()
 class DuckDbEngine:
     """Engine of `duckdb:PATH`; see `engine.Engine`."""
 
-    def __init__(self, path: str, tell: Callable[[str], None] = terminal.print_note) -> None:
+    def __init__(self, path: str, tell: Callable[[str], None] = print_note) -> None:
         """Args:
         path: of the file, which need not exist yet.
         tell: told at once, in one sentence, for whom this process waits.
@@ -280,10 +281,10 @@ class DuckDbSession:
         return name
 
     def _run(self, sql: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-        from beam_jobs.warehouse import statements
+        from beam_jobs.warehouse import ddl
 
         cursor = self._connection
-        for text in statements.for_duckdb(sql):
+        for text in ddl.for_duckdb(sql):
             used = set(re.findall(r"\$(\w+)", text))
             cursor = self._execute(text, {name: parameters[name] for name in used})
         return cursor
@@ -358,10 +359,10 @@ def _google_type(type_: str) -> str:
 
 
 def _no_rows(schema: "pa.Schema") -> str:
-    from beam_jobs.warehouse import statements
+    from beam_jobs.warehouse import ddl
 
     columns = ", ".join(
-        f"CAST(NULL AS {statements.google_type(field.type)}) AS {statements.quoted(field.name)}"
+        f"CAST(NULL AS {ddl.google_type(field.type)}) AS {ddl.quoted(field.name)}"
         for field in schema
     )
-    return statements.for_duckdb(f"SELECT {columns} FROM (SELECT 1) AS nothing WHERE FALSE")[0]
+    return ddl.for_duckdb(f"SELECT {columns} FROM (SELECT 1) AS nothing WHERE FALSE")[0]

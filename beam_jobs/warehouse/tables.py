@@ -208,3 +208,9 @@ def scores_schema(features: Sequence[Feature]) -> pa.Schema:
     names = own_columns(features)
     fields = [(names[feature.name], feature.arrow) for feature in features]
     return pa.schema([*arrow_schema("scores"), *(pa.field(*field) for field in fields)])
+
+
+def own_schema(table: str) -> pa.Schema:
+    """A table's columns but for those that every table of a run has."""
+    shared = {column.name for column in RUN_COLUMNS}
+    return pa.schema([field for field in arrow_schema(table) if field.name not in shared])

@@ -15,7 +15,7 @@ from beam_jobs import errors
 from beam_jobs.cli import main
 from beam_jobs.commands import requests as requests_command
 from beam_jobs.commands.watch import LONGEST_PAUSE_SECONDS, Interrupted, keep_traceback, watch
-from beam_jobs.errors import BusyError, InputError, RunError, StorageTimeout, UsageError
+from beam_jobs.errors import BusyError, InputError, RunError, StorageTimeoutError, UsageError
 from beam_jobs.plan import Job
 
 Round = Exception | None
@@ -51,8 +51,8 @@ def test_ten_thousand_failures_end_no_watch_and_pause_a_minute_at_most() -> None
 
 
 def test_an_interrupted_round_ends_the_watch() -> None:
-    script = Script([None, errors.Interrupted("interrupted; run r1 is PUBLISHED"), None])
-    with pytest.raises(errors.Interrupted, match="run r1 is PUBLISHED"):
+    script = Script([None, errors.RunInterruptedError("interrupted; run r1 is PUBLISHED"), None])
+    with pytest.raises(errors.RunInterruptedError, match="run r1 is PUBLISHED"):
         script.play(1.0, 3)
     assert (len(script.pauses), script.told) == (1, [])
 
@@ -75,7 +75,7 @@ def test_a_pause_is_never_shorter_than_asked_for_and_never_without_end(
         BusyError("another process holds the warehouse"),
         RunError("it failed"),
         InputError("changed"),
-        StorageTimeout("no answer", "gs://bucket"),
+        StorageTimeoutError("no answer", "gs://bucket"),
         ValueError("a defect"),
         OSError("the network is down"),
         RecursionError(),

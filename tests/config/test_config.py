@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import cli
-from beam_jobs.cli import VERBS, make_parser
+from beam_jobs.cli import VERBS
+from beam_jobs.commands import command_line
 from beam_jobs.config import flags
-from beam_jobs.config.verbs import Gate, LookConfig, MonthlyConfig
+from beam_jobs.config.verbs import Gate, MonthlyConfig, WarehouseConfig
 from beam_jobs.errors import UsageError
 
 REQUIRED = {"month": "2026-10", "ads": ("a.csv",), "model": "m", "schema": "s", "runs": "r",
@@ -31,9 +32,9 @@ def test_the_command_line_wins_over_the_verbs_table_over_the_top_level() -> None
 
 def test_the_environment_gives_the_warehouse_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEAM_JOBS_WAREHOUSE", "duckdb:env")
-    assert flags.resolve(LookConfig, "runs", {}, ({}, ""), KNOWN).warehouse == "duckdb:env"
+    assert flags.resolve(WarehouseConfig, "runs", {}, ({}, ""), KNOWN).warehouse == "duckdb:env"
     file = ({"warehouse": "duckdb:file"}, "")
-    assert flags.resolve(LookConfig, "runs", {}, file, KNOWN).warehouse == "duckdb:file"
+    assert flags.resolve(WarehouseConfig, "runs", {}, file, KNOWN).warehouse == "duckdb:file"
 
 
 def test_paths_in_a_file_start_from_its_folder() -> None:
@@ -93,8 +94,8 @@ def test_only_what_a_person_types_reads_the_current_folder(
     assert cli.main(["runs", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
     with pytest.raises(UsageError, match="runs: --warehouse is required"):
-        cli.run(["runs"])
-    assert cli.run(["runs", "--config=other.toml"]) == 0
+        command_line.run(["runs"], VERBS)
+    assert command_line.run(["runs", "--config=other.toml"], VERBS) == 0
 
 
 def test_a_benchmark_runs_where_no_configuration_lies(
@@ -159,7 +160,7 @@ def test_a_pattern_holds_for_the_line_and_the_file() -> None:
 
 def test_a_flag_may_have_the_name_of_a_verb() -> None:
     settings = {"runs": "runs", "warehouse": "duckdb:w"}
-    assert flags.resolve(LookConfig, "runs", {}, (settings, ""), KNOWN).warehouse == "duckdb:w"
+    assert flags.resolve(WarehouseConfig, "runs", {}, (settings, ""), KNOWN).warehouse == "duckdb:w"
     assert resolve({k: v for k, v in REQUIRED.items() if k != "runs"}, settings).runs == "runs"
 
 
@@ -188,7 +189,7 @@ def test_every_flag_explains_itself() -> None:
 def test_help_of_every_verb_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("", *VERBS):
         with pytest.raises(SystemExit) as stop:
-            make_parser().parse_args([*([verb] if verb else []), "--help"])
+            command_line.make_parser(VERBS).parse_args([*([verb] if verb else []), "--help"])
         assert stop.value.code == 0
         assert "usage: beam-jobs" in capsys.readouterr().out
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from beam_jobs.commands.run import run_pipeline
-from beam_jobs.errors import InputError, Interrupted, RunError
-from beam_jobs.finish.failure import failed, failure_of, failure_recorded
-from beam_jobs.pipelines import options, watch
+from beam_jobs.errors import InputError, RunError, RunInterruptedError
+from beam_jobs.finish.failure import failed, failure_of, failure_recorded, failure_summary
+from beam_jobs.pipelines import run
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_warehouse
-from beam_jobs.runs.existing import Standing, standing_after
+from beam_jobs.runs.catalog import open_catalog
+from beam_jobs.runs.existing import ExistingRun, existing_run
 from beam_jobs.runs.run_row import Job, RunStatus
+from beam_jobs.runs.summary import RunOutcome
 from support.publishing import OCTOBER, on_duckdb, write_run
 
 
@@ -26,7 +26,7 @@ class Attempt:
     def __init__(self, url: str, folder: Path, status: RunStatus = RunStatus.PUBLISHED) -> None:
         self.written = write_run(str(folder / "runs"), "r1", status=status)
         self.run = self.written[0]
-        self.warehouse = open_warehouse(url)
+        self.warehouse = open_catalog(url)
         nothing = dataclasses.replace(self.run, rows_read=0, rows_scored=0, rows_quarantined=0)
         self.plan = types.SimpleNamespace(
             run_id="r1",
@@ -95,9 +95,9 @@ def test_a_failure_after_publication_says_what_stands(url, tmp_path, status):
     assert attempt.warehouse.find_run("r1").status is status
     with pytest.raises(RunError) as raised, failure_of(attempt.plan, 0.0):
         raise RunError("again")
-    result = raised.value.result
-    assert (result["status"], result["rows"]["read"]) == (status.value, attempt.run.rows_read)
-    assert result["hold_reasons"] == list(attempt.run.hold_reasons)
+    result = failure_summary(raised.value, None)
+    assert (result.outcome.value, result.rows.read) == (status.value, attempt.run.rows_read)
+    assert result.hold_reasons == attempt.run.hold_reasons
 
 
 @on_duckdb
@@ -106,10 +106,10 @@ def test_an_earlier_outcome_is_not_taken_for_this_attempts(attempt):
     attempt.plan.started_at += datetime.timedelta(hours=1)
     error = attempt.fails(RunError("away"), published=False)
     assert str(error) == (
-        "away; run r1 stands as before, PUBLISHED: by this attempt nothing was published"
+        "away; run r1 is PUBLISHED, as before: by this attempt nothing was published"
     )
-    standing = standing_after(attempt.warehouse, "r1", attempt.plan.started_at)
-    assert failed(attempt.plan, 0.0, standing)["status"] == "FAILED"
+    existing = existing_run(attempt.warehouse, "r1", attempt.plan.started_at)
+    assert failed(attempt.plan, 0.0, existing).outcome is RunOutcome.FAILED
 
 
 @on_duckdb
@@ -131,10 +131,10 @@ def test_what_a_worker_recorded_is_not_said_twice(attempt):
 @on_duckdb
 def test_an_interrupt_says_what_stands_and_what_goes_on(attempt, published, says):
     error = attempt.fails(KeyboardInterrupt("the Dataflow job 7 goes on"), published=published)
-    assert isinstance(error, Interrupted)
+    assert isinstance(error, RunInterruptedError)
     assert error.exit_code == 130
     assert str(error) == (
-        f"interrupted; {says}; the Dataflow job 7 goes on; `beam-jobs runs` tells"
+        f"interrupted; {says}; the Dataflow job 7 goes on; `beam-jobs runs` shows it"
     )
 
 
@@ -145,9 +145,9 @@ def test_a_warehouse_that_does_not_answer_is_said(tmp_path):
     assert str(error).startswith(
         "out of memory; whether run r1 was published is not known, the warehouse does not answer"
     )
-    interrupt = standing_after(attempt.warehouse, "r1").after_interrupt()
+    interrupt = existing_run(attempt.warehouse, "r1").after_interrupt()
     assert interrupt.startswith("interrupted; whether run r1 is published is not known (")
-    assert Standing("r1").after_failure("x") == "x; nothing was published"
+    assert ExistingRun("r1").after_failure("x") == "x; nothing was published"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_an_interrupt_names_the_job_on_dataflow(monkeypatch, remote, says):
 
     result = types.SimpleNamespace(job_id=lambda: "2026-11-01_7", has_job=True)
     monkeypatch.setattr(beam.Pipeline, "run", lambda _: result)
-    monkeypatch.setattr(watch, "wait_for_end", interrupt)
-    monkeypatch.setattr(options, "is_remote", lambda _: remote)
+    monkeypatch.setattr(run, "wait_for_end", interrupt)
+    monkeypatch.setattr(run, "is_remote", lambda _: remote)
     with pytest.raises(KeyboardInterrupt, match=says):
-        run_pipeline(lambda _: None, [], 1)
+        run.run_pipeline(lambda _: None, [], 1)

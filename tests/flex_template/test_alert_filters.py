@@ -8,9 +8,11 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
 
-from beam_jobs.notify import Outcome
 from beam_jobs.notify.alert import logger
+from beam_jobs.notify.event import level, line
+from beam_jobs.runs.summary import LeftOut, RunOutcome, RunSummary
 from support.logging_filter import matches
+from support.summaries import summary
 from support.terraform import RESOURCES
 
 STATUSES = ("PUBLISHED", "HELD", "FAILED", "UNCHANGED")
@@ -20,23 +22,21 @@ def filter_of(metric: str) -> str:
     return RESOURCES["google_logging_metric", metric]["filter"]
 
 
-def outcome(status: str) -> Outcome:
+def outcome(status: str) -> RunSummary:
     # The words of other statuses stand where they must not be taken for the status.
-    return Outcome(
-        job="monthly",
-        status=status,
-        run_id="3f2c9a1b5d7e8f60",
-        period="2026-10-01",
-        rows={"read": 10, "scored": 9, "quarantined": 1},
+    return summary(
+        outcome=RunOutcome(status),
+        anomalies=(),
         hold_reasons=('DRIFT site: "status":"FAILED" and "HELD"',),
         report="gs://b/HELD/FAILED",
         error='it said "status":"HELD"' if status == "FAILED" else None,
+        seconds=0.0,
     )
 
 
-def worker_entry(told: Outcome) -> dict[str, Any]:
+def worker_entry(told: RunSummary) -> dict[str, Any]:
     """The log entry of a line that a worker writes, by way of Beam's own handler."""
-    record = logger.makeRecord(logger.name, told.level, "alert.py", 1, "%s", (told.line(),), None)
+    record = logger.makeRecord(logger.name, level(told), "alert.py", 1, "%s", (line(told),), None)
     handler = FnApiLogRecordHandler.__new__(FnApiLogRecordHandler)
     entries: list[beam_fn_api_pb2.LogEntry] = []
 
@@ -55,9 +55,9 @@ def worker_entry(told: Outcome) -> dict[str, Any]:
     }
 
 
-def launcher_entry(told: Outcome) -> dict[str, Any]:
+def launcher_entry(told: RunSummary) -> dict[str, Any]:
     """The same of the launcher, whose standard error is logged as text."""
-    return {"resource": {"type": "dataflow_step"}, "severity": "INFO", "textPayload": told.line()}
+    return {"resource": {"type": "dataflow_step"}, "severity": "INFO", "textPayload": line(told)}
 
 
 @pytest.mark.parametrize("metric", ["held", "failed"])
@@ -70,7 +70,7 @@ def test_each_metric_counts_its_runs_and_no_others(metric: str, status: str) -> 
 def test_files_that_were_set_aside_are_counted_whatever_became_of_the_run() -> None:
     for status in STATUSES:
         told = outcome(status)
-        some = dataclasses.replace(told, unreadable=("gs://q/a.jsonl.gz: is truncated",))
+        some = dataclasses.replace(told, left_out=LeftOut(("gs://q/a.jsonl.gz: is truncated",)))
         for entry_of in (worker_entry, launcher_entry):
             assert matches(filter_of("set_aside"), entry_of(some))
             assert not matches(filter_of("set_aside"), entry_of(told))

@@ -16,7 +16,7 @@ from beam_jobs.images import fetch
 from beam_jobs.images.fetch import ImageReader
 from beam_jobs.images.limits import ImageLimits
 from beam_jobs.images.names import is_safe
-from beam_jobs.storage import FileTooLarge
+from beam_jobs.storage import FileTooLargeError
 from support.banners import banner, encode
 from support.image_batches import (
     SMALL,
@@ -189,7 +189,7 @@ class Watched:
         self.most = max(self.most, self.reader.held)
         size = self.sizes[uri.rsplit("/", 1)[-1]]
         if size > limit:
-            raise FileTooLarge(errno.EFBIG, "too large", uri)
+            raise FileTooLargeError(errno.EFBIG, "too large", uri)
         return GOOD.ljust(size, b"\0")
 
 
@@ -209,7 +209,7 @@ def test_bytes_in_flight_are_bounded_whatever_the_sizes(
     watched.reader = reader = ImageReader(spec, watched.read, readers=32)
     given_out = 0
     for look, (name, size) in zip(
-        reader.looks([(name, None) for name in sizes]), sizes.items(), strict=True
+        reader.processed([(name, None) for name in sizes]), sizes.items(), strict=True
     ):
         assert look.problem is None, name
         assert len(look.encoded or b"") == (size if keeps_bytes else 0)
@@ -227,7 +227,7 @@ def test_an_image_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
 
     def read(uri: str, limit: int) -> bytes:
         limits.append(limit)
-        raise FileTooLarge(errno.EFBIG, "too large", uri)
+        raise FileTooLargeError(errno.EFBIG, "too large", uri)
 
     spec = spec_of(tmp_path, limits=ImageLimits(max_bytes=600_000))
     (row,) = rows_of(joined(batch_of(["long.jpg"]), spec, read))
@@ -237,7 +237,7 @@ def test_an_image_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 def test_threads_end_with_their_reader(folder: Path) -> None:
     reader = ImageReader(spec_of(folder, tensor=SMALL))
-    assert len(list(reader.looks([("a.jpg", None)] * 10))) == 10
+    assert len(list(reader.processed([("a.jpg", None)] * 10))) == 10
     threads = list(reader._threads)
     reader.close()
     for thread in threads:
@@ -294,6 +294,6 @@ def test_a_bucket_that_is_down_or_closed_fails_the_run(cloud: GcsServer) -> None
 def test_many_readers_wait_for_a_remote_storage() -> None:
     reader = ImageReader(spec_of("gs://bucket/banners"), lambda uri, limit: GOOD)
     assert len(reader._threads) == fetch.REMOTE_READERS
-    (look,) = reader.looks([("a.jpg", None)])
+    (look,) = reader.processed([("a.jpg", None)])
     assert look.row is not None
     reader.close()

@@ -5,7 +5,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
-from beam_jobs.batch import ROWS_PER_BATCH
+from beam_jobs.batch import ROWS_PER_BATCH, BatchKey
 from beam_jobs.images import join
 from beam_jobs.images.transforms import AddImages
 from beam_jobs.pipelines.options import pipeline_options
@@ -20,12 +20,14 @@ def test_parts_are_numbered_by_their_rows(tmp_path, monkeypatch, argv):
     monkeypatch.setattr(join, "PART_BYTES", 2 * len(data))
     names = [f"{n}.jpg" for n in range(10)]
     elements = [
-        (file, span, number, batch_of(names[number:])) for file in (0, 1) for span in (0, 3)
+        (BatchKey(file, byte_range, number), batch_of(names[number:]))
+        for file in (0, 1)
+        for byte_range in (0, 3)
         for number in (0, 1)
-    ]  # fmt: skip
+    ]
     expected = [
-        (file, span, number * ROWS_PER_BATCH + row, min(2, 10 - number - row))
-        for file, span, number, _ in elements
+        (file, byte_range, number * ROWS_PER_BATCH + row, min(2, 10 - number - row))
+        for (file, byte_range, number), _ in elements
         for row in range(0, 10 - number, 2)
     ]
     with beam.Pipeline(options=pipeline_options(argv)) as pipeline:
@@ -33,7 +35,7 @@ def test_parts_are_numbered_by_their_rows(tmp_path, monkeypatch, argv):
             pipeline
             | beam.Create(elements)
             | AddImages(spec_of(tmp_path, keeps_bytes=True))
-            | beam.Map(lambda element: (*element[:3], element[3].num_rows))
+            | beam.Map(lambda element: (*element[0], element[1].num_rows))
         )
         assert_that(found, equal_to(expected))
 

@@ -1,5 +1,6 @@
 """Broken records of every kind, through the whole monthly job: quarantined in their place, as
-they were, with all their reasons; the rows around them are scored as if they stood alone."""
+they were, with all their reasons; the rows around them are scored as if they stood alone.
+"""
 
 import gzip
 import io

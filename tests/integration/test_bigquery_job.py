@@ -68,8 +68,8 @@ def test_a_month_is_held_approved_and_found_again(
     assert counts(warehouse) == counts(local)
     if done.code == 3:
         for place in (warehouse, local):
-            (standing,) = json.loads(run_command("runs", "--json", place).out)
-            decided = run_command("approve", standing["run_id"], place)
+            (existing,) = json.loads(run_command("runs", "--json", place).out)
+            decided = run_command("approve", existing["run_id"], place)
             assert decided.code == 0, decided.err
     assert counts(warehouse) == counts(local)
     assert counts(warehouse)["PUBLISHED"] == 1

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.commands import run
+from beam_jobs.commands import monthly
 from support.commands import Run, monthly_flags, run_command
 from support.fault_server import FaultServer
 from support.servers.gcs import GcsServer
@@ -158,7 +158,7 @@ def test_what_changes_during_the_run_fails_it(
         made = io.BytesIO()
         pq.write_table(pa.table({"ad_id": ["a", "b"], "bid": [0.5, 1.5]}), made)
         gcs.put(gcs.uri(name), made.getvalue())
-    planned = run.plan_monthly
+    planned = monthly.plan_monthly
 
     def then_changed(*arguments: Any) -> Any:
         plan = planned(*arguments)
@@ -169,7 +169,7 @@ def test_what_changes_during_the_run_fails_it(
             gcs.put(gcs.uri(name), data + b"\n")
         return plan
 
-    monkeypatch.setattr(run, "plan_monthly", then_changed)
+    monkeypatch.setattr(monthly, "plan_monthly", then_changed)
     done = cloud("--json")
     assert (done.code, done.json["status"]) == (1, "FAILED")
     error = done.err.strip().splitlines()[-1]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from support.commands import ROWS, Run, monthly_flags
 from support.fault_server import Ended, FaultServer
 
@@ -68,7 +68,7 @@ def flags(demo: Path, before: Path, tmp_path: Path) -> Flags:
 
 def current(folder: Path) -> list[tuple[str, int, int]]:
     """(run, rows, places that the rows stem from) of all that analysts see of the month."""
-    found = open_warehouse(f"duckdb:{folder}/ads.duckdb").query(
+    found = open_catalog(f"duckdb:{folder}/ads.duckdb").query(
         "SELECT run_id, count(*), count(DISTINCT (source_file, source_row)) FROM current_scores"
         " GROUP BY run_id"
     )

@@ -275,7 +275,7 @@ def test_a_launch_with_nothing_to_do_submits_a_job_that_does_nothing(
     transforms = beam_runner_api_pb2.Pipeline.FromString(proto).components.transforms.values()
     names = {transform.unique_name for transform in transforms}
     assert "Nothing to do" in names
-    assert not [name for name in names if name.startswith(("Conclude", "Score", "Read"))]
+    assert not [name for name in names if name.startswith(("Finalize", "Score", "Read"))]
 
 
 def test_a_template_location_gets_the_job_s_description(

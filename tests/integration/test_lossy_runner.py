@@ -1,11 +1,11 @@
-"""A runner that loses or doubles anything anywhere is stopped before anything is published."""
+"""A runner that drops or duplicates anything anywhere is stopped before anything is published."""
 
 from pathlib import Path
 
 import pytest
 
-from beam_jobs.read import spans
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.read import byte_ranges
+from beam_jobs.runs.catalog import open_catalog
 from support import lossy_runner
 from support.commands import run_command
 from support.lossy_runner import DOUBLES, LOSES, Fault, Place
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.integration
 
 RUNNER = "--runner=support.lossy_runner.LossyRunner"
 FILES = Place("SplitFiles/Files")
-GUESSED_SPANS = Place("SplitFiles/Guess spans/FlatMap(_candidates)", "guessed")
+GUESSED_RANGES = Place("SplitFiles/Guess byte ranges/FlatMap(_candidates)", "guessed")
 SCANS = Place("SplitFiles/Scan")
-SPANS = Place("SplitFiles/Spread spans/RemoveRandomKeys")
-SPANS_OF_THE_READER = Place("Spread spans again/RemoveRandomKeys")
+RANGES = Place("SplitFiles/Spread byte ranges/RemoveRandomKeys")
+RANGES_OF_THE_READER = Place("Spread byte ranges again/RemoveRandomKeys")
 KEY_FILES = Place("FindDuplicateKeys/Read keys")
 DUPLICATES = Place("FindDuplicateKeys/Find duplicates")
-BATCHES = Place("ReadSpans/Read/FlatMap(_read)")
-READS = Place("ReadSpans/Read/FlatMap(_read)", "rows")
+BATCHES = Place("ReadRanges/Read/FlatMap(_read)")
+READS = Place("ReadRanges/Read/FlatMap(_read)", "rows")
 SCORED_BATCHES = Place("Count rows")
 PARTS = Place("WriteParts/Write/ParDo(_WriteParts)")
 COUNTS = Place("WriteParts/Write/ParDo(_WriteParts)", "counts")
@@ -32,7 +32,7 @@ GROUPS = Place("Spread groups again/RemoveRandomKeys")
 SCANNED_IDS = Place("ScanIds/Scan ids")
 UNREADABLE = Place("FindUnreadable/Find unreadable")
 ANSWERS = Place("WriteAnswers/Write answers")
-END = Place("Conclude/Plan/Map(decode)")
+END = Place("Finalize/Plan/Map(decode)")
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +66,22 @@ def command(setup: Path, tmp_path: Path) -> list[str]:
     ("fault", "message"),
     [
         (Fault(FILES, LOSES), "was read to row 0, which is not its end"),
-        (Fault(GUESSED_SPANS, LOSES, element=5), "of its spans only or more than once 0, 1, 2"),
-        (Fault(SCANS, DOUBLES, element=1), "of its spans only or more than once"),
-        (Fault(SPANS, LOSES, element=3), "the runner lost or doubled a span"),
-        (Fault(SPANS, DOUBLES), "the runner lost or doubled a span"),
-        (Fault(SPANS_OF_THE_READER, LOSES, element=5), "the runner lost or doubled a span"),
-        (Fault(KEY_FILES, LOSES), "the runner lost or doubled a span"),
-        (Fault(DUPLICATES, LOSES), "keys that stand twice: 0 arrived where one must"),
+        (
+            Fault(GUESSED_RANGES, LOSES, element=5),
+            "of its byte ranges only or more than once 0, 1, 2",
+        ),
+        (Fault(SCANS, DOUBLES, element=1), "of its byte ranges only or more than once"),
+        (Fault(RANGES, LOSES, element=3), "the runner dropped or duplicated a byte range"),
+        (Fault(RANGES, DOUBLES), "the runner dropped or duplicated a byte range"),
+        (
+            Fault(RANGES_OF_THE_READER, LOSES, element=5),
+            "the runner dropped or duplicated a byte range",
+        ),
+        (Fault(KEY_FILES, LOSES), "the runner dropped or duplicated a byte range"),
+        (Fault(DUPLICATES, LOSES), "keys that appear twice: 0 arrived where one must"),
         (Fault(BATCHES, LOSES, element=4), "does not add up"),
         (Fault(BATCHES, DOUBLES), "does not add up"),
-        (Fault(READS, LOSES, element=2), "the runner lost or doubled a span"),
+        (Fault(READS, LOSES, element=2), "the runner dropped or duplicated a byte range"),
         (Fault(SCORED_BATCHES, LOSES, element=1), "does not add up"),
         (Fault(PARTS, LOSES, element=1), "does not add up"),
         (Fault(PARTS, DOUBLES), "is listed twice"),
@@ -93,7 +99,7 @@ def test_a_runner_that_loses_or_doubles_is_stopped(
     fault: Fault,
     message: str,
 ) -> None:
-    monkeypatch.setattr(spans, "_LEAST_SPAN_BYTES", 250)  # each file has six spans
+    monkeypatch.setattr(byte_ranges, "_LEAST_RANGE_BYTES", 250)  # each file has six byte ranges
     monkeypatch.setattr(lossy_runner.state, "fault", fault)
     done = run_command(*command)
     assert lossy_runner.state.seen > fault.element, "the fault did not happen"
@@ -102,7 +108,7 @@ def test_a_runner_that_loses_or_doubles_is_stopped(
     assert error.startswith("beam-jobs: error: ")
     assert message in error
     assert "Traceback" not in done.err
-    warehouse = open_warehouse(f"duckdb:{tmp_path}/ads.duckdb")
+    warehouse = open_catalog(f"duckdb:{tmp_path}/ads.duckdb")
     assert [run.status.value for run in warehouse.runs()] == ["FAILED"]
     assert warehouse.query("SELECT * FROM scores").rows == []
 
@@ -127,7 +133,7 @@ def test_answers_that_are_lost_or_doubled_are_never_given(
         assert (done.code, done.json["status"]) == (1, "FAILED"), done.err
         assert message in done.err.splitlines()[-1]
         assert not list(tmp_path.glob("responses/*"))
-        warehouse = open_warehouse(f"duckdb:{tmp_path}/ads.duckdb")
+        warehouse = open_catalog(f"duckdb:{tmp_path}/ads.duckdb")
         assert [run.status.value for run in warehouse.runs()] == ["FAILED"]
 
 

@@ -92,7 +92,7 @@ def _monthly(pipeline: beam.Pipeline, plan: Plan) -> None:
 
 
 def _census(pipeline: beam.Pipeline, plan: Plan) -> None:
-    baseline.build_census(pipeline, plan.input_list, "census.json")
+    baseline.build_column_types(pipeline, plan.input_list, "census.json")
 
 
 def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -103,7 +103,7 @@ def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
         "statistics.binpb",
         schema=plan.schema,
         images=plan.images,
-        scoring=baseline.Scoring(plan.model, plan.input_plan),
+        scoring=baseline.Scoring(plan.model, plan.binding),
         slice_by=plan.data.slice,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from beam_jobs import storage
-from beam_jobs.read.spans import candidate_spans
+from beam_jobs.read.byte_ranges import candidate_ranges
 from beam_jobs.request_files.groups import groups_of
 from support.commands import Result, run_command
 from support.fault_server import FaultServer
@@ -328,8 +328,8 @@ def test_bundles_that_are_repeated_or_spread_change_no_answer(
 def test_a_file_read_in_ranges_is_answered_in_order_and_no_id_twice(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_ranges = partial(candidate_spans, span_bytes=200)
-    monkeypatch.setattr("beam_jobs.request_files.groups.candidate_spans", in_ranges)
+    in_ranges = partial(candidate_ranges, range_bytes=200)
+    monkeypatch.setattr("beam_jobs.request_files.groups.candidate_ranges", in_ranges)
     lines = good("r", 40)
     put(tmp_path, "a.jsonl", [{"instances": lines[:4]}, *lines[4:], lines[20]])
     put(tmp_path, "b.jsonl", [lines[39]])

@@ -11,7 +11,7 @@ import pytest
 
 from beam_jobs import storage
 from beam_jobs.commands import requests as requests_command
-from beam_jobs.read.spans import candidate_spans
+from beam_jobs.read.byte_ranges import candidate_ranges
 from beam_jobs.request_files import transforms
 from beam_jobs.request_files.groups import groups_of
 from support.commands import Result, run_command
@@ -138,8 +138,8 @@ def test_a_file_in_ranges_and_ids_that_come_again_leave_it_out_alike(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first of two requests with an id is in a file that is left out: the second keeps it."""
-    in_ranges = partial(candidate_spans, span_bytes=200)
-    monkeypatch.setattr("beam_jobs.request_files.groups.candidate_spans", in_ranges)
+    in_ranges = partial(candidate_ranges, range_bytes=200)
+    monkeypatch.setattr("beam_jobs.request_files.groups.candidate_ranges", in_ranges)
     gone = put(tmp_path, "a.jsonl", good("r", 40))
     cut = put_cut(tmp_path, "b.jsonl.gz", 40)
     put(tmp_path, "c.jsonl", [*good("r", 5), *good("b.jsonl.gz", 5), *good("r", 2)])

@@ -42,7 +42,7 @@ def test_a_run_that_a_person_rolled_back_from_is_not_published_by_its_schedule(
     )
     assert to in note
     plan = monthly("--plan", "--json").json
-    assert (plan["notes"][0], plan["standing"], plan["replaces"]) == (note, "SUPERSEDED", None)
+    assert (plan["notes"][0], plan["existing_run"], plan["replaces"]) == (note, "SUPERSEDED", None)
     assert current() == [first["run_id"]]
 
     # Also where nothing but the warehouse remembers it; for people the figures are the run's.

@@ -18,7 +18,7 @@ import pytest
 from beam_jobs.errors import RunError
 from beam_jobs.pipelines import watch
 from beam_jobs.pipelines.workers import workers_of
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from support.commands import Result, monthly_flags, run_command
 from support.prism import Prism, state_of, stop_the_runner
 from support.queues import good, make_setup, put, queue_flags
@@ -117,7 +117,7 @@ def assert_one_line(done: Result, *texts: str) -> None:
 
 
 def assert_nothing_published(folder: Path) -> None:
-    warehouse = open_warehouse(f"duckdb:{folder}/ads.duckdb")
+    warehouse = open_catalog(f"duckdb:{folder}/ads.duckdb")
     assert [run.status.value for run in warehouse.runs()] == ["FAILED"]
     assert warehouse.query("SELECT * FROM scores").rows == []
     assert not list(folder.glob("responses/*"))

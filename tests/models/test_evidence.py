@@ -1,4 +1,4 @@
-"""What a graph tells of its texts and classes, with models that TensorFlow exports."""
+"""What a graph reports its texts and classes, with models that TensorFlow exports."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -263,10 +263,14 @@ IMAGES = SCHEMA + 'feature { name: "banner" type: BYTES image_domain {} }'
 def test_words_are_no_image_and_images_are_no_words(tmp_path: Path) -> None:
     """With --images the only text without a feature is the image, if the graph does not deny it."""
     words = fitted(text_model(tmp_path / "words"), IMAGES, images=True)
-    assert [(feed.feature.name, feed.source) for feed in words.feeds] == [("title", Source.VALUE)]
+    assert [(binding.feature.name, binding.source) for binding in words.inputs] == [
+        ("title", Source.VALUE)
+    ]
     image = save(tmp_path / "image", seen, [tf.TensorSpec([None], tf.string, "title")])
     plan = fitted(image, IMAGES, images=True)
-    assert [(feed.feature.name, feed.source) for feed in plan.feeds] == [("banner", Source.ENCODED)]
+    assert [(binding.feature.name, binding.source) for binding in plan.inputs] == [
+        ("banner", Source.ENCODED)
+    ]
     with pytest.raises(UsageError, match=r"takes an image, input title: .*; say where images lie"):
         fitted(image, IMAGES)
     named = save(tmp_path / "named", looked_up, [tf.TensorSpec([None], tf.string, "banner")])

@@ -13,7 +13,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from beam_jobs.batch import Reason
 from beam_jobs.monitoring.anomalies import find_anomalies
 from beam_jobs.monitoring.anomaly import Anomaly, AnomalyReport
-from beam_jobs.monitoring.drift import Context
+from beam_jobs.monitoring.drift import FeatureRoles
 from beam_jobs.monitoring.policy import Kind, Policy, Severity
 from beam_jobs.monitoring.volume import RunCounts
 from beam_jobs.statistics.compute import stats_options, to_tfdv
@@ -40,7 +40,7 @@ SCHEMA = text_format.Parse(
     schema_pb2.Schema(),
 )
 COUNTS = RunCounts(read=1000, scored=1000, quarantined=0, reasons={})
-CONTEXT = Context(label="clicked", key="id", used=("price", "device"))
+CONTEXT = FeatureRoles(label="clicked", key="id", used=("price", "device"))
 Columns = Mapping[str, pa.Array]
 
 
@@ -57,7 +57,7 @@ def find(
     schema: schema_pb2.Schema,
     baseline: Columns | Statistics | None = None,
     previous: Columns | Statistics | None = None,
-    context: Context = CONTEXT,
+    context: FeatureRoles = CONTEXT,
 ) -> AnomalyReport:
     """Names of the one data set: as a run, a file of TFX and a file of TFDV have them."""
     current, skew, drift = (
@@ -208,8 +208,9 @@ def two_samples(seed: int, rows: int, shift: float = 0.0) -> tuple[Statistics, S
 @pytest.mark.parametrize(("rows", "by_chance"), [(200, 2), (20_000, 0)])
 def test_samples_of_one_distribution_raise_no_alarm(rows: int, by_chance: int) -> None:
     """The noise of a distance is its 99.9 % point: of 300 distances of small samples, more than
-    two lie above in 0.4 % of cases; of large samples, the noise is far below the thresholds."""
-    context = Context(used=tuple(feature.name for feature in KINDS_OF_DATA.feature))
+    two lie above in 0.4 % of cases; of large samples, the noise is far below the thresholds.
+    """
+    context = FeatureRoles(used=tuple(feature.name for feature in KINDS_OF_DATA.feature))
     by_tfdv, found = 0, set()
     for seed in range(30):
         before, now = two_samples(seed, rows)
@@ -226,7 +227,9 @@ def test_a_true_shift_is_found_and_nothing_else(rows: int, shift: float) -> None
     """A normal's shift by 0.25 standard deviations is a divergence of 0.011, below 0.03."""
     for seed in range(3):
         before, now = two_samples(seed, rows, shift)
-        rows_found = alarms(find(now, KINDS_OF_DATA, before, before, Context(used=("normal",))))
+        rows_found = alarms(
+            find(now, KINDS_OF_DATA, before, before, FeatureRoles(used=("normal",)))
+        )
         found = {(row.kind, row.feature): row.severity for row in rows_found}
         expected = {"coin": Severity.WARN}
         if shift > 0.5:
@@ -256,7 +259,7 @@ def test_one_outlier_is_no_drift() -> None:
 
 def test_an_outlier_on_both_sides_hides_no_drift() -> None:
     now, before = normal(20_000, 0.7, 1e6), normal(20_000, 0, 1e6)
-    report = find(now, ONLY_NORMAL, None, before, Context(used=("normal",)))
+    report = find(now, ONLY_NORMAL, None, before, FeatureRoles(used=("normal",)))
     (row,) = report.anomalies
     assert not report.proto.anomaly_info
     assert (row.kind, row.code) == (Kind.DRIFT, "JENSEN_SHANNON_DRIFT_HIGH")
@@ -300,7 +303,7 @@ def test_a_shift_within_a_slice_has_its_name() -> None:
         return made
 
     report = find_anomalies(
-        month(b[0], a[0]), ONLY_NORMAL, None, month(a[1], b[1]), Policy(), COUNTS, Context()
+        month(b[0], a[0]), ONLY_NORMAL, None, month(a[1], b[1]), Policy(), COUNTS, FeatureRoles()
     )
     found = {(row.slice, row.feature, row.kind) for row in alarms(report)}
     assert found == {("coin=a", "normal", Kind.DRIFT), ("coin=b", "normal", Kind.DRIFT)}
@@ -340,7 +343,7 @@ def test_rows_of_the_run(
         read, read - quarantined, quarantined, {Reason.OUT_OF_RANGE: quarantined}, previous
     )
     now = statistics(ads(max(read, 1)), SCHEMA) if read else statistics({}, SCHEMA)
-    report = find_anomalies(now, SCHEMA, None, None, Policy(), counts, Context())
+    report = find_anomalies(now, SCHEMA, None, None, Policy(), counts, FeatureRoles())
     found = [(row.code, row.severity.value, row.value) for row in report.anomalies]
     assert found == expected
     assert report.table.num_rows == len(expected)

@@ -9,7 +9,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.monitoring.anomalies import find_anomalies
 from beam_jobs.monitoring.anomaly import AnomalyReport
-from beam_jobs.monitoring.drift import NOT_COMPARED, Context
+from beam_jobs.monitoring.drift import NOT_COMPARED, FeatureRoles
 from beam_jobs.monitoring.policy import Kind, Policy, Severity
 from beam_jobs.monitoring.volume import RunCounts
 from beam_jobs.statistics.files import Statistics
@@ -51,7 +51,7 @@ def find(
         )
         for column, schema in zip((now, before), schemas, strict=True)
     )
-    context = Context(used=("x",) if used else ())
+    context = FeatureRoles(used=("x",) if used else ())
     return find_anomalies(current, schemas[0], baseline, None, policy or Policy(), counts, context)
 
 
@@ -212,7 +212,7 @@ def test_a_missing_reference_is_said_of_features_score_and_slices() -> None:
     now = named(reference({"x": pa.array(PLACE), "score": pa.array(PLACE)}, schema))
     now.datasets.append(named(reference({"x": pa.array(PLACE)}, schema), "device=a").datasets[0])
     before = named(reference({"other": pa.array(PLACE)}, schema))
-    report = find_anomalies(now, schema, before, None, Policy(), COUNTS, Context())
+    report = find_anomalies(now, schema, before, None, Policy(), COUNTS, FeatureRoles())
     found = {(a.feature, a.slice) for a in report.anomalies if a.code == NOT_COMPARED}
     assert found == {("x", "all"), ("score", "all"), ("", "device=a")}
 
@@ -224,7 +224,7 @@ def test_rows_that_the_schema_expects_reach_table_and_gate() -> None:
     now, before = (named(reference({"x": pa.array(PLACE[:n])}, schema)) for n in (1000, 10_000))
     for is_queue, severity in ((False, "HOLD"), (True, "INFO")):
         counts = RunCounts(1000, 1000, 0, {}, is_queue=is_queue)
-        report = find_anomalies(now, schema, None, before, Policy(), counts, Context())
+        report = find_anomalies(now, schema, None, before, Policy(), counts, FeatureRoles())
         found = {
             a.code: (a.kind, a.feature, a.severity.value, a.reference)
             for a in report.anomalies
@@ -237,7 +237,7 @@ def test_rows_that_the_schema_expects_reach_table_and_gate() -> None:
     schema.dataset_constraints.Clear()
     schema.dataset_constraints.min_examples_count = 1
     schema.dataset_constraints.max_examples_count = 10
-    report = find_anomalies(now, schema, None, None, Policy(), COUNTS, Context())
+    report = find_anomalies(now, schema, None, None, Policy(), COUNTS, FeatureRoles())
     assert [(a.code, a.severity) for a in report.anomalies if a.kind is Kind.VOLUME] == [
         ("DATASET_HIGH_NUM_EXAMPLES", Severity.WARN)
     ]
@@ -288,9 +288,9 @@ def test_an_empty_list_is_missing_as_tfx_writes_it() -> None:
     stats = before.datasets.add(name="all", num_examples=1000).features.add(name="x", type=1)
     common = stats.num_stats.common_stats
     common.num_non_missing, common.tot_num_values, common.max_num_values = 1000, 600, 1
-    report = find_anomalies(now, schema, before, None, Policy(), COUNTS, Context())
+    report = find_anomalies(now, schema, before, None, Policy(), COUNTS, FeatureRoles())
     assert "MISSING_SHARE_SKEW" not in {a.code for a in report.anomalies}
     common.tot_num_values = 1000
     common.min_num_values = 1
-    report = find_anomalies(now, schema, before, None, Policy(), COUNTS, Context())
+    report = find_anomalies(now, schema, before, None, Policy(), COUNTS, FeatureRoles())
     assert "MISSING_SHARE_SKEW" in {a.code for a in report.anomalies}

@@ -23,7 +23,7 @@ from beam_jobs.errors import UsageError
 from beam_jobs.monitoring import tfdv_codes
 from beam_jobs.monitoring.anomalies import find_anomalies
 from beam_jobs.monitoring.anomaly import Anomaly
-from beam_jobs.monitoring.drift import Context
+from beam_jobs.monitoring.drift import FeatureRoles
 from beam_jobs.monitoring.files import FileRead, find_file_anomalies
 from beam_jobs.monitoring.gate import ALWAYS, decide
 from beam_jobs.monitoring.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
@@ -199,7 +199,7 @@ def anomalies(policy: Policy, *, empty: bool = False, high: bool = False) -> tup
     )
     if empty:
         counts = RunCounts(0, 0, 0, {})
-    context = Context(used=("device", "price", "brand"), image_hash="image_hash")
+    context = FeatureRoles(used=("device", "price", "brand"), image_hash="image_hash")
     return find_anomalies(now, SCHEMA, before, before, policy, counts, context).anomalies
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.errors import UsageError
-from beam_jobs.notify import Outcome, Webhook, announce, webhook, webhook_of
+from beam_jobs.notify import Webhook, announce, webhook, webhook_of
+from beam_jobs.notify.event import line
+from beam_jobs.runs.summary import RunOutcome
 from support.servers.webhook import WebhookServer
-from support.summaries import SUMMARY
+from support.summaries import SUMMARY, summary
 from support.waiting import PATIENCE
 
 SECRET = "T00000000/B00000000/0123456789abcdef"
-OUTCOME = Outcome.of_summary(SUMMARY)
 
 
 @pytest.fixture
@@ -53,13 +54,13 @@ def log() -> Iterator[list[str]]:
 
 
 def test_generic_json_is_the_line(server: WebhookServer) -> None:
-    assert webhook.send(Webhook(f"{server.url}/hook?token={SECRET}"), OUTCOME) is None
-    assert server.posts == [(f"/hook?token={SECRET}", json.loads(OUTCOME.line()))]
+    assert webhook.send(Webhook(f"{server.url}/hook?token={SECRET}"), SUMMARY) is None
+    assert server.posts == [(f"/hook?token={SECRET}", json.loads(line(SUMMARY)))]
 
 
 def test_slack_gets_a_text(server: WebhookServer) -> None:
     reasons = ["SKEW a: <b> & c"]
-    held = Outcome.of_summary(SUMMARY | {"hold_reasons": reasons})
+    held = summary(hold_reasons=tuple(reasons))
     assert webhook.send(Webhook(f"{server.url}/services/{SECRET}"), held) is None
     ((_, body),) = server.posts
     assert body == {
@@ -87,15 +88,15 @@ def test_whose_shape_an_address_has(url: str, slack: bool) -> None:
 @pytest.mark.parametrize("passing", [[503], [429, 500, 408], ["reset"]])
 def test_what_passes_is_tried_again(server: WebhookServer, passing: list[int | str]) -> None:
     server.answers = [*passing]
-    assert webhook.send(Webhook(server.url), OUTCOME) is None
+    assert webhook.send(Webhook(server.url), SUMMARY) is None
     assert len(server.posts) == len(passing) + 1
 
 
 @pytest.mark.parametrize("answer", [400, 403, 404, 410, 302])
 def test_what_stays_is_not_tried_again(server: WebhookServer, answer: int) -> None:
     server.answers = [answer]
-    problem = webhook.send(Webhook(f"{server.url}/{SECRET}"), OUTCOME)
-    assert problem == f"--notify: run {OUTCOME.run_id} was not announced: it answered {answer}"
+    problem = webhook.send(Webhook(f"{server.url}/{SECRET}"), SUMMARY)
+    assert problem == f"--notify: run {SUMMARY.run_id} was not announced: it answered {answer}"
     assert len(server.posts) == 1
 
 
@@ -105,24 +106,24 @@ def test_nothing_secret_is_logged_and_nothing_raised(
     monkeypatch.setattr(webhook, "PATIENCE", 0.5)
     hook = Webhook(f"{server.url}/services/{SECRET}?token={SECRET}")
     server.answers = [503] * 1_000
-    announce(OUTCOME, hook)
+    announce(SUMMARY, hook)
     assert "answered 503 until" in log[-1]
     server.answers = [404]
-    announce(OUTCOME, hook)
+    announce(SUMMARY, hook)
     assert log[-1].endswith("it answered 404")
     gone = Webhook(f"http://127.0.0.1:1/services/{SECRET}")
-    announce(OUTCOME, gone)
+    announce(SUMMARY, gone)
     assert "no answer (ConnectionError) until" in log[-1]
-    announce(OUTCOME, Webhook(f"http://[::1/{SECRET}"))
+    announce(SUMMARY, Webhook(f"http://[::1/{SECRET}"))
     assert "is neither" in log[-1]
     assert [json.loads(line) for line in log if line.startswith("{")] == [
-        json.loads(OUTCOME.line())
+        json.loads(line(SUMMARY))
     ] * 4
     assert SECRET not in "\n".join(log) + repr(hook) + str(hook)
 
 
 def test_what_did_nothing_calls_nobody(server: WebhookServer) -> None:
-    announce(Outcome.of_summary(SUMMARY | {"status": "UNCHANGED"}), Webhook(server.url))
+    announce(summary(outcome=RunOutcome.UNCHANGED), Webhook(server.url))
     assert server.posts == []
 
 
@@ -132,10 +133,10 @@ def test_a_file_may_hold_the_address(tmp_path: Path, server: WebhookServer) -> N
     hook = webhook_of(str(file))
     assert hook is not None
     assert SECRET.encode() not in pickle.dumps(hook)
-    assert webhook.send(hook, OUTCOME) is None
+    assert webhook.send(hook, SUMMARY) is None
     assert server.posts[0][0] == f"/{SECRET}"
     file.unlink()
-    problem = webhook.send(hook, OUTCOME)
+    problem = webhook.send(hook, SUMMARY)
     assert problem is not None
     assert "nor a file that can be read" in problem
 

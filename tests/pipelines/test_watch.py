@@ -83,7 +83,7 @@ def over_time() -> Iterator[Any]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look is 10 s later than the one before."""
     ticks = itertools.count(step=10.0)
-    patience = watch.Patience(look=0.001, told=30, silent=200, clock=lambda: next(ticks))
+    patience = watch.Patience(look=0.001, reported=30, silent=200, clock=lambda: next(ticks))
     monkeypatch.setattr(watch, "patience", patience)
 
 
@@ -143,7 +143,7 @@ def test_workers_elsewhere_are_judged_by_figures_alone() -> None:
 
 
 def test_a_worker_that_is_seen_again_was_not_gone() -> None:
-    signs = watch.Signs(watch.Patience(told=30, clock=itertools.count(step=10.0).__next__))
+    signs = watch.Signs(watch.Patience(reported=30, clock=itertools.count(step=10.0).__next__))
     found: list[Mapping[str, int]] = [{"1": 1}, {}, {}, {"2": 1}, {}, {}, {}]
     assert [signs.seen(frozenset(), workers) for workers in found] == [None] * 7
     assert signs.seen(frozenset(), {}) == "its process is gone"

@@ -19,9 +19,9 @@ from beam_jobs.plan import costs
 from beam_jobs.plan.costs import Input, money, quantities
 from beam_jobs.plan.prices import Prices, load_prices
 from beam_jobs.read import ReadSpec
+from beam_jobs.read.byte_ranges import is_scanned
 from beam_jobs.read.inputs import write_inputs
-from beam_jobs.read.spans import is_scanned
-from beam_jobs.read.transforms import ReadSpans, SplitFiles
+from beam_jobs.read.transforms import ReadRanges, SplitFiles
 from beam_jobs.storage.local import LocalStorage
 from beam_jobs.validation.transforms import FindDuplicateKeys
 
@@ -98,9 +98,9 @@ def test_what_is_read_is_what_the_graph_reads(
     _Counted.read_bytes.clear()
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         inputs = write_inputs(f"{tmp_path}/inputs.json", files)
-        spans = pipeline | SplitFiles(inputs)
-        _ = spans | FindDuplicateKeys("id", inputs, str(tmp_path / "keys"))
-        _ = spans | ReadSpans(ReadSpec((), "id"))
+        byte_ranges = pipeline | SplitFiles(inputs)
+        _ = byte_ranges | FindDuplicateKeys("id", inputs, str(tmp_path / "keys"))
+        _ = byte_ranges | ReadRanges(ReadSpec((), "id"))
     for file in files:
         told = quantities(
             Input(

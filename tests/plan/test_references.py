@@ -13,7 +13,7 @@ from beam_jobs.errors import UsageError
 from beam_jobs.models.registry import ModelLocation
 from beam_jobs.plan.checks import checks_off
 from beam_jobs.plan.monthly import find_previous
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import RUN_COLUMNS, RunRow, RunStatus
 from beam_jobs.statistics.files import ScoredBy, Statistics
@@ -62,7 +62,7 @@ def test_scores_of_another_model_are_told() -> None:
     assert note.startswith("the baseline was scored by model version 3, this run by version 4")
 
 
-class Runs(Warehouse):
+class Runs(RunCatalog):
     """A warehouse of these runs."""
 
     def __init__(self, runs: list[RunRow]) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from beam_jobs.batch import KEY, SCORE, Findings, Reason, set_column, with_findings
 from beam_jobs.errors import AuditError
-from beam_jobs.publish.part_files import PartTable, PartWriter, scores_part
+from beam_jobs.publish.part_files import PartWriter, scores_part
 from beam_jobs.publish.publishing import publish_run
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunIdentity, RunStatus
 from support.publishing import FEATURES, OCTOBER, month_state, on_duckdb, scored_batch, write_run
 
@@ -79,7 +80,7 @@ def test_a_key_twice_is_found_unless_the_row_says_so(warehouse, tmp_path):
     batch = scored_batch(4, 77)
     keys = pa.array(["same", "same", *(str(i) for i in range(75))])
     batch = set_column(batch, KEY, keys)
-    _refused(warehouse, _with_scores(tmp_path, "r1", batch), "key 'same' stands 2 times in scores")
+    _refused(warehouse, _with_scores(tmp_path, "r1", batch), "key 'same' appears 2 times in scores")
     found = Findings(Reason.DUPLICATE_KEY, pa.array([1]).to_numpy(), ["key: same"])
     flagged = _with_scores(tmp_path, "r2", with_findings(batch, [found]))
     assert publish_run(warehouse, *flagged).status is RunStatus.PUBLISHED

@@ -7,9 +7,9 @@ import duckdb
 import pytest
 
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.warehouse import statements
+from beam_jobs.warehouse import ddl
 from beam_jobs.warehouse.tables import TABLES, own_columns, scores_schema
 from support.publishing import ask, write_run
 
@@ -38,16 +38,16 @@ def test_columns_of_scores_are_distinct_and_taken_by_both_warehouses() -> None:
 
 
 def test_tables_with_columns_of_any_name_are_made_and_filled(url: str, tmp_path: Path) -> None:
-    warehouse = open_warehouse(url)
+    warehouse = open_catalog(url)
     run = publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r1", features=FEATURES))
     columns = warehouse.engine.columns()["scores"]
     assert set(scores_schema(FEATURES).names) == set(columns)
-    name = statements.quoted(own_columns(FEATURES)["rows"])
+    name = ddl.quoted(own_columns(FEATURES)["rows"])
     (row,) = ask(warehouse, f"SELECT COUNT(*), COUNT({name}) FROM current_scores").rows
     assert row == (run.rows_scored, run.rows_scored)
 
 
 @pytest.mark.parametrize("name", ["plain", "back`tick", "back\\slash", 'quo"te', "`; DROP TABLE x"])
 def test_any_name_is_quoted(name: str) -> None:
-    (text,) = statements.for_duckdb(f"SELECT 1 AS {statements.quoted(name)}")
+    (text,) = ddl.for_duckdb(f"SELECT 1 AS {ddl.quoted(name)}")
     assert [column[0] for column in duckdb.sql(text).description] == [name]

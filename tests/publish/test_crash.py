@@ -6,7 +6,7 @@ import time
 import pytest
 
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.runs.run_row import RunStatus
 from support import crashes
 from support.publishing import month_state, write_run
@@ -16,7 +16,7 @@ RUNS = ("older", "old", "held")
 
 def _fill(url, runs):
     """A month with an older, a published and a held run."""
-    warehouse = open_warehouse(url)
+    warehouse = open_catalog(url)
     for order, name in enumerate(RUNS):
         status = RunStatus.HELD if name == "held" else RunStatus.PUBLISHED
         publish_run(warehouse, *write_run(runs, name, order=order, status=status))
@@ -73,13 +73,13 @@ def empty(request, url, tmp_path):
 def _kill_everywhere(action, fresh, step):
     """Kills the action after every `step`-th step; True in the list where it had happened."""
     url, runs = fresh()
-    old = month_state(open_warehouse(url))
+    old = month_state(open_catalog(url))
     crashes.act(action, url, runs)
-    after = month_state(open_warehouse(url))
+    after = month_state(open_catalog(url))
     happened = []
     for number in range(0, 1000, step):
         url, runs = fresh()
-        warehouse = open_warehouse(url)
+        warehouse = open_catalog(url)
         code = crashes.run_alone(crashes.dies_after_step, number, action, url, runs)
         state = month_state(warehouse)
         assert state in (old, after)
@@ -135,7 +135,7 @@ DELAYS = {"duckdb": (0.0, 0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.25, 0.3),
 def test_killed_at_any_time_the_month_is_whole(before, tmp_path, delay):
     url, _ = before()
     runs = str(tmp_path / "new-runs")
-    warehouse = open_warehouse(url)
+    warehouse = open_catalog(url)
     old = month_state(warehouse)
     process = crashes.process_of(crashes.act, crashes.publish, url, runs)
     time.sleep(delay)

@@ -10,7 +10,7 @@ import types
 import pytest
 
 from beam_jobs import cli
-from beam_jobs.commands import look
+from beam_jobs.commands import approve as approve_command
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish import publishing
 from beam_jobs.publish.decisions import (
@@ -21,10 +21,11 @@ from beam_jobs.publish.decisions import (
     reject,
     rollback,
 )
-from beam_jobs.publish.part_writer import FileCounts
+from beam_jobs.publish.part_writer import SourceCounts
 from beam_jobs.publish.publishing import fail_run, publish_run
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import RunStatus
+from beam_jobs.runs.summary import ScoreFigures, write_summary
 from beam_jobs.storage import locks
 from beam_jobs.storage.holder import user_name
 from support.publishing import (
@@ -36,6 +37,7 @@ from support.publishing import (
     run_row,
     write_run,
 )
+from support.summaries import summary
 
 HELD, PUBLISHED = RunStatus.HELD, RunStatus.PUBLISHED
 
@@ -84,10 +86,10 @@ def test_the_way_back_is_the_order_of_publications(warehouse, make):
 def test_the_same_run_asked_for_again_is_published_again(warehouse, make):
     """Champion 1, then 2, then 1 again, whose run's lock the job holds."""
     first, second = make("one"), make("two")
-    standing = warehouse.find_run("one")
-    assert standing.status is RunStatus.SUPERSEDED
+    existing = warehouse.find_run("one")
+    assert existing.status is RunStatus.SUPERSEDED
     with RunFolder(first.run_folder).lock():
-        assert publish_again(warehouse, standing).status is PUBLISHED
+        assert publish_again(warehouse, existing).status is PUBLISHED
     assert month_state(warehouse) >= expected_rows(first)
     assert _history(warehouse) == [
         ("one", "PUBLISHED", None),
@@ -238,7 +240,7 @@ def test_a_rejected_run_of_the_queue_frees_its_files(warehouse, make):
 
 
 def _run(run_id, read=100, scored=90, order=1):
-    counts = {0: FileCounts(0, read=read, scored=scored, quarantined=read - scored)}
+    counts = {0: SourceCounts(0, read=read, scored=scored, quarantined=read - scored)}
     return run_row(run_id, f"/none/{run_id}", counts, order=order)
 
 
@@ -263,7 +265,7 @@ def _run(run_id, read=100, scored=90, order=1):
         (
             _run("new", order=0),
             _run("late"),
-            ["the newer run late, started 2026-11-02 07:00 UTC, stands published"],
+            ["the newer run late, started 2026-11-02 07:00 UTC, is published"],
         ),
     ],
 )
@@ -285,9 +287,7 @@ def _decide(warehouse, *argv):
 
 
 def _with_mean(run, mean):
-    RunFolder(run.run_folder).write(
-        RunFolder(run.run_folder).summary, json.dumps({"score": {"mean": mean}}).encode()
-    )
+    write_summary(RunFolder(run.run_folder), summary(score=ScoreFigures(mean, 0.0, 1.0)))
 
 
 @on_duckdb
@@ -347,7 +347,7 @@ def test_answers_that_cannot_be_delivered_are_told_beside_what_stands(
     def fail(*_):
         raise RunError("/responses: cannot be written")
 
-    monkeypatch.setattr(look, "release_left", fail)
+    monkeypatch.setattr(approve_command, "deliver_left", fail)
     assert _decide(warehouse, "approve", "q1") == 1
     said = capsys.readouterr()
     assert "each run of the queue stands beside the others" in said.out

@@ -19,14 +19,16 @@ from beam_jobs.batch import (
     DEFAULT_ACTIONS,
     RAW,
     RAW_LIMIT_BYTES,
+    BatchKey,
     Findings,
     Reason,
     set_column,
     with_findings,
 )
 from beam_jobs.errors import RunError
-from beam_jobs.publish.part_files import PartTable, PartWriter, quarantine_part, scores_part
-from beam_jobs.publish.part_writer import FileCounts, SpanWriter
+from beam_jobs.publish.part_files import PartWriter, quarantine_part, scores_part
+from beam_jobs.publish.part_writer import RangeWriter, SourceCounts
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunIdentity
 from beam_jobs.schema import Feature, FeatureType
 from beam_jobs.warehouse.tables import arrow_schema, scores_schema
@@ -148,15 +150,15 @@ sys.path.insert(0, {kit!r})
 from support.publishing import FEATURES, OCTOBER, scored_batch
 from beam_jobs.errors import RunError
 from beam_jobs.runs.run_row import RunIdentity
-from beam_jobs.publish.part_writer import SpanWriter
-from beam_jobs.batch import DEFAULT_ACTIONS
+from beam_jobs.publish.part_writer import RangeWriter
+from beam_jobs.batch import DEFAULT_ACTIONS, BatchKey
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 run = RunIdentity("r1", "monthly", OCTOBER, "7")
-writer = SpanWriter({folder!r}, run, FEATURES, DEFAULT_ACTIONS)
+writer = RangeWriter({folder!r}, run, FEATURES, DEFAULT_ACTIONS)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     for number in range(100):
-        writer.write(0, 0, number, scored_batch(1 + number * 1000, 1000))
+        writer.write(BatchKey(0, 0, number), scored_batch(1 + number * 1000, 1000))
 except RunError as error:
     print(error)
     writer.abort()
@@ -180,21 +182,21 @@ def _rows(parts, table):
 
 
 @given(
-    spans=st.lists(
+    byte_ranges=st.lists(
         st.tuples(
             st.integers(0, 1),
             st.integers(0, 2),
             st.lists(st.tuples(st.integers(0, 9), st.sets(st.integers(0, 8))), max_size=4),
         ),
         max_size=4,
-        unique_by=lambda span: span[:2],
+        unique_by=lambda byte_range: byte_range[:2],
     )
 )
-def test_every_row_is_in_exactly_one_part_and_counted(tmp_path_factory, spans):
+def test_every_row_is_in_exactly_one_part_and_counted(tmp_path_factory, byte_ranges):
     folder = tmp_path_factory.mktemp("run")
-    writer = SpanWriter(str(folder), RUN, FEATURES, DEFAULT_ACTIONS)
+    writer = RangeWriter(str(folder), RUN, FEATURES, DEFAULT_ACTIONS)
     parts, expected, first = [], [], 1
-    for file_index, span, batches in spans:
+    for file_index, byte_range, batches in byte_ranges:
         for number, (rows, broken) in enumerate(batches):
             stops = {first + place for place in broken if place < rows}
             expected += [
@@ -202,7 +204,7 @@ def test_every_row_is_in_exactly_one_part_and_counted(tmp_path_factory, spans):
             ]
             if rows:
                 batch = scored_batch(first, rows, f"{file_index}", sorted(stops))
-                parts += writer.write(file_index, span, number, batch)
+                parts += writer.write(BatchKey(file_index, byte_range, number), batch)
             first += rows
     parts += writer.close()
     got = [(int(r["source_file"]), r["source_row"], False) for r in _rows(parts, PartTable.SCORES)]
@@ -219,26 +221,26 @@ def test_every_row_is_in_exactly_one_part_and_counted(tmp_path_factory, spans):
         assert {r: n for r, n in counts.reasons if r is not Reason.OUT_OF_DOMAIN} == wanted
 
 
-def test_a_part_is_closed_when_it_is_large_and_when_the_span_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(SpanWriter, "MAX_ROWS", 20)
-    writer = SpanWriter(str(tmp_path), RUN, FEATURES, DEFAULT_ACTIONS)
+def test_a_part_is_closed_when_it_is_large_and_when_the_byte_range_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(RangeWriter, "MAX_ROWS", 20)
+    writer = RangeWriter(str(tmp_path), RUN, FEATURES, DEFAULT_ACTIONS)
     for number in range(3):
-        writer.write(0, 0, number, scored_batch(1 + 10 * number, 10))
-    writer.write(0, 1, 0, scored_batch(31, 10))
+        writer.write(BatchKey(0, 0, number), scored_batch(1 + 10 * number, 10))
+    writer.write(BatchKey(0, 1, 0), scored_batch(31, 10))
     writer.close()
     assert sorted(os.listdir(tmp_path / "scores")) == [
         "part-00000-00000-000000.parquet",
         "part-00000-00000-000002.parquet",
         "part-00000-00001-000000.parquet",
     ]
-    monkeypatch.setattr(SpanWriter, "MAX_BYTES", 1)
-    assert len(writer.write(5, 0, 0, scored_batch(1, 10))) == 1
+    monkeypatch.setattr(RangeWriter, "MAX_BYTES", 1)
+    assert len(writer.write(BatchKey(5, 0, 0), scored_batch(1, 10))) == 1
 
 
 def test_counts_add_up_reason_by_reason():
-    left = FileCounts(0, 3, 1, 2, ((Reason.NOT_FINITE, 2),), ((Reason.OUT_OF_DOMAIN, 1),))
-    right = FileCounts(0, 4, 3, 1, ((Reason.INVALID_TYPE, 1), (Reason.NOT_FINITE, 1)))
-    assert left + right == FileCounts(
+    left = SourceCounts(0, 3, 1, 2, ((Reason.NOT_FINITE, 2),), ((Reason.OUT_OF_DOMAIN, 1),))
+    right = SourceCounts(0, 4, 3, 1, ((Reason.INVALID_TYPE, 1), (Reason.NOT_FINITE, 1)))
+    assert left + right == SourceCounts(
         0,
         7,
         4,
@@ -251,8 +253,8 @@ def test_counts_add_up_reason_by_reason():
 def test_a_row_with_one_reason_twice_counts_once(tmp_path):
     found = Findings(Reason.NOT_FINITE, np.array([1, 1, 2]), ["price: nan", "x: inf", "price: nan"])
     batch = with_findings(scored_batch(1, 4), [found])
-    writer = SpanWriter(str(tmp_path), RUN, FEATURES, DEFAULT_ACTIONS)
-    writer.write(0, 0, 0, batch)
+    writer = RangeWriter(str(tmp_path), RUN, FEATURES, DEFAULT_ACTIONS)
+    writer.write(BatchKey(0, 0, 0), batch)
     writer.close()
     assert dict(writer.counts[0].reasons) == {Reason.NOT_FINITE: 2}
     assert dict(writer.counts[0].flags) == {Reason.OUT_OF_DOMAIN: 1}

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.decisions import approve, reject, rollback
 from beam_jobs.publish.publishing import fail_run, publish_run
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.runs.run_row import RunStatus
 from support.publishing import WHOLE_MONTH, write_run
 
@@ -41,7 +41,7 @@ class PublishMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.warehouse = open_warehouse(self.new_url())
+        self.warehouse = open_catalog(self.new_url())
         self.runs: dict[str, _Run] = {}
         self.clock = itertools.count()
         self.paths: dict[datetime.date, list[tuple[str, ...]]] = {}

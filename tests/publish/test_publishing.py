@@ -11,10 +11,10 @@ import pytest
 
 from beam_jobs.errors import AuditError, UsageError
 from beam_jobs.publish.decisions import approve, rollback
-from beam_jobs.publish.part_files import PartTable
 from beam_jobs.publish.publishing import check_columns, fail_run, publish_run
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunStatus
 from beam_jobs.schema import Feature, FeatureType
 from beam_jobs.warehouse.tables import scores_schema
@@ -369,7 +369,7 @@ def test_a_table_of_an_earlier_version_is_refused_with_the_way_out(warehouse, ma
 
 
 def test_after_a_table_was_set_aside_a_new_one_is_made(tmp_path):
-    warehouse = open_warehouse(f"duckdb:{tmp_path}/ads.duckdb")
+    warehouse = open_catalog(f"duckdb:{tmp_path}/ads.duckdb")
     run = write_run(str(tmp_path / "runs"), "r1")
     publish_run(warehouse, *run)
     with warehouse.engine.writing() as session:

@@ -4,8 +4,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from beam_jobs.publish import statements
 from beam_jobs.runs.run_row import Job
-from beam_jobs.warehouse import statements
 from beam_jobs.warehouse.tables import TABLES, arrow_schema
 
 STAGED = {table: f"staged_{table}" for table in TABLES}

@@ -9,20 +9,21 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.batch import DEFAULT_ACTIONS
-from beam_jobs.publish.part_files import PartTable
+from beam_jobs.batch import DEFAULT_ACTIONS, BatchKey
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunIdentity
 from support.publishing import FEATURES, OCTOBER, scored_batch
 
 RUN = RunIdentity("r1", "monthly", OCTOBER, "7")
-SPANS = [(index, span) for index in range(2) for span in range(3)]
+RANGES = [(index, byte_range) for index in range(2) for byte_range in range(3)]
 
 
-def _batches(span: tuple[int, int]):
+def _batches(byte_range: tuple[int, int]):
     for number in range(4):
-        first = 1 + span[1] * 80 + number * 20
-        yield (*span, number, scored_batch(first, 20, f"{span[0]}.csv", [first + 3]))
+        first = 1 + byte_range[1] * 80 + number * 20
+        batch = scored_batch(first, 20, f"{byte_range[0]}.csv", [first + 3])
+        yield BatchKey(*byte_range, number), batch
 
 
 class _Dump(beam.DoFn):
@@ -38,7 +39,7 @@ def _run(folder: Path, out: Path, *flags: str):
     with beam.Pipeline(options=options) as pipeline:
         written = (
             pipeline
-            | beam.Create(SPANS)
+            | beam.Create(RANGES)
             | beam.FlatMap(_batches)
             | WriteParts(str(folder), RUN, FEATURES, DEFAULT_ACTIONS)
         )

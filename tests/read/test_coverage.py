@@ -1,4 +1,4 @@
-"""Which losses the spans that were read give away."""
+"""Which losses the byte ranges that were read give away."""
 
 import random
 
@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs.errors import AuditError
-from beam_jobs.read.coverage import SpanRows, only, rows_of_files
+from beam_jobs.read.coverage import RangeRows, exactly_one, rows_of_files
 
 FILES = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), min_size=1, max_size=4)
-"""Rows of the spans of each file."""
+"""Rows of the byte ranges of each file."""
 
 
-def reads_of(files: list[list[int]]) -> list[SpanRows]:
+def reads_of(files: list[list[int]]) -> list[RangeRows]:
     return [
-        SpanRows(index, 1 + sum(spans[:place]), rows, is_last=place == len(spans) - 1)
-        for index, spans in enumerate(files)
-        for place, rows in enumerate(spans)
+        RangeRows(index, 1 + sum(byte_ranges[:place]), rows, is_last=place == len(byte_ranges) - 1)
+        for index, byte_ranges in enumerate(files)
+        for place, rows in enumerate(byte_ranges)
     ]
 
 
@@ -26,28 +26,28 @@ def uris(files: list[list[int]]) -> list[str]:
 
 
 @given(files=FILES, seed=st.integers(0, 99))
-def test_spans_in_any_order_give_each_files_rows(files: list[list[int]], seed: int) -> None:
+def test_byte_ranges_in_any_order_give_each_files_rows(files: list[list[int]], seed: int) -> None:
     reads = reads_of(files)
     random.Random(seed).shuffle(reads)
-    assert rows_of_files(reads, uris(files)) == [sum(spans) for spans in files]
+    assert rows_of_files(reads, uris(files)) == [sum(byte_ranges) for byte_ranges in files]
 
 
 @given(files=FILES, data=st.data())
-def test_a_span_that_is_lost_or_doubled_is_found(
+def test_a_byte_range_that_is_dropped_or_duplicated_is_found(
     files: list[list[int]], data: st.DataObject
 ) -> None:
     reads = reads_of(files)
     place = data.draw(st.integers(0, len(reads) - 1))
-    span = reads[place]
-    if span.rows or span.is_last:  # nothing is lost with an empty one
-        with pytest.raises(AuditError, match=rf"^{span.file_index}\.csv: was read to row"):
+    byte_range = reads[place]
+    if byte_range.rows or byte_range.is_last:  # nothing is lost with an empty one
+        with pytest.raises(AuditError, match=rf"^{byte_range.file_index}\.csv: was read to row"):
             rows_of_files(reads[:place] + reads[place + 1 :], uris(files))
-        with pytest.raises(AuditError, match=rf"^{span.file_index}\.csv: was read to row"):
-            rows_of_files([*reads, span], uris(files))
+        with pytest.raises(AuditError, match=rf"^{byte_range.file_index}\.csv: was read to row"):
+            rows_of_files([*reads, byte_range], uris(files))
 
 
 @pytest.mark.parametrize("found", [[], [1, 1]])
 def test_one_element_must_be_one(found: list[int]) -> None:
     with pytest.raises(AuditError, match=f"statistics: {len(found)} arrived where one must"):
-        only(found, "statistics")
-    assert only([7], "statistics") == 7
+        exactly_one(found, "statistics")
+    assert exactly_one([7], "statistics") == 7

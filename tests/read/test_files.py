@@ -7,9 +7,9 @@ import pytest
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError, UsageError
-from beam_jobs.read import format_of, peek_columns, read_span, resolve_spans, scan_span
-from beam_jobs.read.span import ReadSpec
-from beam_jobs.read.spans import candidate_spans
+from beam_jobs.read import format_of, peek_columns, read_range, resolve_ranges, scan_range
+from beam_jobs.read.byte_range import ReadSpec
+from beam_jobs.read.byte_ranges import candidate_ranges
 from beam_jobs.schema import Feature, FeatureType
 from support.reading import CSV_HEADER, FEATURES, read_rows, write
 
@@ -94,7 +94,7 @@ def test_a_file_of_one_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        (b"id,n,id", "column 'id' stands twice in the header"),
+        (b"id,n,id", "column 'id' appears twice in the header"),
         (b"id,\xff", "the header cannot be read .*0xff"),
         (b'id,"n', "the header cannot be read .*quote"),
         (b"id,n\0", "the header cannot be read .*NUL"),
@@ -155,18 +155,18 @@ def test_gzip_files_that_were_joined_are_read_to_the_end(tmp_path: Path) -> None
 @pytest.mark.parametrize("suffix", TEXT)
 def test_a_file_that_changes_or_goes_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"ads{suffix}", b"\n".join(lines_of(suffix)))
-    (span,) = candidate_spans(storage.info(str(path)), 0)
-    batches = read_span(span, ReadSpec(FEATURES, "id"))
+    (byte_range,) = candidate_ranges(storage.info(str(path)), 0)
+    batches = read_range(byte_range, ReadSpec(FEATURES, "id"))
     next(batches)
     write(path, b"\n".join([*lines_of(suffix), b"more"]))
     with pytest.raises(InputError, match=rf"ads{suffix}: changed during the run"):
         list(batches)
     path.unlink()
     with pytest.raises(InputError, match=rf"ads{suffix}: was removed during the run"):
-        list(read_span(span, ReadSpec(FEATURES, "id")))
+        list(read_range(byte_range, ReadSpec(FEATURES, "id")))
 
 
-def test_many_spans_of_a_file_with_every_defect_give_the_rows_of_one(tmp_path: Path) -> None:
+def test_many_byte_ranges_of_a_file_with_every_defect_give_the_rows_of_one(tmp_path: Path) -> None:
     record = [
         b"a,1,0.5,x",
         b'b,2,1.5,"x\ny"',
@@ -180,11 +180,15 @@ def test_many_spans_of_a_file_with_every_defect_give_the_rows_of_one(tmp_path: P
     path = write(tmp_path / "ads.csv", data)
     whole = read_rows(path)
     assert [row.number for row in whole] == list(range(1, len(whole) + 1))
-    for span_bytes in (37, 100, 1_000, 2_500):
-        assert read_rows(path, span_bytes=span_bytes) == whole
-    scans = [scan_span(span) for span in candidate_spans(storage.info(str(path)), 0, 100)]
-    spans = resolve_spans(scans)
-    assert [span.first_row for span in spans] == sorted({span.first_row for span in spans})
+    for range_bytes in (37, 100, 1_000, 2_500):
+        assert read_rows(path, range_bytes=range_bytes) == whole
+    scans = [
+        scan_range(byte_range) for byte_range in candidate_ranges(storage.info(str(path)), 0, 100)
+    ]
+    byte_ranges = resolve_ranges(scans)
+    assert [byte_range.first_row for byte_range in byte_ranges] == sorted(
+        {byte_range.first_row for byte_range in byte_ranges}
+    )
 
 
 @pytest.mark.parametrize("name", ["ads.txt", "ads.csv.bz2", "ads", "ads.CSV.zip"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError
-from beam_jobs.read import ReadSpec, candidate_spans, read_span
+from beam_jobs.read import ReadSpec, candidate_ranges, read_range
 from beam_jobs.schema import Feature, FeatureType
 from beam_jobs.statistics import column_types
 from support.reading import read_rows, write
@@ -106,9 +106,9 @@ def test_any_column_of_parquet_is_read_or_told(tmp_path: Path, column: pa.Array)
 def test_any_column_of_parquet_gets_a_type(tmp_path: Path, column: pa.Array) -> None:
     path = parquet(tmp_path, column)
     if path is not None:
-        for span in candidate_spans(storage.info(str(path)), 0):
-            for batch in read_span(span, ReadSpec(())):
-                column_types.take_census(batch, cells_are_text=False)
+        for byte_range in candidate_ranges(storage.info(str(path)), 0):
+            for batch in read_range(byte_range, ReadSpec(())):
+                column_types.column_types_of(batch, cells_are_text=False)
 
 
 HOSTILE = st.one_of(
@@ -147,9 +147,9 @@ def test_any_text_in_any_column(tmp_path: Path, cells: list[tuple[str, str, str]
         for some in (features, ()):
             rows = read_rows(path, some, "BYTES")
             assert len(rows) == (len(cells) if file == "ads.jsonl" else len(rows))
-        for span in candidate_spans(storage.info(str(path)), 0):
-            for batch in read_span(span, ReadSpec(())):
-                column_types.take_census(batch, cells_are_text=file.endswith("csv"))
+        for byte_range in candidate_ranges(storage.info(str(path)), 0):
+            for batch in read_range(byte_range, ReadSpec(())):
+                column_types.column_types_of(batch, cells_are_text=file.endswith("csv"))
 
 
 def test_digits_beyond_pythons_limit_cost_their_row(tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_a_baseline_takes_integers_beyond_int64_for_ids(
 ) -> None:
     for some in (cells, cells[::-1]):
         path = write(tmp_path / "ads.csv", "\n".join(["a", *some]).encode())
-        (span,) = candidate_spans(storage.info(str(path)), 0)
+        (byte_range,) = candidate_ranges(storage.info(str(path)), 0)
         for rows in (1, 2):
             found = [
-                column_types.take_census(batch, cells_are_text=True)
-                for batch in read_span(span, ReadSpec(()), rows)
+                column_types.column_types_of(batch, cells_are_text=True)
+                for batch in read_range(byte_range, ReadSpec(()), rows)
             ]
             assert column_types.join(found)["a"].type is expected

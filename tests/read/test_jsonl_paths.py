@@ -181,21 +181,21 @@ def test_what_is_read_is_what_python_reads() -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     max_examples=100,
 )
-def test_any_spans_give_the_records_of_one(
-    tmp_path: Path, records: list[dict[str, Any]], span_bytes: int, blank: int
+def test_any_byte_ranges_give_the_records_of_one(
+    tmp_path: Path, records: list[dict[str, Any]], range_bytes: int, blank: int
 ) -> None:
     path = tmp_path / "ads.jsonl"
     path.write_bytes(("\n" * blank).join(json.dumps(record) for record in records).encode())
 
     # Whether a column of unknown fields exists is decided batch by batch: only features compare.
-    def rows(span_bytes: int) -> list[tuple]:
+    def rows(range_bytes: int) -> list[tuple]:
         return [
             (row.key, row.number, row.raw, [row.values[f.name] for f in FEATURES], row.details)
-            for row in read_rows(path, FEATURES, span_bytes=span_bytes)
+            for row in read_rows(path, FEATURES, range_bytes=range_bytes)
         ]
 
-    assert rows(span_bytes) == rows(1 << 20)
-    assert [number for _, number, *_ in rows(span_bytes)] == list(range(1, len(records) + 1))
+    assert rows(range_bytes) == rows(1 << 20)
+    assert [number for _, number, *_ in rows(range_bytes)] == list(range(1, len(records) + 1))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 200, 254, 255, 256, 1_000, 3_000])

@@ -217,18 +217,18 @@ def test_the_raw_record_shows_what_could_not_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows_per_batch", [1, 3, 100])
-@pytest.mark.parametrize("span_bytes", [1, 200, 1 << 20])
-def test_row_numbers_over_row_groups_and_spans(
-    tmp_path: Path, rows_per_batch: int, span_bytes: int
+@pytest.mark.parametrize("range_bytes", [1, 200, 1 << 20])
+def test_row_numbers_over_row_groups_and_byte_ranges(
+    tmp_path: Path, rows_per_batch: int, range_bytes: int
 ) -> None:
     path = tmp_path / "ads.parquet"
     values = [str(row) if row % 7 else "0x10" for row in range(1, 51)]
     pq.write_table(pa.table({"id": values, "n": values}), path, row_group_size=4)
-    rows = read_rows(path, span_bytes=span_bytes, rows_per_batch=rows_per_batch)
+    rows = read_rows(path, range_bytes=range_bytes, rows_per_batch=rows_per_batch)
     assert [row.number for row in rows] == list(range(1, 51))
     assert [row.key for row in rows] == values
     assert [bool(row.reasons) for row in rows] == [row % 7 == 0 for row in range(1, 51)]
-    key_only = read_rows(path, (), span_bytes=span_bytes, rows_per_batch=7, key_only=True)
+    key_only = read_rows(path, (), range_bytes=range_bytes, rows_per_batch=7, key_only=True)
     assert [(row.key, row.number) for row in key_only] == [(row.key, row.number) for row in rows]
 
 
@@ -246,7 +246,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ads.parquet"
     column = pa.array(["a"])
     pq.write_table(pa.Table.from_arrays([column, column], ["id", "id"]), path)
-    with pytest.raises(InputError, match=r"ads\.parquet: column 'id' stands twice"):
+    with pytest.raises(InputError, match=r"ads\.parquet: column 'id' appears twice"):
         read_rows(path)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from beam_jobs import storage
 from beam_jobs.errors import InputError
-from beam_jobs.read import candidate_spans, parquet_process, peek_columns
+from beam_jobs.read import candidate_ranges, parquet_process, peek_columns
 from beam_jobs.read.parquet_decoding import DamagedError, decode, footer_of, open_file
 from support import parquet_damage
 from support.parquet_damage import ROWS, damaged, good_files
@@ -57,7 +57,7 @@ def test_a_file_that_changes_after_planning_is_an_error(tmp_path: Path) -> None:
     planned = storage.info(str(path))
     pq.write_table(pa.table({"id": ["z"]}), path)
     with pytest.raises(InputError, match=r"ads\.parquet: changed during the run"):
-        candidate_spans(planned, 0)
+        candidate_ranges(planned, 0)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 from beam_jobs import storage
 from beam_jobs.errors import InputError
 from beam_jobs.plan.costs import density
-from beam_jobs.read import Format, candidate_spans, peek_columns, scan_span
-from beam_jobs.read.spans import needs_scan
+from beam_jobs.read import Format, candidate_ranges, peek_columns, scan_range
+from beam_jobs.read.byte_ranges import needs_scan
 from support.parquet_damage import damage
 from support.reading import CSV_GOOD, CSV_HEADER, JSON_GOOD
 
@@ -36,7 +36,7 @@ def look(path: Path, kind: Format) -> None:
     for glance in (
         lambda: peek_columns(file),
         lambda: density(file, kind) if file.size else None,
-        lambda: [scan_span(s) for s in candidate_spans(file, 0, 500) if needs_scan([s, s])],
+        lambda: [scan_range(s) for s in candidate_ranges(file, 0, 500) if needs_scan([s, s])],
     ):
         try:
             glance()

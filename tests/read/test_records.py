@@ -1,4 +1,4 @@
-"""Splitting bytes into records: against Python's csv, and the same for any span."""
+"""Splitting bytes into records: against Python's csv, and the same for any byte range."""
 
 import csv
 import io
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from beam_jobs import storage
 from beam_jobs.batch import FINDINGS, RAW, RAW_LIMIT_BYTES, SOURCE_ROW
-from beam_jobs.read import ReadSpec, candidate_spans, read_span, resolve_spans, scan_span
+from beam_jobs.read import ReadSpec, candidate_ranges, read_range, resolve_ranges, scan_range
+from beam_jobs.read.byte_ranges import needs_scan
 from beam_jobs.read.lines import Splitter
-from beam_jobs.read.spans import needs_scan
 from beam_jobs.schema import Feature, FeatureType
 
 NASTY = st.text(alphabet='ab,"\n\r', max_size=60)
@@ -79,13 +79,13 @@ def test_a_cell_of_100_mb_is_one_broken_record() -> None:
 FEATURES = (Feature("a", FeatureType.BYTES), Feature("b", FeatureType.INT))
 
 
-def read(path: Path, span_bytes: int) -> list[tuple]:
-    spans = candidate_spans(storage.info(str(path)), 0, span_bytes)
-    if needs_scan(spans):
-        spans = resolve_spans([scan_span(span) for span in spans])
+def read(path: Path, range_bytes: int) -> list[tuple]:
+    byte_ranges = candidate_ranges(storage.info(str(path)), 0, range_bytes)
+    if needs_scan(byte_ranges):
+        byte_ranges = resolve_ranges([scan_range(byte_range) for byte_range in byte_ranges])
     rows = []
-    for span in spans:
-        for batch in read_span(span, ReadSpec(FEATURES, "a")):
+    for byte_range in byte_ranges:
+        for batch in read_range(byte_range, ReadSpec(FEATURES, "a")):
             table = pa.Table.from_batches([batch]).to_pydict()
             rows += zip(
                 table["a"], table["b"], table[SOURCE_ROW], table[FINDINGS],
@@ -99,10 +99,12 @@ def read(path: Path, span_bytes: int) -> list[tuple]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     max_examples=300,
 )
-def test_any_spans_give_the_records_of_one(tmp_path: Path, text: str, span_bytes: int) -> None:
+def test_any_byte_ranges_give_the_records_of_one(
+    tmp_path: Path, text: str, range_bytes: int
+) -> None:
     path = tmp_path / "ads.csv"
     path.write_bytes(b"a,b\n" + text.encode())
-    assert read(path, span_bytes) == read(path, 1 << 20)
+    assert read(path, range_bytes) == read(path, 1 << 20)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -143,8 +145,8 @@ def test_cells_that_are_no_integer(tmp_path: Path, cell: str, reason: str) -> No
 def test_the_raw_records_survive_arrows_ipc(tmp_path: Path) -> None:
     path = tmp_path / "ads.csv"
     path.write_text("a,b\n" + "".join(f"x{row},{row}\n" for row in range(10)))
-    (span,) = candidate_spans(storage.info(str(path)), 0)
-    batches = list(read_span(span, ReadSpec(FEATURES, "a"), rows_per_batch=4))
+    (byte_range,) = candidate_ranges(storage.info(str(path)), 0)
+    batches = list(read_range(byte_range, ReadSpec(FEATURES, "a"), rows_per_batch=4))
     for batch in batches:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:

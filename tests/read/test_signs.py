@@ -10,9 +10,9 @@ import pytest
 
 from beam_jobs import storage
 from beam_jobs.batch import Reason
-from beam_jobs.read import ReadSpec, candidate_spans, peek_columns, read_span, resolve_spans
+from beam_jobs.read import ReadSpec, candidate_ranges, peek_columns, read_range, resolve_ranges
+from beam_jobs.read.byte_ranges import needs_scan, scan_range
 from beam_jobs.read.signs import FileSign, foreign_content
-from beam_jobs.read.spans import needs_scan, scan_span
 from support.reading import CSV_GOOD, CSV_HEADER, FEATURES, JSON_GOOD, read_rows, write
 
 HTML = b"""<!DOCTYPE html>
@@ -25,13 +25,13 @@ CUT, NO_NEWLINE = {FileSign.CUT}, {FileSign.NO_LAST_NEWLINE}
 FOREIGN, NO_COLUMNS = {FileSign.FOREIGN}, {FileSign.WITHOUT_COLUMNS}
 
 
-def signs(path: Path, span_bytes: int = 1 << 20) -> set[FileSign]:
-    spans = candidate_spans(storage.info(str(path)), 0, span_bytes)
-    if needs_scan(spans):
-        spans = resolve_spans([scan_span(span) for span in spans])
+def signs(path: Path, range_bytes: int = 1 << 20) -> set[FileSign]:
+    byte_ranges = candidate_ranges(storage.info(str(path)), 0, range_bytes)
+    if needs_scan(byte_ranges):
+        byte_ranges = resolve_ranges([scan_range(byte_range) for byte_range in byte_ranges])
     told: list[FileSign] = []
-    for span in spans:
-        for _ in read_span(span, ReadSpec(FEATURES, "id"), tell=told.append):
+    for byte_range in byte_ranges:
+        for _ in read_range(byte_range, ReadSpec(FEATURES, "id"), tell=told.append):
             pass
     return set(told)
 
@@ -104,7 +104,7 @@ def test_foreign_content_is_rows_that_say_so_however_it_is_split(tmp_path: Path)
     assert {tuple(row.reasons) for row in rows} == {(Reason.MALFORMED_RECORD,)}
     assert rows[0].details == ["the file is an HTML page"]
     assert rows[0].raw == b"<!DOCTYPE html>"
-    assert read_rows(path, span_bytes=200) == rows
+    assert read_rows(path, range_bytes=200) == rows
     assert [row.raw for row in read_rows(path, (), key_only=True)] == [row.raw for row in rows]
     assert peek_columns(storage.info(str(path))) == []
 

@@ -28,9 +28,9 @@ from beam_jobs.batch import (
 )
 from beam_jobs.errors import AuditError
 from beam_jobs.request_files.answers import answer_lines
-from beam_jobs.request_files.deliver import release_answers
+from beam_jobs.request_files.deliver import deliver_answers
 from beam_jobs.request_files.queue import list_queue, unconsumed
-from beam_jobs.request_files.staged import RELEASED, AnswerPart, AnswerWriter, stage
+from beam_jobs.request_files.staged import DELIVERED, AnswerPart, AnswerWriter, stage
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import RunIdentity
 
@@ -159,7 +159,7 @@ def test_every_request_file_has_its_answers_in_order(
     write_part(folder, BATCHES[2])  # of an attempt that failed after it
     stage(folder, str(tmp_path / "out"), FILES, parts)
     assert len(list((tmp_path / "run" / "answers").iterdir())) == len(parts)
-    release_answers(folder)
+    deliver_answers(folder)
     assert {path.name: ids_of(path) for path in (tmp_path / "out").iterdir()} == ANSWERS
 
 
@@ -193,8 +193,8 @@ def run_with(tmp_path: Path, number: int, files: Sequence[storage.FileInfo] = FI
 
 def again(folder: RunFolder) -> None:
     """As a job does that follows one that was killed before it noted that all is released."""
-    storage.remove(f"{folder.path}/{RELEASED}")
-    release_answers(folder)
+    storage.remove(f"{folder.path}/{DELIVERED}")
+    deliver_answers(folder)
 
 
 def test_answers_are_released_once_and_never_replaced(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_answers_are_released_once_and_never_replaced(tmp_path: Path) -> None:
     folders = [run_with(tmp_path, number, gz) for number in range(4)]
     names = ["ads.jsonl.gz", "ads~77.jsonl.gz", "ads~77~2.jsonl.gz", "ads~77~3.jsonl.gz"]
     for folder in folders:
-        release_answers(folder)
+        deliver_answers(folder)
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert sorted(found) == sorted(names)
     for folder in folders[::-1]:
@@ -214,9 +214,9 @@ def test_answers_are_released_once_and_never_replaced(tmp_path: Path) -> None:
 
 def test_what_is_released_is_not_put_back_when_its_reader_took_it_away(tmp_path: Path) -> None:
     folder = run_with(tmp_path, 0)
-    release_answers(folder)
+    deliver_answers(folder)
     (tmp_path / "out" / "a.jsonl").unlink()
-    release_answers(folder)
+    deliver_answers(folder)
     assert not (tmp_path / "out" / "a.jsonl").exists()
 
 

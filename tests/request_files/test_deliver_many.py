@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import storage
-from beam_jobs.request_files.deliver import OPEN_PARTS, release_answers
+from beam_jobs.request_files.deliver import OPEN_PARTS, deliver_answers
 from beam_jobs.request_files.staged import FOLDER, AnswerPart, Fragment, stage
 from beam_jobs.runs.folder import RunFolder
 
@@ -51,7 +51,7 @@ def make_answers(folder: RunFolder, responses: Path) -> dict[str, str]:
 def test_more_parts_than_may_be_open_are_delivered_each_once(tmp_path: Path) -> None:
     folder, responses = RunFolder(str(tmp_path / "run")), tmp_path / "responses"
     expected = make_answers(folder, responses)
-    assert release_answers(folder) == PARTS + 1
+    assert deliver_answers(folder) == PARTS + 1
     assert {path.name: path.read_text() for path in responses.iterdir()} == expected
-    assert release_answers(folder) is None
+    assert deliver_answers(folder) is None
     assert len(list(responses.iterdir())) == PARTS + 1

@@ -65,7 +65,7 @@ def any_lines(draw: st.DrawFn) -> bytes:
 
 
 def strictly(line: bytes) -> dict[str, Any] | None:
-    """The object by RFC 8259, where no name stands twice; None where there is none."""
+    """The object by RFC 8259, where no name appears twice; None where there is none."""
 
     def no_constant(name: str) -> None:
         raise ValueError(name)

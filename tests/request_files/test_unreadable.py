@@ -11,8 +11,8 @@ import pytest
 
 from beam_jobs import storage
 from beam_jobs.batch import KEY, SOURCE_FILE, SOURCE_ROW
-from beam_jobs.errors import ChangedError, InputError, StorageError, StorageTimeout
-from beam_jobs.read.spans import opened
+from beam_jobs.errors import ChangedError, InputError, StorageError, StorageTimeoutError
+from beam_jobs.read.byte_ranges import opened
 from beam_jobs.request_files.groups import Group
 from beam_jobs.request_files.read import lines_of, read_requests
 from beam_jobs.request_files.scan import glance
@@ -85,12 +85,12 @@ def test_what_changed_since_it_was_planned_is_another_file(tmp_path: Path) -> No
         (PermissionError(errno.EACCES, "Permission denied"), Trouble.ACCESS),
         (OSError(errno.EIO, "Input/output error"), Trouble.ACCESS),
         (IsADirectoryError(errno.EISDIR, "Is a directory"), Trouble.ACCESS),
-        (storage.FileTooLarge(errno.EFBIG, "more than 5 bytes"), Trouble.ACCESS),
+        (storage.FileTooLargeError(errno.EFBIG, "more than 5 bytes"), Trouble.ACCESS),
         (StorageError("no permission storage.objects.get", "gs://b/o"), Trouble.ACCESS),
         (EOFError("Compressed file ended"), Trouble.CONTENT),
         (OSError(errno.EMFILE, "Too many open files"), None),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), None),
-        (StorageTimeout("no answer for 60 s", "gs://b/o"), None),
+        (StorageTimeoutError("no answer for 60 s", "gs://b/o"), None),
     ],
 )
 def test_what_ails_the_machine_or_a_service_is_no_files_trouble(

@@ -7,12 +7,15 @@ import shutil
 import pytest
 
 from beam_jobs import cli
+from beam_jobs.batch import Reason
 from beam_jobs.publish.decisions import reject
 from beam_jobs.publish.publishing import fail_run, publish_run
 from beam_jobs.runs.details import SAMPLES, details
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import RunStatus
+from beam_jobs.runs.summary import ScoreFigures, write_summary
 from support.publishing import OCTOBER, on_duckdb, write_run
+from support.summaries import summary
 
 PLAN = {
     "gate": "HOLD",
@@ -33,8 +36,8 @@ def make(tmp_path, warehouse):
         run = publish_run(warehouse, run, parts, tables)
         folder = RunFolder(run.run_folder)
         folder.write(folder.plan, json.dumps(PLAN).encode())
-        summary = {"reasons": {"OUT_OF_RANGE": 6}, "score": {"mean": 0.5}, "report": None}
-        folder.write(folder.summary, json.dumps(summary).encode())
+        found = summary(reasons={Reason.OUT_OF_RANGE: 6}, score=ScoreFigures(0.5, 0.1, 0.9))
+        write_summary(folder, found)
         return run
 
     return publish

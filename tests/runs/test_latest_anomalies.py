@@ -6,13 +6,13 @@ import pytest
 
 from beam_jobs import cli
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.run_row import RunStatus
 from support.publishing import write_run
 
 
 def test_it_says_which_run_is_the_latest(
-    warehouse: Warehouse, tmp_path: object, capsys: pytest.CaptureFixture[str]
+    warehouse: RunCatalog, tmp_path: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def printed(*argv: str) -> str:
         assert cli.main(["anomalies", *argv, "--warehouse", warehouse.url]) == 0

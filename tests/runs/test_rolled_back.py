@@ -6,7 +6,7 @@ import pytest
 
 from beam_jobs.publish.decisions import approve, left_by_rollback, publish_again, rollback
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.publications import Action, Publication, rolled_back_from
 from beam_jobs.runs.run_row import RunStatus
 from support.publishing import OCTOBER, write_run
@@ -14,7 +14,8 @@ from support.publishing import OCTOBER, write_run
 
 def history(text: str) -> list[Publication]:
     """`a b>a`: a was published, then b in the place of a; `<` for a rollback, `x` for a rejection;
-    `!` for an approval."""
+    `!` for an approval.
+    """
     actions = {
         ">": Action.PUBLISHED, "<": Action.ROLLED_BACK, "!": Action.APPROVED, "x": Action.REJECTED,
     }  # fmt: skip
@@ -48,7 +49,7 @@ def test_a_run_is_left_until_something_else_is_published(decided: str, left: str
 
 
 def test_a_run_is_left_by_the_person_and_for_the_run_of_the_last_rollback_from_it(
-    warehouse: Warehouse, tmp_path: object
+    warehouse: RunCatalog, tmp_path: object
 ) -> None:
     def make(name: str, order: int, status: RunStatus = RunStatus.PUBLISHED) -> None:
         publish_run(warehouse, *write_run(f"{tmp_path}/runs", name, order=order, status=status))

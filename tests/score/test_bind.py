@@ -4,7 +4,7 @@ import pytest
 
 from beam_jobs.errors import UsageError
 from beam_jobs.models.signature import Signature, SignatureKind, TensorInfo
-from beam_jobs.score.bind import InputPlan, fit
+from beam_jobs.score.bind import SignatureBinding, fit
 from support.models import SCORE_TENSOR, raw_signature, schema_of, tensor, with_default
 
 SCHEMA = """
@@ -22,7 +22,7 @@ default_environment: "SERVING"
 
 def plan(
     *inputs: TensorInfo, schema: str = SCHEMA, label: str | None = None, **defaults: str
-) -> InputPlan:
+) -> SignatureBinding:
     return fit(raw_signature(inputs, [SCORE_TENSOR]), with_default(schema, **defaults), label, None)
 
 
@@ -91,7 +91,7 @@ def test_the_label_is_never_fed() -> None:
 def test_an_example_holds_what_serving_expects_and_not_the_label() -> None:
     fitted = fit(examples(), schema_of(SCHEMA), "ad_id", None)
     assert fitted.features == ("bid", "age", "device", "sizes")
-    assert {feed.dtype.value for feed in fitted.feeds} == {"float32", "int64", "string"}
+    assert {binding.dtype.value for binding in fitted.inputs} == {"float32", "int64", "string"}
 
 
 def test_a_text_feature_of_the_inputs_name_is_no_example() -> None:
@@ -112,9 +112,9 @@ def test_a_text_feature_of_the_inputs_name_is_no_example() -> None:
     ],
 )
 def test_a_default_is_a_value_of_the_features_type(default: str, dtype: str, value: int) -> None:
-    (feed,) = plan(tensor("age", dtype, None), age=default).feeds
-    assert feed.default == value
-    assert isinstance(feed.default, int)
+    (binding,) = plan(tensor("age", dtype, None), age=default).inputs
+    assert binding.default == value
+    assert isinstance(binding.default, int)
 
 
 def test_the_column_of_a_representation_may_have_another_name() -> None:
@@ -130,7 +130,7 @@ def test_the_column_of_a_representation_may_have_another_name() -> None:
         ),
         schema, None, None,
     )  # fmt: skip
-    assert [feed.default for feed in fitted.feeds] == [2.0, None]
+    assert [binding.default for binding in fitted.inputs] == [2.0, None]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import Signature, SignatureKind, TensorInfo, read_signature
 from beam_jobs.score.bind import fit
-from beam_jobs.score.binding import CALL_BYTES, InputPlan, ModelImages, Source
+from beam_jobs.score.binding import CALL_BYTES, ModelImages, SignatureBinding, Source
 from beam_jobs.score.scorer import Scorer
 from support.models import SCORE_TENSOR, raw_signature, reasons, save, schema_of, tensor
 
@@ -29,12 +29,16 @@ PIXELS = tensor("anything", "uint8", None, 6, 8, 3)
 
 def plan(
     *inputs: TensorInfo, images: ModelImages | None = IMAGES, schema: str = SCHEMA
-) -> InputPlan:
+) -> SignatureBinding:
     return fit(raw_signature(inputs, [SCORE_TENSOR]), schema_of(schema), None, None, images)
 
 
-def sources(found: InputPlan) -> dict[str, Source]:
-    return {feed.name: feed.source for feed in found.feeds if feed.source is not Source.VALUE}
+def sources(found: SignatureBinding) -> dict[str, Source]:
+    return {
+        binding.name: binding.source
+        for binding in found.inputs
+        if binding.source is not Source.VALUE
+    }
 
 
 @pytest.mark.parametrize(

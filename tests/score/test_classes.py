@@ -11,7 +11,7 @@ import tensorflow as tf
 from beam_jobs.batch import DEFAULT_ACTIONS, OUTPUTS, SCORE
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.score.bind import fit
-from beam_jobs.score.binding import InputPlan
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.class_names import LabelWords, positive_class
 from beam_jobs.score.scorer import Scorer
 from support.models import batch_of, plan_of, raw_signature, save, schema_of, score_with, tensor
@@ -135,7 +135,7 @@ def test_classes_that_only_the_answer_names_are_weighed_at_run_time(
     assert score_with(turned, named, batch)[SCORE] == [-1.0, 2.0]
 
 
-def plan_without_evidence() -> InputPlan:
+def plan_without_evidence() -> SignatureBinding:
     outputs = [tensor("scores", "float32", None, 2), tensor("classes", "string", None, 2)]
     signature = raw_signature([tensor("bid", "float32", None)], outputs)
     return fit(signature, schema_of(SCHEMA % "INT"), "clicked", None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.score.bind import InputPlan, fit
+from beam_jobs.score.bind import SignatureBinding, fit
 from beam_jobs.score.inputs import check_inputs, to_arrays
 from support.models import SCORE_TENSOR, batch_of, raw_signature, schema_of, tensor, with_default
 
@@ -20,12 +20,12 @@ feature { name: "words" type: BYTES value_count { min: 0 } }
 NUMPY = {"int32": np.int32, "int64": np.int64, "float32": np.float32, "float64": np.float64}
 
 
-def plan_of(name: str, dtype: str, *width: int, **defaults: str) -> InputPlan:
+def plan_of(name: str, dtype: str, *width: int, **defaults: str) -> SignatureBinding:
     signature = raw_signature([tensor(name, dtype, None, *width)], [SCORE_TENSOR])
     return fit(signature, with_default(SCHEMA, **defaults), None, None)
 
 
-def found_in(batch: pa.RecordBatch, plan: InputPlan) -> dict[int, set[str]]:
+def found_in(batch: pa.RecordBatch, plan: SignatureBinding) -> dict[int, set[str]]:
     rows: dict[int, set[str]] = {}
     for findings in check_inputs(batch, plan):
         assert len(findings.rows) == len(findings.details)

@@ -16,7 +16,7 @@ from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import DType, SignatureKind
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.score.binding import Feed
+from beam_jobs.score.binding import InputBinding
 from beam_jobs.score.inputs import to_examples
 from support.exports import estimator_exports
 from support.models import (
@@ -87,7 +87,7 @@ def test_a_raw_tensor_arrives_as_it_is_in_the_data(
     model = save(tmp_path / "model", echo, [tf.TensorSpec(shape, dtype, feature)])
     schema = schema_of(DENSE)
     plan = plan_of(model, schema, score="score")
-    assert [(f.name, f.shape) for f in plan.feeds] == [(feature, tuple(shape[1:]))]
+    assert [(f.name, f.shape) for f in plan.inputs] == [(feature, tuple(shape[1:]))]
     found = score_with(model, plan, batch_of(schema, **{feature: values}))
     assert reasons(found) == [[]] * len(values)
     assert found[SCORE] == [1.0] * len(values)
@@ -211,12 +211,14 @@ def test_examples_hold_each_value_also_of_a_slice_of_a_batch() -> None:
     schema, ads = schema_of(AD), some_ads(40)
     types = {"bid": "FLOAT", "age": "INT", "device": "BYTES", "sizes": "FLOAT"}
     dtypes = {"FLOAT": DType.FLOAT32, "INT": DType.INT64, "BYTES": DType.STRING}
-    feeds = [
-        Feed(name, Feature(name, FeatureType(kind), name == "sizes"), dtypes[kind], (), None, False)
+    inputs = [
+        InputBinding(
+            name, Feature(name, FeatureType(kind), name == "sizes"), dtypes[kind], (), None, False
+        )
         for name, kind in types.items()
     ]
     batch: pa.RecordBatch = batch_of(schema, **ads).slice(13, 17)
-    ours = [tf.train.Example.FromString(text) for text in to_examples(batch, feeds)]
+    ours = [tf.train.Example.FromString(text) for text in to_examples(batch, inputs)]
     theirs = [tf.train.Example.FromString(text) for text in examples_of(ads)[13:30]]
     for mine, their in zip(ours, theirs, strict=True):
         present = {k for k, v in mine.features.feature.items() if v.WhichOneof("kind")}
@@ -275,8 +277,8 @@ def test_a_model_that_only_the_loader_of_tensorflow_1_opens(tmp_path: Path) -> N
     found = score_with(folder, plan, batch_of(schema, bid=[0.1, 2.0], device=["tv", "\u00e9"]))
     with tf.Graph().as_default(), v1.Session() as session:
         v1.saved_model.load(session, ["serve"], str(folder))
-        feed = {"bid:0": [[0.1], [2.0]], "device:0": ["tv", "\u00e9"]}
-        (expected,) = session.run([plan.signature.outputs[2].tensor], feed)
+        binding = {"bid:0": [[0.1], [2.0]], "device:0": ["tv", "\u00e9"]}
+        (expected,) = session.run([plan.signature.outputs[2].tensor], binding)
     np.testing.assert_array_equal(found[SCORE], expected.astype(float))
     others = [json.loads(text) for text in found[OUTPUTS]]
     assert others == [{"bid": 0.1, "device": "tv"}, {"bid": 2, "device": "\u00e9"}]

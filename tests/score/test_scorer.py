@@ -23,7 +23,7 @@ from beam_jobs.errors import UsageError
 from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import read_signature
-from beam_jobs.score.bind import InputPlan, fit
+from beam_jobs.score.bind import SignatureBinding, fit
 from beam_jobs.score.scorer import Scorer
 
 SCHEMA = text_format.Parse(
@@ -63,7 +63,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plan_of(model: Path, schema: schema_pb2.Schema = SCHEMA, score: str | None = None) -> InputPlan:
+def plan_of(
+    model: Path, schema: schema_pb2.Schema = SCHEMA, score: str | None = None
+) -> SignatureBinding:
     return fit(read_signature(resolve_model(str(model)), "serving_default"), schema, None, score)
 
 

@@ -21,7 +21,7 @@ from beam_jobs.batch import (
 )
 from beam_jobs.errors import RunError
 from beam_jobs.models.signature import TensorInfo
-from beam_jobs.score.bind import InputPlan, fit
+from beam_jobs.score.bind import SignatureBinding, fit
 from beam_jobs.score.scorer import Scorer
 from support.models import (
     SCORE_TENSOR,
@@ -37,7 +37,7 @@ SCHEMA = schema_of('feature { name: "bid" type: FLOAT }')
 Arrays = Mapping[str, np.ndarray]
 
 
-def plan(*outputs: TensorInfo) -> InputPlan:
+def plan(*outputs: TensorInfo) -> SignatureBinding:
     signature = raw_signature([tensor("bid", "float64", None)], outputs or (SCORE_TENSOR,))
     return fit(signature, SCHEMA, None, "score")
 

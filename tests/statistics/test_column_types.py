@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from beam_jobs.batch import SOURCE_ROW, Findings, Reason, with_findings
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.statistics.column_types import Census, ColumnType, join, take_census, to_features
+from beam_jobs.statistics.column_types import (
+    ColumnType,
+    ColumnTypes,
+    column_types_of,
+    join,
+    to_features,
+)
 
 INT, FLOAT, BYTES = FeatureType
 COLUMN = st.builds(ColumnType, st.none() | st.sampled_from(FeatureType), st.booleans())
@@ -19,7 +25,9 @@ CENSUS = st.dictionaries(st.sampled_from("abc"), COLUMN)
 
 
 @given(CENSUS, CENSUS, CENSUS)
-def test_join_is_associative_commutative_and_idempotent(a: Census, b: Census, c: Census) -> None:
+def test_join_is_associative_commutative_and_idempotent(
+    a: ColumnTypes, b: ColumnTypes, c: ColumnTypes
+) -> None:
     assert join([a, b]) == join([b, a])
     assert join([join([a, b]), c]) == join([a, join([b, c])]) == join([a, b, c])
     assert join([a, a]) == a == join([{}, a])
@@ -46,7 +54,7 @@ def test_text_has_the_type_that_pandas_gives_it(cells: list[str | None], cuts: l
     batch = batch_of(x=pa.array(cells, pa.string()))
     borders = [0, *sorted(min(cut, len(cells)) for cut in cuts), len(cells)]
     parts = [batch.slice(i, j - i) for i, j in itertools.pairwise(borders)]
-    found = join(take_census(part, cells_are_text=True) for part in parts)
+    found = join(column_types_of(part, cells_are_text=True) for part in parts)
     present = [cell for cell in cells if cell is not None]
     if not present:
         assert found["x"].type is None
@@ -80,12 +88,12 @@ def _is_int(text: str) -> bool:
     ],
 )
 def test_other_formats_keep_their_types(column: pa.Array, expected: ColumnType) -> None:
-    assert take_census(batch_of(x=column), cells_are_text=False) == {"x": expected}
+    assert column_types_of(batch_of(x=column), cells_are_text=False) == {"x": expected}
 
 
 def test_columns_stand_in_the_order_in_which_they_appear() -> None:
-    first = take_census(batch_of(b=pa.array([1]), a=pa.array(["x"])), cells_are_text=True)
-    second = take_census(batch_of(c=pa.array(["1"]), b=pa.array([0.5])), cells_are_text=True)
+    first = column_types_of(batch_of(b=pa.array([1]), a=pa.array(["x"])), cells_are_text=True)
+    second = column_types_of(batch_of(c=pa.array(["1"]), b=pa.array([0.5])), cells_are_text=True)
     assert to_features(functools.reduce(lambda x, y: join([x, y]), [first, second], {})) == (
         Feature("b", FLOAT), Feature("a", BYTES), Feature("c", INT),
     )  # fmt: skip
@@ -95,4 +103,4 @@ def test_malformed_rows_and_reserved_columns_do_not_count() -> None:
     batch = batch_of(x=pa.array(["1", "x"]), **{SOURCE_ROW: pa.array([1, 2])})
     broken = Findings(Reason.MALFORMED_RECORD, [1], ["the record has 3 cells"])
     batch = with_findings(batch, [broken])
-    assert take_census(batch, cells_are_text=True) == {"x": ColumnType(INT)}
+    assert column_types_of(batch, cells_are_text=True) == {"x": ColumnType(INT)}

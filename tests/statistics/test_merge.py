@@ -12,7 +12,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.batch import Reason
 from beam_jobs.monitoring.anomalies import find_anomalies
-from beam_jobs.monitoring.drift import Context
+from beam_jobs.monitoring.drift import FeatureRoles
 from beam_jobs.monitoring.policy import Policy, Severity
 from beam_jobs.monitoring.volume import RunCounts
 from beam_jobs.statistics.compute import stats_options, to_tfdv
@@ -114,7 +114,7 @@ def alarms(now: Columns, baseline: Statistics, previous: Statistics | None) -> l
         previous,
         Policy(),
         RunCounts(rows, rows, 0, {}, is_queue=True),
-        Context(used=("bid", "hour", "site")),
+        FeatureRoles(used=("bid", "hour", "site")),
     )
     return [
         f"{a.severity.value} {a.kind.value} {a.feature} {a.code}"

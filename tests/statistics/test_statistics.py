@@ -165,8 +165,8 @@ def test_slices_are_the_statistics_of_their_rows(columns: dict[str, pa.Array]) -
 
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_no_rows_are_one_empty_data_set(batches: int) -> None:
-    ((*place, batch),) = located(make_columns(10))
-    empty = [(*place, batch.slice(0, 0))] * batches
+    ((key, batch),) = located(make_columns(10))
+    empty = [(key, batch.slice(0, 0))] * batches
     (dataset,) = compute(empty, SCHEMA, ("device",)).datasets
     assert (dataset.name, dataset.num_examples) == ("all", 0)
 
@@ -182,10 +182,10 @@ def test_scores_are_a_feature_and_malformed_rows_are_none(
         **columns,
         SCORE: pa.array([0.25, None, None]),
     }
-    ((*place, batch),) = located(columns)
+    ((key, batch),) = located(columns)
     broken = Findings(Reason.MALFORMED_RECORD, np.array([2]), ["a quote is not closed"])
     wrong = Findings(Reason.OUT_OF_RANGE, np.array([1]), ["x: 2.0 is above the maximum 1.0"])
-    element = (*place, with_findings(batch, [broken, wrong]))
+    element = (key, with_findings(batch, [broken, wrong]))
     schema = schema_pb2.Schema()
     for name in columns:
         if not name.startswith(RESERVED_PREFIX):

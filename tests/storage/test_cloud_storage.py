@@ -170,7 +170,7 @@ def test_read_bytes_has_a_limit(gcs: GcsServer) -> None:
         gcs.put(uri, b"x" * size)
         assert storage.read_bytes(uri, limit=10) == storage.read_bytes(uri) == b"x" * size
     gcs.put(uri, b"x" * 11)
-    with pytest.raises(storage.FileTooLarge, match="more than 10 bytes"):
+    with pytest.raises(storage.FileTooLargeError, match="more than 10 bytes"):
         storage.read_bytes(uri, limit=10)
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(gcs.uri("none.png"), limit=10)

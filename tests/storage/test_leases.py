@@ -68,7 +68,7 @@ def test_a_lock_without_a_sign_of_life_is_taken_over(
     gcs: GcsServer, lock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = itertools.count(step=20.0)
-    terms = leases.Terms(lease=50, beat=0.2, poll=0.01, clock=lambda: next(ticks))
+    terms = leases.Terms(lease=50, heartbeat=0.2, poll=0.01, clock=lambda: next(ticks))
     monkeypatch.setattr(leases, "terms", terms)
     gcs.put(lock, HOLDER.to_json().encode())
     told: list[str] = []
@@ -88,7 +88,7 @@ def test_signs_of_life_keep_it_for_longer_than_a_lease(
     def clock() -> float:
         return 5.0 * len(gcs.requests(SIGN))
 
-    monkeypatch.setattr(leases, "terms", leases.Terms(50, beat=0.02, poll=0.01, clock=clock))
+    monkeypatch.setattr(leases, "terms", leases.Terms(50, heartbeat=0.02, poll=0.01, clock=clock))
     order: list[str] = []
     told = threading.Event()
 
@@ -141,7 +141,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(locks, "patience", locks.Patience(30.0, 10.0, clock, clock.sleep))
-    monkeypatch.setattr(leases, "terms", leases.Terms(lease=PATIENCE, beat=0.2, poll=10.0))
+    monkeypatch.setattr(leases, "terms", leases.Terms(lease=PATIENCE, heartbeat=0.2, poll=10.0))
     return clock
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import pandas  # noqa: F401 (Arrow imports it on first use; here it is imported once)
 import requests
 
-from beam_jobs.publish import decisions, publishing
-from beam_jobs.runs.catalog import Warehouse, open_warehouse
+from beam_jobs.publish import decisions, publishing, statements
+from beam_jobs.runs.catalog import RunCatalog, open_catalog
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import RunStatus
+from beam_jobs.warehouse import ddl
 from beam_jobs.warehouse import duckdb as duckdb_engine
-from beam_jobs.warehouse import statements
 from beam_jobs.warehouse.bigquery import engine, stage  # noqa: F401
 from beam_jobs.warehouse.duckdb import DuckDbSession
 from support.publishing import OCTOBER, write_run
@@ -29,7 +29,7 @@ from support.waiting import PATIENCE
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["support.crashes"])
-statements.for_duckdb(statements.views())  # the translator warms up once, in the server
+ddl.for_duckdb(statements.views())  # the translator warms up once, in the server
 
 
 def _start_server() -> None:
@@ -44,28 +44,28 @@ def _start_server() -> None:
             os.environ["PYTHONPATH"] = before
 
 
-def publish(warehouse: Warehouse, runs: str) -> None:
+def publish(warehouse: RunCatalog, runs: str) -> None:
     publishing.publish_run(warehouse, *write_run(runs, "new", order=2))
 
 
-def hold(warehouse: Warehouse, runs: str) -> None:
+def hold(warehouse: RunCatalog, runs: str) -> None:
     written = write_run(runs, "new", order=2, status=RunStatus.HELD)
     publishing.publish_run(warehouse, *written)
 
 
-def approve(warehouse: Warehouse, runs: str) -> None:
+def approve(warehouse: RunCatalog, runs: str) -> None:
     decisions.approve(warehouse, "held")
 
 
-def reject(warehouse: Warehouse, runs: str) -> None:
+def reject(warehouse: RunCatalog, runs: str) -> None:
     decisions.reject(warehouse, "held", "wrong")
 
 
-def rollback(warehouse: Warehouse, runs: str) -> None:
+def rollback(warehouse: RunCatalog, runs: str) -> None:
     decisions.rollback(warehouse, "monthly", OCTOBER, to="older")
 
 
-Action = Callable[[Warehouse, str], None]
+Action = Callable[[RunCatalog, str], None]
 
 
 def dies_after_step(number: int, action: Action, url: str, runs: str) -> None:
@@ -84,16 +84,16 @@ def dies_after_step(number: int, action: Action, url: str, runs: str) -> None:
         return result
 
     setattr(owner, name, counted)
-    action(open_warehouse(url), runs)
+    action(open_catalog(url), runs)
 
 
 def act(action: Action, url: str, runs: str) -> None:
-    action(open_warehouse(url), runs)
+    action(open_catalog(url), runs)
 
 
 def publish_often(url: str, runs: str, names: list[str], times: int) -> None:
     """Publishes the same runs of one month in turn, each by its own writing."""
-    warehouse = open_warehouse(url)
+    warehouse = open_catalog(url)
     for _ in range(times):
         for order, name in enumerate(names):
             publishing.publish_run(warehouse, *write_run(runs, name, rows=20 + order, order=order))

@@ -160,7 +160,7 @@ def _child(request: dict[str, Any]) -> int:
             count_steps(request["die_after"], log)
         locks.patience = locks.Patience(PATIENCE)
         duckdb_engine.patience = duckdb_engine.Patience(read=PATIENCE, write=PATIENCE)
-        leases.terms = leases.Terms(request["lease"], beat=0.2, poll=0.1)
+        leases.terms = leases.Terms(request["lease"], heartbeat=0.2, poll=0.1)
         if request["file_bytes"] is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"],) * 2)
         code = main(request["argv"])
@@ -179,9 +179,10 @@ def _serve() -> None:
     import beam_jobs.pipelines.watch
     import beam_jobs.storage.cloud
     import beam_jobs.warehouse.duckdb  # noqa: F401
-    from beam_jobs.warehouse import statements
+    from beam_jobs.publish import statements
+    from beam_jobs.warehouse import ddl
 
-    statements.for_duckdb(statements.views())  # the translator warms up once, here
+    ddl.for_duckdb(statements.views())  # the translator warms up once, here
     quick_beam.remember()
 
     ended: dict[int, int] = {}

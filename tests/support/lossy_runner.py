@@ -1,4 +1,4 @@
-"""A runner that loses or doubles one element of one collection, and says nothing."""
+"""A runner that drops or duplicates one element of one collection, and says nothing."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

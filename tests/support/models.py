@@ -15,7 +15,7 @@ from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import DType, Signature, SignatureKind, TensorInfo, read_signature
 from beam_jobs.schema import features_of
-from beam_jobs.score.bind import InputPlan, fit
+from beam_jobs.score.bind import SignatureBinding, fit
 from beam_jobs.score.scorer import Scorer
 
 
@@ -47,11 +47,11 @@ def plan_of(
     signature: str = "serving_default",
     label: str | None = None,
     score: str | None = None,
-) -> InputPlan:
+) -> SignatureBinding:
     return fit(read_signature(resolve_model(str(model)), signature), schema, label, score)
 
 
-def score_with(model: Path | str, plan: InputPlan, batch: pa.RecordBatch) -> dict[str, list]:
+def score_with(model: Path | str, plan: SignatureBinding, batch: pa.RecordBatch) -> dict[str, list]:
     predict = load_model(resolve_model(str(model)), plan.signature)
     return Scorer(predict, plan, DEFAULT_ACTIONS).score(batch).to_pydict()
 

@@ -15,17 +15,18 @@ from beam_jobs.batch import (
     SCORE,
     SOURCE_FILE,
     SOURCE_ROW,
+    BatchKey,
     Findings,
     Reason,
     with_findings,
 )
-from beam_jobs.publish.part_files import Part
-from beam_jobs.publish.part_writer import FileCounts, SpanWriter
-from beam_jobs.runs.catalog import Warehouse
+from beam_jobs.publish.part_writer import RangeWriter, SourceCounts
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.parts import Part
 from beam_jobs.runs.run_row import RunIdentity, RunRow, RunStatus
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.warehouse import statements
+from beam_jobs.warehouse import ddl
 from beam_jobs.warehouse.engine import QueryResult
 from beam_jobs.warehouse.tables import arrow_schema
 
@@ -85,14 +86,14 @@ def write_run(
     """What a pipeline hands to `publish_run`: two files, scores that tell the run."""
     folder = RunFolder.of(runs, job, period, name)
     identity = RunIdentity(name, job, period, "3")
-    writer = SpanWriter(folder.path, identity, features, DEFAULT_ACTIONS)
+    writer = RangeWriter(folder.path, identity, features, DEFAULT_ACTIONS)
     base = int(hashlib.sha256(name.encode()).hexdigest()[:6], 16)
     parts: list[Part] = []
     for index, source in enumerate(("a.csv", "b.csv")):
         for number in range(2):
             broken = range(1, quarantined + 1)
             batch = scored_batch(1 + number * rows, rows, source, broken, base)
-            parts += writer.write(index, 0, number, batch)
+            parts += writer.write(BatchKey(index, 0, number), batch)
     parts += writer.close()
     run = run_row(name, folder.path, writer.counts, period, status, order, job)
     return run, parts, run_tables(name, writer.counts)
@@ -101,7 +102,7 @@ def write_run(
 def run_row(
     name: str,
     folder: str,
-    counts: dict[int, FileCounts],
+    counts: dict[int, SourceCounts],
     period: datetime.date = OCTOBER,
     status: RunStatus = RunStatus.PUBLISHED,
     order: int = 0,
@@ -128,7 +129,7 @@ def run_row(
     )
 
 
-def run_tables(name: str, counts: dict[int, FileCounts]) -> dict[str, pa.Table]:
+def run_tables(name: str, counts: dict[int, SourceCounts]) -> dict[str, pa.Table]:
     anomaly = {
         "slice": "all",
         "feature": "device",
@@ -192,17 +193,17 @@ UNION ALL SELECT 'sum', run_id, CAST(round(sum(score * 1000)) AS INT64) FROM sco
 """
 
 
-def month_state(warehouse: Warehouse) -> set[tuple[str, str, int]]:
+def month_state(warehouse: RunCatalog) -> set[tuple[str, str, int]]:
     """Everything a reader can tell of the warehouse: rows by table and run, statuses, scores."""
     if "runs" not in warehouse.engine.columns():
         return set()
     return set(ask(warehouse, _STATE).rows)
 
 
-def ask(warehouse: Warehouse, sql: str) -> QueryResult:
+def ask(warehouse: RunCatalog, sql: str) -> QueryResult:
     """The answer to GoogleSQL, whatever the warehouse's own dialect is."""
     if warehouse.url.startswith("duckdb:"):
-        (sql,) = statements.for_duckdb(sql)
+        (sql,) = ddl.for_duckdb(sql)
     return warehouse.query(sql)
 
 

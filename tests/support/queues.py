@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from beam_jobs import storage
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 
 SCHEMA = """
 feature { name: "bid" type: FLOAT presence { min_fraction: 1 min_count: 1 }
@@ -83,7 +83,7 @@ def answers_in(path: Path) -> list[dict[str, Any]]:
 
 
 def ask(folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    return open_warehouse(warehouse_of(folder)).query(sql).rows
+    return open_catalog(warehouse_of(folder)).query(sql).rows
 
 
 def published(folder: Path) -> dict[tuple[str, str], str]:

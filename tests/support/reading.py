@@ -1,4 +1,4 @@
-"""Reads a file as a run does: all spans, all batches, checked, as Python rows."""
+"""Reads a file as a run does: all byte ranges, all batches, checked, as Python rows."""
 
 import gzip
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from beam_jobs.batch import (
     Reason,
     finding_text,
 )
-from beam_jobs.read import ReadSpec, candidate_spans, read_span, resolve_spans, scan_span
-from beam_jobs.read.spans import SPAN_BYTES, needs_scan
+from beam_jobs.read import ReadSpec, candidate_ranges, read_range, resolve_ranges, scan_range
+from beam_jobs.read.byte_ranges import RANGE_BYTES, needs_scan
 from beam_jobs.schema import Feature, FeatureType
 
 FEATURES = (
@@ -63,18 +63,18 @@ def read_rows(
     features: Sequence[Feature] = FEATURES,
     key: str | None = "id",
     *,
-    span_bytes: int = SPAN_BYTES,
+    range_bytes: int = RANGE_BYTES,
     rows_per_batch: int = ROWS_PER_BATCH,
     key_only: bool = False,
 ) -> list[Row]:
     """All rows of a file; every batch is a valid Arrow batch with the columns promised."""
-    spans = candidate_spans(storage.info(str(path)), 0, span_bytes)
-    if needs_scan(spans):
-        spans = resolve_spans([scan_span(span) for span in spans])
+    byte_ranges = candidate_ranges(storage.info(str(path)), 0, range_bytes)
+    if needs_scan(byte_ranges):
+        byte_ranges = resolve_ranges([scan_range(byte_range) for byte_range in byte_ranges])
     spec = ReadSpec(tuple(features), key, key_only)
     rows: list[Row] = []
-    for span in spans:
-        for batch in read_span(span, spec, rows_per_batch):
+    for byte_range in byte_ranges:
+        for batch in read_range(byte_range, spec, rows_per_batch):
             batch.validate(full=True)
             assert 0 < batch.num_rows <= rows_per_batch
             if not key_only:

@@ -13,7 +13,7 @@ from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
-from beam_jobs.batch import Located, with_findings
+from beam_jobs.batch import BatchKey, KeyedBatch, with_findings
 from beam_jobs.pipelines.options import pipeline_options
 from beam_jobs.statistics.compute import ComputeStatistics
 from beam_jobs.statistics.files import Statistics
@@ -28,19 +28,19 @@ _TFDV_TYPES = {
 }
 
 
-def located(columns: Columns, cuts: Sequence[int] = ()) -> list[Located]:
+def located(columns: Columns, cuts: Sequence[int] = ()) -> list[KeyedBatch]:
     """The rows as elements of a pipeline, cut before these rows; equal cuts make empty batches."""
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     batch = with_findings(batch, [])
     borders = [0, *cuts, batch.num_rows]
     return [
-        (0, 0, number, batch.slice(start, end - start))
+        (BatchKey(0, 0, number), batch.slice(start, end - start))
         for number, (start, end) in enumerate(itertools.pairwise(borders))
     ]
 
 
 def compute(
-    elements: Iterable[Located],
+    elements: Iterable[KeyedBatch],
     schema: schema_pb2.Schema | None = None,
     slice_by: Sequence[str] = (),
 ) -> Statistics:

@@ -1,3 +1,4 @@
+import dataclasses
 import datetime
 import decimal
 import io
@@ -11,10 +12,15 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from beam_jobs import terminal
+from beam_jobs.batch import Reason
+from beam_jobs.notes import printable
+from beam_jobs.runs.run_row import Job, RowCounts
+from beam_jobs.runs.summary import Example, RunOutcome, RunSummary, ScoreFigures
 from beam_jobs.terminal import progress as progress_module
 from beam_jobs.terminal.summary import next_commands
 from beam_jobs.terminal.tables import CELL_LIMIT, ROWS_ON_A_TERMINAL, Cells
-from beam_jobs.terminal.text import console, plain, printable, share
+from beam_jobs.terminal.text import console, plain, share
+from support.summaries import anomaly
 from support.waiting import PATIENCE
 
 
@@ -36,44 +42,40 @@ def screen(monkeypatch):
     return FakeTerminal()
 
 
-def anomaly(severity, kind, feature, short, **others):
-    defaults = {
-        "slice": "all", "code": "CODE", "measure": "", "value": None, "threshold": None,
-    }  # fmt: skip
-    return {
-        "severity": severity, "kind": kind, "feature": feature, "short_description": short,
-        **defaults, **others,
-    }  # fmt: skip
-
-
 def summary(**others):
-    return {
-        "run_id": "3f2c9a1b5d7e8f60",
-        "job": "monthly",
-        "period": "2026-10-01",
-        "status": "HELD",
-        "rows": {"read": 200_000, "scored": 199_099, "quarantined": 901},
-        "reasons": {"OUT_OF_RANGE": 5, "DUPLICATE_KEY": 200, "MALFORMED_RECORD": 181},
-        "examples": {
-            "MALFORMED_RECORD": "MALFORMED_RECORD 7 columns, expected 13",
-            "DUPLICATE_KEY": "DUPLICATE_KEY ad_id: '202610-00012345' is in"
-            " ads/2026-10/ads-1.csv, row 12345, too",
-        },
-        "anomalies": [
-            anomaly("INFO", "QUALITY", "historic_ctr", "More values missing", value=0.412,
-                    threshold=0.05, measure="missing_share"),
-            anomaly("WARN", "SCHEMA", "device", "Unexpected string values"),
-            anomaly("HOLD", "DRIFT", "category", "High Linfty distance between current and"
-                    " previous", measure="l_infinity", value=0.22314, threshold=0.1),
-        ],
-        "hold_reasons": ["category drifted: l_infinity 0.2231 above 0.1 against run 91ab of "
-        "2026-09"],
-        "score": {"mean": 0.180123456, "min": 0.001, "max": 0.93},
-        "run_folder": "/data/demo/runs/monthly/2026-10/3f2c9a1b5d7e8f60",
-        "seconds": 12.34,
-        "stages": {"plan": 0.4, "pipeline": 10.2},
+    return dataclasses.replace(
+        RunSummary(
+            job=Job.MONTHLY,
+            outcome=RunOutcome.HELD,
+            run_id="3f2c9a1b5d7e8f60",
+            period=datetime.date(2026, 10, 1),
+            rows=RowCounts(200_000, 199_099, 901),
+            reasons={
+                Reason.OUT_OF_RANGE: 5, Reason.DUPLICATE_KEY: 200, Reason.MALFORMED_RECORD: 181
+            },
+            examples={
+                Reason.MALFORMED_RECORD: Example(None, "7 columns, expected 13"),
+                Reason.DUPLICATE_KEY: Example(
+                    "ad_id", "'202610-00012345' is in ads/2026-10/ads-1.csv, row 12345, too"
+                ),
+            },
+            anomalies=(
+                anomaly("INFO", "QUALITY", "historic_ctr", "More values missing", value=0.412,
+                        threshold=0.05, measure="missing_share"),
+                anomaly("WARN", "SCHEMA", "device", "Unexpected string values"),
+                anomaly("HOLD", "DRIFT", "category", "High Linfty distance between current and"
+                        " previous", measure="l_infinity", value=0.22314, threshold=0.1),
+            ),
+            hold_reasons=(
+                "category drifted: l_infinity 0.2231 above 0.1 against run 91ab of 2026-09",
+            ),
+            score=ScoreFigures(0.180123456, 0.001, 0.93),
+            run_folder="/data/demo/runs/monthly/2026-10/3f2c9a1b5d7e8f60",
+            seconds=12.34,
+            stages={"plan": 0.4, "pipeline": 10.2},
+        ),
         **others,
-    }  # fmt: skip
+    )  # fmt: skip
 
 
 SUMMARY_AT_80 = """\
@@ -118,13 +120,13 @@ class TestSummary:
 
     def test_what_the_reasons_tell_already_is_only_counted(self, screen):
         told = [anomaly("INFO", "SCHEMA", name, "Column dropped") for name in ("bid", "hour")]
-        terminal.print_summary(summary(anomalies=[*summary()["anomalies"], *told]), stream=screen)
+        terminal.print_summary(summary(anomalies=(*summary().anomalies, *told)), stream=screen)
         assert "Column dropped" not in screen.text()
         assert "(missing_share)\nand 2 of severity INFO\n" in screen.text()
 
     def test_nothing_but_what_the_reasons_tell(self, screen):
         told = [anomaly("INFO", "SCHEMA", "bid", "Column dropped")]
-        terminal.print_summary(summary(anomalies=told), stream=screen)
+        terminal.print_summary(summary(anomalies=tuple(told)), stream=screen)
         assert "severity  kind" not in screen.text()
         assert "\nanomalies: 1 of severity INFO\n" in screen.text()
 
@@ -145,7 +147,7 @@ class TestSummary:
 
     def test_notes_stand_before_the_results(self, screen):
         notes = ["no aliases.json, so version 10 is taken", *(f"note {i}" for i in range(11))]
-        terminal.print_summary(summary(notes=notes), stream=screen)
+        terminal.print_summary(summary(notes=tuple(notes)), stream=screen)
         assert "\nnotes\n  no aliases.json, so version 10 is taken\n  note 0\n" in screen.text()
         assert "\n  note 8\n  and 2 more\n\ntime " in screen.text()
 
@@ -156,8 +158,8 @@ class TestSummary:
 
     def test_a_clean_run_shows_neither_reasons_nor_anomalies(self, screen):
         clean = summary(
-            status="PUBLISHED", reasons={}, anomalies=[], hold_reasons=[], score=None,
-            rows={"read": 0, "scored": 0, "quarantined": 0},
+            outcome=RunOutcome.PUBLISHED, reasons={}, anomalies=(), hold_reasons=(), score=None,
+            rows=RowCounts(),
         )  # fmt: skip
         terminal.print_summary(clean, stream=screen)
         assert "PUBLISHED  in the warehouse" in screen.text()
@@ -170,22 +172,26 @@ class TestSummary:
             for i in range(40)
         ]
         whole = anomaly("WARN", "DRIFT", "bid", "drifted", value=0.2)
-        terminal.print_summary(summary(anomalies=[*many, whole]), stream=screen)
+        terminal.print_summary(summary(anomalies=(*many, whole)), stream=screen)
         lines = [line for line in screen.text().splitlines() if line.startswith("WARN")]
         assert " all " in lines[0] and "device=" in lines[1]
         assert "and 16 more" in screen.text()
 
     def test_next_commands_follow_the_status(self):
-        for status in ("HELD", "UNCHANGED"):  # a held run that is asked for again is held
-            held = next_commands(summary(status=status))
+        for status in (
+            RunOutcome.HELD,
+            RunOutcome.UNCHANGED,
+        ):  # a held run that is asked for again is held
+            held = next_commands(summary(outcome=status))
             assert held[-1] == "beam-jobs approve 3f2c9a1b5d7e8f60"
-        published = next_commands(summary(status="PUBLISHED", hold_reasons=[]))
+        published = next_commands(summary(outcome=RunOutcome.PUBLISHED, hold_reasons=()))
         assert not any("approve" in command for command in published)
         assert any("quarantine_summary" in command for command in published)
 
     def test_data_cannot_steer_the_terminal(self, screen):
-        evil = {"OUT_OF_RANGE": "OUT_OF_RANGE x: '\x1b[2J[red]\u202e'"}
-        terminal.print_summary(summary(reasons={"OUT_OF_RANGE": 1}, examples=evil), stream=screen)
+        evil = {Reason.OUT_OF_RANGE: Example("x", "'\x1b[2J[red]\u202e'")}
+        found = summary(reasons={Reason.OUT_OF_RANGE: 1}, examples=evil)
+        terminal.print_summary(found, stream=screen)
         assert "\x1b[2J" not in screen.getvalue()
         assert r"x: '\x1b[2J[red]\u202e'" in screen.text()
 

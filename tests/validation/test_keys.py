@@ -22,15 +22,15 @@ from beam_jobs.batch import (
     KEY,
     SOURCE_ROW,
     Findings,
-    Located,
+    KeyedBatch,
     Reason,
     column_or_none,
     with_findings,
 )
 from beam_jobs.pipelines.options import pipeline_options
+from beam_jobs.read.byte_range import ReadSpec
 from beam_jobs.read.inputs import write_inputs
-from beam_jobs.read.span import ReadSpec
-from beam_jobs.read.transforms import BATCHES, ReadSpans, SplitFiles
+from beam_jobs.read.transforms import BATCHES, ReadRanges, SplitFiles
 from beam_jobs.validation.duplicates import (
     DUPLICATES_SCHEMA,
     Duplicates,
@@ -196,21 +196,21 @@ def test_the_pipeline_marks_every_later_record(tmp_path: Path, repeat: str) -> N
     out = tmp_path / "out"
     out.mkdir()
 
-    def write(element: Located) -> None:
-        file_index, span, number, batch = element
+    def write(element: KeyedBatch) -> None:
+        (file_index, byte_range, number), batch = element
         rows = column_or_none(batch, SOURCE_ROW)
         table = pa.table(
             [[file_index] * batch.num_rows, rows, reasons_of(batch)],
             names=["file_index", "source_row", "reasons"],
         )
-        pq.write_table(table, out / f"{file_index}-{span}-{number}-{os.getpid()}.parquet")
+        pq.write_table(table, out / f"{file_index}-{byte_range}-{number}-{os.getpid()}.parquet")
 
     options = pipeline_options([f"--direct_runner_bundle_repeat={repeat}"])
     with beam.Pipeline(options=options) as pipeline:
         inputs = write_inputs(str(tmp_path / "inputs.json"), infos)
-        spans = pipeline | SplitFiles(inputs)
-        duplicates = spans | FindDuplicateKeys("id", inputs, str(tmp_path / "keys"))
-        read = spans | beam.Reshuffle() | ReadSpans(ReadSpec((), "id"))
+        byte_ranges = pipeline | SplitFiles(inputs)
+        duplicates = byte_ranges | FindDuplicateKeys("id", inputs, str(tmp_path / "keys"))
+        read = byte_ranges | beam.Reshuffle() | ReadRanges(ReadSpec((), "id"))
         _ = read[BATCHES] | MarkKeys("id", inputs, duplicates) | beam.Map(write)
     found = pd.concat([pd.read_parquet(path) for path in out.iterdir()])
     found = found.sort_values(["file_index", "source_row"])

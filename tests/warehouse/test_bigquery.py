@@ -14,10 +14,10 @@ from beam_jobs import storage
 from beam_jobs.cli import main
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish.decisions import approve
-from beam_jobs.publish.part_files import PartTable
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.runs.folder import RunFolder
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunStatus
 from beam_jobs.warehouse.bigquery import engine, jobs, stage
 from beam_jobs.warehouse.bigquery.stage import batches
@@ -349,7 +349,7 @@ def test_tables_are_partitioned_by_month_and_clustered(bigquery, publish):
 def test_answers_look_the_same_as_duckdbs(publish, tmp_path, url, capsys):
     publish()
     other = f"duckdb:{tmp_path}/ads.duckdb"
-    publish_run(open_warehouse(other), *write_run(str(tmp_path / "runs"), "r1"))
+    publish_run(open_catalog(other), *write_run(str(tmp_path / "runs"), "r1"))
 
     def printed(place, *command):
         assert main([*command, "--json", f"--warehouse={place}"]) == 0

@@ -7,7 +7,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery as google
 
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import RECENT, open_warehouse
+from beam_jobs.runs.catalog import RECENT, open_catalog
 from beam_jobs.runs.ledger import consumed
 from beam_jobs.runs.run_row import Job
 from beam_jobs.storage import FileInfo
@@ -39,7 +39,7 @@ def _older(table: str) -> str:
 def url(bigquery, tmp_path):
     dataset = bigquery.new_dataset()
     found = f"bigquery:{dataset}"
-    publish_run(open_warehouse(found), *write_run(str(tmp_path), "q1", job="requests"))
+    publish_run(open_catalog(found), *write_run(str(tmp_path), "q1", job="requests"))
     client = google.Client(PROJECT, credentials=AnonymousCredentials())
     config = google.QueryJobConfig(default_dataset=dataset)
     for table in ("inputs", "runs"):
@@ -50,10 +50,10 @@ def url(bigquery, tmp_path):
 
 def test_a_round_asks_little_however_many_runs_there_were(bigquery, url):
     """Four queries, 12 calls and 27 kB; a round once got all runs three times."""
-    everything = open_warehouse(url).runs()
+    everything = open_catalog(url).runs()
     assert len(everything) == RUNS + 1
     bigquery.clear()
-    warehouse = open_warehouse(url)
+    warehouse = open_catalog(url)
     files = [FileInfo(uri, 10, "1-1") for uri in ("a.csv", "b.csv", "new.csv")]
     assert consumed(warehouse, files) == {("a.csv", "1-1"), ("b.csv", "1-1")}
     since = OCTOBER - RECENT

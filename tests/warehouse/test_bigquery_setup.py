@@ -9,7 +9,7 @@ import pytest
 
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.warehouse.bigquery.client import client_of, close_clients
 from beam_jobs.warehouse.bigquery.engine import BigQueryEngine
 from support.publishing import OCTOBER, write_run
@@ -33,7 +33,7 @@ def test_a_project_of_a_domain_is_taken(bigquery):
 
 
 def test_a_data_set_that_does_not_exist_is_found_before_work(bigquery, tmp_path):
-    warehouse = open_warehouse("bigquery:test-project.nowhere")
+    warehouse = open_catalog("bigquery:test-project.nowhere")
     written = write_run(str(tmp_path / "runs"), "r1")
     for look in (
         warehouse.check,
@@ -83,10 +83,10 @@ def test_without_credentials_it_says_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(UsageError, match=r"no valid credentials .*application-default login"):
-        open_warehouse("bigquery:p.d").check()
+        open_catalog("bigquery:p.d").check()
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
     with pytest.raises(UsageError, match=r"no valid credentials .*nowhere.json"):
-        open_warehouse("bigquery:p.d").runs()
+        open_catalog("bigquery:p.d").runs()
 
 
 def test_a_new_data_set_is_an_empty_warehouse(warehouse):
@@ -109,13 +109,13 @@ def test_a_process_has_one_client_a_project_and_closes_it(bigquery, url):
     close_clients()
     before = _sockets()
     for _ in range(10):
-        assert open_warehouse(url).runs() == []
+        assert open_catalog(url).runs() == []
     assert client_of("test-project") is client_of("test-project")
     assert _sockets() <= before + 3  # however often a warehouse was opened
     close_clients()
     # The server lives in this process, too, and closes its ends when it sees that ours are closed.
     until(lambda: _sockets() <= before, "closed connections")
-    assert open_warehouse(url).runs() == []  # whoever asks again gets a new one
+    assert open_catalog(url).runs() == []  # whoever asks again gets a new one
 
 
 def test_a_command_leaves_no_connection_behind(bigquery, url):

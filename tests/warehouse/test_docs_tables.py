@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.warehouse.statements import VIEWS
+from beam_jobs.publish.statements import VIEWS
 from beam_jobs.warehouse.tables import TABLES
 
 DOCS = Path(__file__).parents[2] / "docs"

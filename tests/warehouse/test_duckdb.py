@@ -15,7 +15,7 @@ import pytest
 
 from beam_jobs.errors import BusyError, UsageError
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import Warehouse, open_warehouse
+from beam_jobs.runs.catalog import RunCatalog, open_catalog
 from beam_jobs.warehouse import duckdb as duckdb_engine
 from beam_jobs.warehouse.duckdb import DuckDbEngine
 from support import crashes
@@ -31,13 +31,13 @@ def path(tmp_path):
 
 @pytest.fixture
 def published(path, tmp_path):
-    warehouse = open_warehouse(f"duckdb:{path}")
+    warehouse = open_catalog(f"duckdb:{path}")
     publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r1"))
     return warehouse
 
 
 def test_a_warehouse_that_does_not_exist_is_empty_and_is_not_made(path):
-    warehouse = open_warehouse(f"duckdb:{path}")
+    warehouse = open_catalog(f"duckdb:{path}")
     warehouse.check()
     assert warehouse.runs() == []
     assert warehouse.latest_published("monthly", OCTOBER) is None
@@ -50,7 +50,7 @@ def test_a_warehouse_that_does_not_exist_is_empty_and_is_not_made(path):
 def test_a_database_with_other_tables_is_an_empty_warehouse(path):
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE mine (x INTEGER)")
-    warehouse = open_warehouse(f"duckdb:{path}")
+    warehouse = open_catalog(f"duckdb:{path}")
     warehouse.check()
     assert warehouse.runs() == []
 
@@ -60,7 +60,7 @@ def test_a_database_with_other_tables_is_an_empty_warehouse(path):
 )
 def test_an_unknown_url_says_which_are_known(url):
     with pytest.raises(UsageError, match=re.escape(f"--warehouse {url}: not a known kind")):
-        open_warehouse(url)
+        open_catalog(url)
 
 
 def _garbage(path):
@@ -84,7 +84,7 @@ def _truncated(path):
 )
 def test_what_is_no_database_is_refused_in_one_line(path, spoil, message):
     spoil(path)
-    warehouse = open_warehouse(f"duckdb:{path}")
+    warehouse = open_catalog(f"duckdb:{path}")
     for look in (warehouse.check, warehouse.runs, lambda: warehouse.query("SELECT 1")):
         with pytest.raises(UsageError, match=f"--warehouse duckdb:{path}: {message}") as caught:
             look()
@@ -99,7 +99,7 @@ def test_no_path_of_ours_is_a_pattern(path, tmp_path, name, neighbour):
     """Parts, tables and the file itself; a folder a=b is no column."""
     run, parts, tables = write_run(str(tmp_path / name), "r1")
     shutil.copytree(tmp_path / name, tmp_path / neighbour)
-    warehouse = open_warehouse(f"duckdb:{tmp_path}/[a]*%#'.duckdb")
+    warehouse = open_catalog(f"duckdb:{tmp_path}/[a]*%#'.duckdb")
     for _ in range(2):
         published = publish_run(warehouse, run, parts, tables)
         assert published.rows_scored == run.rows_scored
@@ -111,15 +111,15 @@ def test_no_path_of_ours_is_a_pattern(path, tmp_path, name, neighbour):
 @pytest.mark.parametrize("character", "?\\")
 def test_a_path_that_duckdb_loses_is_refused_before_any_work(tmp_path, character):
     with pytest.raises(UsageError, match=r"DuckDB cannot keep a file under a path with"):
-        open_warehouse(f"duckdb:{tmp_path}/a{character}b.duckdb").check()
+        open_catalog(f"duckdb:{tmp_path}/a{character}b.duckdb").check()
 
 
 def test_a_place_that_cannot_be_written_is_found_before_work(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"/file cannot be written \(Not a directory\)"):
-        open_warehouse(f"duckdb:{tmp_path}/file/w/ads.duckdb").check()
+        open_catalog(f"duckdb:{tmp_path}/file/w/ads.duckdb").check()
     with pytest.raises(UsageError, match="/proc cannot be written"):
-        open_warehouse("duckdb:/proc/nowhere/ads.duckdb").check()
+        open_catalog("duckdb:/proc/nowhere/ads.duckdb").check()
 
 
 def test_a_read_only_file_is_found_before_work_and_can_be_read(published, path, monkeypatch):
@@ -232,7 +232,7 @@ def test_a_file_that_others_use_is_refused_after_a_while_and_they_are_named(
     told = []
     who = rf"process {holder.process.pid} \(.*python.*\)"
     try:
-        warehouse = Warehouse(DuckDbEngine(str(path), told.append))
+        warehouse = RunCatalog(DuckDbEngine(str(path), told.append))
         looks = [
             warehouse.check,
             warehouse.runs,
@@ -257,7 +257,7 @@ def test_who_waits_says_so_at_once_and_goes_on_when_the_file_is_free(
     """The holder lets go when it is said for whom the other waits, not some time later."""
     holders = [_Holder(path, read_only)]
     monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=600, write=600))
-    patient = Warehouse(DuckDbEngine(str(path), lambda _: holders.pop().release()))
+    patient = RunCatalog(DuckDbEngine(str(path), lambda _: holders.pop().release()))
     publish_run(patient, *write_run(str(tmp_path / "runs"), "r2", order=1))
     assert holders == []
     holders.append(_Holder(path))
@@ -295,7 +295,7 @@ def test_a_reader_in_another_process_sees_only_whole_months(url, tmp_path):
         for order, name in enumerate(("a", "b"))
     }
     process = crashes.process_of(crashes.publish_often, url, runs, ["a", "b"], 2)
-    warehouse = open_warehouse(url)
+    warehouse = open_catalog(url)
     seen, lines, is_over = set(), set(), False
     while not is_over:
         is_over = not process.is_alive()  # one look more, at what it left
@@ -321,7 +321,7 @@ def test_two_publishers_at_once_take_turns(url, tmp_path):
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    warehouse = open_warehouse(url)
+    warehouse = open_catalog(url)
     statuses = {run.run_id: run for run in warehouse.runs()}
     assert sorted(run.status.value for run in statuses.values()) == ["PUBLISHED", "SUPERSEDED"]
     current = warehouse.latest_published("monthly", OCTOBER)

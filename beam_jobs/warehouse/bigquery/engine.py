@@ -50,11 +50,11 @@ class BigQueryEngine:
     def check(self) -> None:
         dataset = self._located(READ_SECONDS)
         # Nothing happens in a dry run, but permissions are checked as if.
-        from beam_jobs.warehouse import statements
+        from beam_jobs.warehouse import ddl
         from beam_jobs.warehouse.tables import arrow_schema
 
         with explained(self.url, "publishing would fail", UsageError):
-            self._dry_run(dataset, statements.create_table("runs", arrow_schema("runs")))
+            self._dry_run(dataset, ddl.create_table("runs", arrow_schema("runs")))
 
     def columns(self) -> dict[str, dict[str, str]]:
         with explained(self.url, "cannot be read", UsageError):
@@ -156,10 +156,10 @@ _NO_STATEMENT = re.compile(r"(--[^\n]*|#[^\n]*|/\*.*?\*/|[;\s])*", re.DOTALL)
 
 def _types() -> dict[str, str]:
     """{parameter: GoogleSQL type}: the columns of `runs`, and what statements need beside them."""
-    from beam_jobs.warehouse import statements
+    from beam_jobs.warehouse import ddl
     from beam_jobs.warehouse.tables import arrow_schema
 
-    types = {field.name: statements.google_type(field.type) for field in arrow_schema("runs")}
+    types = {field.name: ddl.google_type(field.type) for field in arrow_schema("runs")}
     texts = dict.fromkeys(("action", "decided_by", "reason"), "STRING")
     return types | texts | {"now": "TIMESTAMP", "takes_held": "BOOL"}
 

@@ -23,7 +23,7 @@ from google.cloud import bigquery
 
 from beam_jobs import storage
 from beam_jobs.errors import RunError
-from beam_jobs.warehouse import statements
+from beam_jobs.warehouse import ddl
 from beam_jobs.warehouse.bigquery.jobs import Dataset, is_passing, outcome, pauses
 
 # https://cloud.google.com/bigquery/quotas#load_jobs. The third limit, 1,500 load jobs a table and
@@ -103,7 +103,7 @@ class Staging:
         """40 hexadecimal digits: the same for the same content in the same place."""
         parts = [
             self.dataset.id,
-            *(f"{f.name} {statements.google_type(f.type)}" for f in self.schema),
+            *(f"{f.name} {ddl.google_type(f.type)}" for f in self.schema),
         ]
         parts += map(storage.digest, files)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
@@ -219,4 +219,4 @@ def _api_field(field: pa.Field) -> bigquery.SchemaField:
         type_, mode = type_.value_type, "REPEATED"
     if pa.types.is_struct(type_):
         return bigquery.SchemaField(field.name, "RECORD", mode, fields=api_schema(type_))
-    return bigquery.SchemaField(field.name, statements.google_type(type_), mode)
+    return bigquery.SchemaField(field.name, ddl.google_type(type_), mode)

@@ -42,7 +42,7 @@ def tables(dataset: Dataset) -> dict[str, bigquery.Table]:
 
 
 def google_type(field: bigquery.SchemaField) -> str:
-    """A column's type in GoogleSQL's words, as `statements.google_type` writes it."""
+    """A column's type in GoogleSQL's words, as `ddl.google_type` writes it."""
     type_ = _TYPES.get(field.field_type, field.field_type)
     if field.field_type in ("RECORD", "STRUCT"):
         inner = ", ".join(f"`{part.name}` {google_type(part)}" for part in field.fields)

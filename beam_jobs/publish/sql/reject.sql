@@ -2,7 +2,7 @@
 -- Nothing happens where it is not held any more.
 BEGIN TRANSACTION;
 
-UPDATE turns SET run_id = @run_id WHERE job = @job;
+UPDATE publish_locks SET run_id = @run_id WHERE job = @job;
 ${earlier}
 
 INSERT INTO publications (${columns_publications})

@@ -1,9 +1,10 @@
-"""Files -> spans -> RecordBatches: what is read where, with exact borders and row numbers.
+"""Files -> byte ranges -> RecordBatches: what is read where, with exact borders and row numbers.
 
-A file of many gigabytes is read in spans that start and end between records. Where a span's first
-record starts is known for sure only to whoever read all before it; so every span guesses, scans
-itself, and tells where the next one must start. Guesses that were wrong are scanned again from
-the right place (Ge et al., Speculative Distributed CSV Data Parsing, SIGMOD 2019).
+A file of many gigabytes is read in byte ranges that start and end between records. Where a byte
+range's first record starts is known for sure only to whoever read all before it; so every byte
+range guesses, scans itself, and tells where the next one must start. Guesses that were wrong are
+scanned again from the right place (Ge et al., Speculative Distributed CSV Data Parsing, SIGMOD
+2019).
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from beam_jobs import storage
 from beam_jobs.batch import ROWS_PER_BATCH
 from beam_jobs.errors import AuditError, InputError
 from beam_jobs.read import csv
+from beam_jobs.read.byte_range import ByteRange, Format, RangeScan, ReadSpec, format_of
 from beam_jobs.read.json_names import names_of
 from beam_jobs.read.lines import MAX_RECORD_BYTES, Block, Splitter, split, too_long
 from beam_jobs.read.signs import (
@@ -32,14 +34,13 @@ from beam_jobs.read.signs import (
     tell_columns,
     tell_end,
 )
-from beam_jobs.read.span import Format, ReadSpec, Span, SpanScan, format_of
 
-SPAN_BYTES = 32 << 20
-"""A span at most: large enough that its start-up vanishes."""
+RANGE_BYTES = 32 << 20
+"""A byte range at most: large enough that its start-up vanishes."""
 
-_FEWEST_SPANS = 8
-_LEAST_SPAN_BYTES = 4 << 20
-"""Files of a few spans are split finer, so that all cores get an equal share."""
+_FEWEST_RANGES = 8
+_LEAST_RANGE_BYTES = 4 << 20
+"""Files of a few byte ranges are split finer, so that all cores get an equal share."""
 
 _HEADER_BYTES = (1 << 16, 2 * MAX_RECORD_BYTES)
 """Read for the header: enough for nearly all, and for the longest there can be."""
@@ -50,10 +51,10 @@ _NAMED_RECORDS = 100
 _BOM = b"\xef\xbb\xbf"
 
 
-def candidate_spans(
-    file: storage.FileInfo, file_index: int, span_bytes: int = SPAN_BYTES
-) -> list[Span]:
-    """Spans whose borders are still guesses, but for files that are one span.
+def candidate_ranges(
+    file: storage.FileInfo, file_index: int, range_bytes: int = RANGE_BYTES
+) -> list[ByteRange]:
+    """Byte ranges whose borders are still guesses, but for files that are one byte range.
 
     Raises:
         InputError: the file cannot be read.
@@ -62,43 +63,47 @@ def candidate_spans(
     if kind is Format.PARQUET:
         from beam_jobs.read import parquet
 
-        return parquet.spans(file, file_index, span_bytes)
+        return parquet.byte_ranges(file, file_index, range_bytes)
     if kind.is_compressed:
-        return [Span(file, file_index, 0, 0, 1 << 62)]
-    number = _span_count(file, span_bytes)
+        return [ByteRange(file, file_index, 0, 0, 1 << 62)]
+    number = _range_count(file, range_bytes)
     borders = [file.size * place // number for place in range(number + 1)]
     return [
-        Span(file, file_index, place, start, end, is_last=place == number - 1)
+        ByteRange(file, file_index, place, start, end, is_last=place == number - 1)
         for place, (start, end) in enumerate(itertools.pairwise(borders))
     ]
 
 
-def _span_count(file: storage.FileInfo, span_bytes: int) -> int:
-    """Spans of a text file that is not compressed."""
-    return max(-(-file.size // span_bytes), min(_FEWEST_SPANS, file.size // _LEAST_SPAN_BYTES), 1)
+def _range_count(file: storage.FileInfo, range_bytes: int) -> int:
+    """Byte ranges of a text file that is not compressed."""
+    return max(
+        -(-file.size // range_bytes), min(_FEWEST_RANGES, file.size // _LEAST_RANGE_BYTES), 1
+    )
 
 
 def is_scanned(file: storage.FileInfo) -> bool:
-    """Whether a file is read once more, to find where its spans begin."""
+    """Whether a file is read once more, to find where its byte ranges begin."""
     kind = format_of(file.uri)
     is_text = kind is not Format.PARQUET and not kind.is_compressed
-    return is_text and _span_count(file, SPAN_BYTES) > 1
+    return is_text and _range_count(file, RANGE_BYTES) > 1
 
 
-def needs_scan(spans: Sequence[Span]) -> bool:
-    """Whether borders or row numbers of a file's candidate spans are still unknown."""
-    return len(spans) > 1 and format_of(spans[0].file.uri) is not Format.PARQUET
+def needs_scan(byte_ranges: Sequence[ByteRange]) -> bool:
+    """Whether borders or row numbers of a file's candidate byte ranges are still unknown."""
+    return len(byte_ranges) > 1 and format_of(byte_ranges[0].file.uri) is not Format.PARQUET
 
 
-def scan_span(span: Span) -> SpanScan:
-    """Counts the records of a candidate span from where its first one seems to start."""
-    with opened(span.file) as stream:
-        start = _guess(stream, span) if span.number else _head(stream, span.file)[1]
-        return _scan(stream, span, start)
+def scan_range(byte_range: ByteRange) -> RangeScan:
+    """Counts the records of a candidate byte range from where its first one seems to start."""
+    with opened(byte_range.file) as stream:
+        start = (
+            _guess(stream, byte_range) if byte_range.number else _head(stream, byte_range.file)[1]
+        )
+        return _scan(stream, byte_range, start)
 
 
-def resolve_spans(scans: Sequence[SpanScan]) -> list[Span]:
-    """Exact spans of one file, from the scans of all its candidate spans in order.
+def resolve_ranges(scans: Sequence[RangeScan]) -> list[ByteRange]:
+    """Exact byte ranges of one file, from the scans of all its candidate byte ranges in order.
 
     Those without records are left out, but for one of a file that has none at all.
 
@@ -106,84 +111,88 @@ def resolve_spans(scans: Sequence[SpanScan]) -> list[Span]:
         AuditError: a scan is missing, or there twice.
     """
     _check_complete(scans)
-    exact: list[Span] = []
+    exact: list[ByteRange] = []
     expected, row = None, 1
     for scan in scans:
         # A scan that began elsewhere may still have met the true start of a record; the first
-        # span's start is no guess.
+        # byte range's start is no guess.
         if expected is not None and scan.first != expected:
-            if expected >= scan.span.end:
+            if expected >= scan.byte_range.end:
                 continue
-            with opened(scan.span.file) as stream:
-                right = _scan(stream, scan.span, expected)
+            with opened(scan.byte_range.file) as stream:
+                right = _scan(stream, scan.byte_range, expected)
         else:
             right = scan
         if right.rows:
             assert right.first is not None
             exact.append(
-                dataclasses.replace(scan.span, start=right.first, first_row=row, is_last=False)
+                dataclasses.replace(
+                    scan.byte_range, start=right.first, first_row=row, is_last=False
+                )
             )
         expected, row = right.next_start, row + right.rows
-    last = exact.pop() if exact else dataclasses.replace(scan.span, start=scan.span.end)
+    last = exact.pop() if exact else dataclasses.replace(scan.byte_range, start=scan.byte_range.end)
     return [*exact, dataclasses.replace(last, is_last=True)]
 
 
-def _check_complete(scans: Sequence[SpanScan]) -> None:
-    spans = [scan.span for scan in scans]
-    if [span.number for span in spans] != list(range(len(spans))) or not spans[-1].is_last:
-        numbers = ", ".join(str(span.number) for span in spans)
+def _check_complete(scans: Sequence[RangeScan]) -> None:
+    byte_ranges = [scan.byte_range for scan in scans]
+    if [byte_range.number for byte_range in byte_ranges] != list(
+        range(len(byte_ranges))
+    ) or not byte_ranges[-1].is_last:
+        numbers = ", ".join(str(byte_range.number) for byte_range in byte_ranges)
         raise AuditError(
-            f"{spans[0].file.uri}: of its spans only or more than once {numbers} arrived: the"
-            " runner lost or doubled one"
+            f"{byte_ranges[0].file.uri}: of its byte ranges only or more than once {numbers}"
+            " arrived: the runner dropped or duplicated one"
         )
 
 
-def read_span(
-    span: Span, spec: ReadSpec, rows_per_batch: int = ROWS_PER_BATCH, tell: Tell = ignore
+def read_range(
+    byte_range: ByteRange, spec: ReadSpec, rows_per_batch: int = ROWS_PER_BATCH, tell: Tell = ignore
 ) -> Iterator[pa.RecordBatch]:
-    """The records of an exact span, as `records` describes batches.
+    """The records of an exact byte range, as `records` describes batches.
 
     Args:
-        span: what to read.
+        byte range: what to read.
         spec: what to make of it.
         rows_per_batch: at most.
-        tell: told what is odd about the file, each thing by one of its spans.
+        tell: told what is odd about the file, each thing by one of its byte ranges.
 
     Raises:
         InputError: the file cannot be read to its end, or is not the generation planned.
     """
     from beam_jobs.read import parquet
 
-    if format_of(span.file.uri) is Format.PARQUET:
-        yield from parquet.read(span, spec, rows_per_batch, tell)
+    if format_of(byte_range.file.uri) is Format.PARQUET:
+        yield from parquet.read(byte_range, spec, rows_per_batch, tell)
     else:
-        with opened(span.file) as stream:
-            yield from _read_text(stream, span, spec, rows_per_batch, tell)
-    storage.check_unchanged(span.file)
+        with opened(byte_range.file) as stream:
+            yield from _read_text(stream, byte_range, spec, rows_per_batch, tell)
+    storage.check_unchanged(byte_range.file)
 
 
 def _read_text(
-    stream: BinaryIO, span: Span, spec: ReadSpec, rows_per_batch: int, tell: Tell
+    stream: BinaryIO, byte_range: ByteRange, spec: ReadSpec, rows_per_batch: int, tell: Tell
 ) -> Iterator[pa.RecordBatch]:
     from beam_jobs.read import batches
 
-    is_csv = format_of(span.file.uri).is_csv
-    foreign = _foreign(stream, span.file)
-    header, data_start = _head(stream, span.file)
-    if span.number == 0:
+    is_csv = format_of(byte_range.file.uri).is_csv
+    foreign = _foreign(stream, byte_range.file)
+    header, data_start = _head(stream, byte_range.file)
+    if byte_range.number == 0:
         if foreign is not None:
             tell(FileSign.FOREIGN)
         elif is_csv:
             tell_columns(header, spec.features, tell)
-    splitter = _splitter(stream, span, max(span.start, data_start), rows_per_batch)
-    row, batch = span.first_row, None
+    splitter = _splitter(stream, byte_range, max(byte_range.start, data_start), rows_per_batch)
+    row, batch = byte_range.first_row, None
     for block in splitter.blocks():
         if row == 1 and foreign is None and not is_csv:
             tell_columns(_first_names(block), spec.features, tell)
         batch = batches.from_block(
             block if foreign is None else _all_broken(block, f"the file is {foreign}"),
             header,
-            span.file.uri,
+            byte_range.file.uri,
             row,
             spec.features,
             spec.key,
@@ -192,7 +201,7 @@ def _read_text(
         )
         yield batch
         row += len(block)
-    if span.is_last and batch is not None:
+    if byte_range.is_last and batch is not None:
         tell_end(batch, splitter.last_byte, is_csv=is_csv, tell=tell)
 
 
@@ -207,7 +216,6 @@ def _all_broken(block: Block, why: str) -> Block:
 
 def _first_names(block: Block) -> set[str]:
     """Names of fields in the first records of JSON Lines."""
-
     ends = zip(block.starts[:_NAMED_RECORDS], block.ends[:_NAMED_RECORDS], strict=True)
     return {name for start, end in ends for name in names_of(block.data[start:end])}
 
@@ -233,39 +241,41 @@ def peek_columns(file: storage.FileInfo) -> list[str]:
     return []
 
 
-def _splitter(stream: BinaryIO, span: Span, start: int, rows: int = ROWS_PER_BATCH) -> Splitter:
-    quoted = _is_quoted(stream, span.file)
+def _splitter(
+    stream: BinaryIO, byte_range: ByteRange, start: int, rows: int = ROWS_PER_BATCH
+) -> Splitter:
+    quoted = _is_quoted(stream, byte_range.file)
     stream.seek(start)
-    return Splitter(stream, start, quoted=quoted, end=span.end, rows=rows)
+    return Splitter(stream, start, quoted=quoted, end=byte_range.end, rows=rows)
 
 
 def _is_quoted(stream: BinaryIO, file: storage.FileInfo) -> bool:
     return format_of(file.uri).is_csv and _foreign(stream, file) is None
 
 
-def _scan(stream: BinaryIO, span: Span, start: int) -> SpanScan:
-    splitter = _splitter(stream, span, start)
+def _scan(stream: BinaryIO, byte_range: ByteRange, start: int) -> RangeScan:
+    splitter = _splitter(stream, byte_range, start)
     first, rows = None, 0
     for block in splitter.blocks():
         first = block.offset + int(block.starts[0]) if first is None else first
         rows += len(block)
     assert splitter.next_start is not None
-    return SpanScan(span, first, splitter.next_start, rows)
+    return RangeScan(byte_range, first, splitter.next_start, rows)
 
 
-def _guess(stream: BinaryIO, span: Span) -> int:
-    """Behind the first line end of the span that does not seem to stand inside quotes.
+def _guess(stream: BinaryIO, byte_range: ByteRange) -> int:
+    """Behind the first line end of the byte range that does not seem to stand inside quotes.
 
     The hypothesis under which fewer quotes stand where none may wins.
     """
-    quoted = _is_quoted(stream, span.file)
-    stream.seek(span.start - 1)
+    quoted = _is_quoted(stream, byte_range.file)
+    stream.seek(byte_range.start - 1)
     data = stream.read(1 << 16)
     if not quoted or b'"' not in data:
-        return span.start + data.find(b"\n") if b"\n" in data else span.end
+        return byte_range.start + data.find(b"\n") if b"\n" in data else byte_range.end
     starts = [_first_start(data, inside) for inside in (False, True)]
     faults = [_faults(data[start:]) for start in starts]
-    return span.start - 1 + starts[int(faults[1] < faults[0])]
+    return byte_range.start - 1 + starts[int(faults[1] < faults[0])]
 
 
 def _first_start(data: bytes, inside: bool) -> int:

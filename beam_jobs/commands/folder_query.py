@@ -8,8 +8,8 @@ import duckdb
 
 from beam_jobs import storage
 from beam_jobs.errors import UsageError
-from beam_jobs.publish.part_files import PartTable
 from beam_jobs.runs.folder import RUN_TABLES, RunFolder
+from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunRow
 from beam_jobs.warehouse.duckdb import DuckDbSession, literal, result_of, the_select
 from beam_jobs.warehouse.engine import QueryResult

@@ -4,7 +4,7 @@
 -- which rows of the period make room: all of a month, only this very run's of a day of the queue.
 BEGIN TRANSACTION;
 
-UPDATE turns SET run_id = @run_id WHERE job = @job;
+UPDATE publish_locks SET run_id = @run_id WHERE job = @job;
 ${ledger}
 ${earlier}
 ${recorded}

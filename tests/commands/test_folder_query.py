@@ -5,11 +5,11 @@ import os
 import pytest
 
 from beam_jobs import cli
+from beam_jobs.commands.folder_query import query_run
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.runs.folder import RunFolder
-from beam_jobs.runs.folder_query import query_run
 from beam_jobs.runs.run_row import RunStatus
 from support.publishing import write_run
 
@@ -17,7 +17,7 @@ from support.publishing import write_run
 @pytest.fixture
 def held(tmp_path):
     """A held run of 40 rows twice in each of two files, 3 quarantined in each; odd folder names."""
-    warehouse = open_warehouse(f"duckdb:{tmp_path}/ads.duckdb")
+    warehouse = open_catalog(f"duckdb:{tmp_path}/ads.duckdb")
     written = write_run(str(tmp_path / "runs it's"), "r1", status=RunStatus.HELD)
     return publish_run(warehouse, *written)
 
@@ -40,7 +40,7 @@ def test_a_held_runs_rows_are_tables(held):
 
 
 def test_a_run_without_scored_rows_has_an_empty_table(tmp_path):
-    warehouse = open_warehouse(f"duckdb:{tmp_path}/ads.duckdb")
+    warehouse = open_catalog(f"duckdb:{tmp_path}/ads.duckdb")
     written = write_run(str(tmp_path), "r1", status=RunStatus.HELD, rows=2, quarantined=9)
     run = publish_run(warehouse, *written)
     assert query_run(run, "SELECT count(score) FROM scores").rows == [(0,)]
@@ -75,7 +75,7 @@ def test_a_folder_that_is_gone_is_said(held):
 def test_rows_in_cloud_storage_are_asked_from_a_bigquery_warehouse(gcs, bigquery, capsys):
     url = f"bigquery:{bigquery.new_dataset()}"
     written = write_run(gcs.uri("runs"), "r1", status=RunStatus.HELD)
-    publish_run(open_warehouse(url), *written)
+    publish_run(open_catalog(url), *written)
     sql = "SELECT count(*) AS n FROM scores"
     assert cli.main(["query", "--run", "r1", sql, "--warehouse", url, "--json"]) == 0
     assert capsys.readouterr().out == '[{"n": 154}]\n'

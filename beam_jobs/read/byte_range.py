@@ -1,4 +1,4 @@
-"""Formats, spans of files, and what is read from them."""
+"""Formats, byte ranges of files, and what is read from them."""
 
 import enum
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ def format_of(uri: str) -> Format:
 
 
 @dataclass(frozen=True)
-class Span:
+class ByteRange:
     """A range of one file, read by one worker.
 
     Attributes:
         file: with the generation that must be read.
         file_index: the file's place in the plan.
-        number: the span's place in the file.
+        number: the byte range's place in the file.
         start, end: bytes (row groups of Parquet). It owns the records that start in between.
         first_row: source_row of its first record, from 1.
         is_last: whether no record of the file stands behind it.
@@ -62,16 +62,16 @@ class Span:
 
 
 @dataclass(frozen=True)
-class SpanScan:
-    """What scanning a span found.
+class RangeScan:
+    """What scanning a byte range found.
 
     Attributes:
         first: byte of its first record, None where it owns none.
-        next_start: byte where the next span's first record starts.
+        next_start: byte where the next byte range's first record starts.
         rows: records that it owns.
     """
 
-    span: Span
+    byte_range: ByteRange
     first: int | None
     next_start: int
     rows: int

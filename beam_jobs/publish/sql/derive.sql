@@ -1,7 +1,7 @@
 -- Before a way back is looked for: a month published before there was a history gets one.
 BEGIN TRANSACTION;
 
-UPDATE turns SET run_id = @run_id WHERE job = @job;
+UPDATE publish_locks SET run_id = @run_id WHERE job = @job;
 ${earlier}
 
 COMMIT TRANSACTION;

@@ -1,7 +1,7 @@
 -- A held run shows its line, its inputs and what was found; its rows stay in the run folder.
 BEGIN TRANSACTION;
 
-UPDATE turns SET run_id = @run_id WHERE job = @job;
+UPDATE publish_locks SET run_id = @run_id WHERE job = @job;
 ${ledger}
 
 DELETE FROM anomalies WHERE period = @period AND job = @job AND run_id = @run_id;
