@@ -32,6 +32,7 @@ setup(
         "pyarrow==10.0.1",
         "rich",
         "sqlglot",
+        "typing_extensions",
     ],
     entry_points={"console_scripts": ["beam-jobs=beam_jobs.cli:main"]},
 )

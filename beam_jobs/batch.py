@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -48,7 +49,7 @@ class BatchKey(NamedTuple):
     Attributes:
         source: what is read as one. In the monthly job an input file, its place in the plan; in
             the queue job a group of request files, its number.
-        byte range: the byte range of the file, its number; 0 in the queue job.
+        byte_range: of the file, its number; 0 in the queue job.
         batch: the batch's place among those of the byte range.
     """
 
@@ -119,7 +120,7 @@ class Findings:
     """
 
     reason: Reason
-    rows: np.ndarray
+    rows: npt.NDArray[np.int64]
     details: Sequence[str]
     feature: str | None = None
 
@@ -179,10 +180,10 @@ def json_record(record: Mapping[str, object]) -> bytes:
 
 
 def jsonable(value: object) -> object:
-    """A value without what JSON lacks.
+    r"""A value without what JSON lacks.
 
     Numbers that are not finite become texts, as do bytes, whose parts that are not UTF-8 appear as
-    `\\xff`.
+    `\xff`.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -218,7 +219,7 @@ def with_findings(batch: pa.RecordBatch, found: Sequence[Findings]) -> pa.Record
 
 def _findings_column(
     num_rows: int,
-    rows: Sequence[np.ndarray],
+    rows: Sequence[npt.NDArray[np.int64]],
     fields: Sequence[Sequence[pa.Array]],
 ) -> pa.Array:
     """The column of findings whose fields, in `FINDING_TYPE`'s order, come in pieces."""
@@ -276,7 +277,7 @@ def given_way(name: str, taken: Collection[str]) -> str:
     return other
 
 
-def rows_with(batch: pa.RecordBatch, reasons: frozenset[Reason]) -> np.ndarray:
+def rows_with(batch: pa.RecordBatch, reasons: frozenset[Reason]) -> npt.NDArray[np.bool_]:
     """bool[num_rows]: the rows that have a finding of one of these reasons."""
     mask = np.zeros(batch.num_rows, dtype=bool)
     findings = column_or_none(batch, FINDINGS)
@@ -288,7 +289,7 @@ def rows_with(batch: pa.RecordBatch, reasons: frozenset[Reason]) -> np.ndarray:
     return mask
 
 
-def quarantined_rows(batch: pa.RecordBatch, actions: Actions) -> np.ndarray:
+def quarantined_rows(batch: pa.RecordBatch, actions: Actions) -> npt.NDArray[np.bool_]:
     """bool[num_rows]: the rows that go to quarantine.
 
     Those that these actions send there, and of a scored batch all that could not be scored: a
@@ -310,7 +311,7 @@ def split(batch: pa.RecordBatch, actions: Actions) -> tuple[pa.RecordBatch, pa.R
     return keep(batch, ~mask), keep(batch, mask)
 
 
-def keep(batch: pa.RecordBatch, mask: np.ndarray) -> pa.RecordBatch:
+def keep(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_]) -> pa.RecordBatch:
     """The rows where bool[num_rows] `mask` holds; the batch itself (no copy) where all do."""
     return batch if mask.all() else batch.filter(pa.array(mask))
 

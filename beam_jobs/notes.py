@@ -10,7 +10,7 @@ _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def printable(text: str) -> str:
-    """The text on one line, unprintable characters written as escapes such as `\\x1b`."""
+    r"""The text on one line, unprintable characters written as escapes such as `\x1b`."""
     return _UNPRINTABLE.sub(_escape, text)
 
 

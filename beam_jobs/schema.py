@@ -28,6 +28,7 @@ class FeatureType(str, enum.Enum):
 
     @property
     def arrow(self) -> pa.DataType:
+        """The Arrow type of its values."""
         return {"INT": pa.int64(), "FLOAT": pa.float64(), "BYTES": pa.string()}[self.value]
 
 
@@ -52,6 +53,7 @@ class Feature:
 
     @property
     def arrow(self) -> pa.DataType:
+        """The Arrow type of its values."""
         return pa.list_(self.type.arrow) if self.is_list else self.type.arrow
 
 
@@ -112,7 +114,7 @@ def _is_list(feature: schema_pb2.Feature) -> bool:
     shape = feature.WhichOneof("shape_type")
     if shape == "value_count":
         # min alone (max 0) means "no upper bound" in TFDV.
-        return feature.value_count.max != 1
+        return bool(feature.value_count.max != 1)
     if shape == "shape":
         sizes = [dim.size for dim in feature.shape.dim]
         return bool(sizes) and sizes != [1]
@@ -140,4 +142,5 @@ def in_environment(
 
 
 def names(features: Sequence[Feature]) -> list[str]:
+    """Of features, in their order."""
     return [feature.name for feature in features]

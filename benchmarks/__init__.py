@@ -1,0 +1,1 @@
+"""Speed and memory against peers that are measured in the same run."""

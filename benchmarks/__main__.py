@@ -29,14 +29,17 @@ class Bench:
 
     @property
     def model(self) -> str:
+        """Folder of the demo's model."""
         return f"{self.folder}/demo/models/ads"
 
     @property
     def schema(self) -> str:
+        """The demo's schema."""
         return f"{self.folder}/demo/baseline/schema.pbtxt"
 
     @property
     def baseline(self) -> str:
+        """The demo's baseline."""
         return f"{self.folder}/demo/baseline/statistics.binpb"
 
     def ads(self, rows: int) -> str:
@@ -57,6 +60,7 @@ class Bench:
 
     @property
     def warehouse(self) -> str:
+        """A warehouse of its own."""
         return f"duckdb:{self.folder}/ads.duckdb"
 
     def job(self, rows: int, *beam_options: str) -> Timed:
@@ -71,12 +75,14 @@ class Bench:
         )  # fmt: skip
 
     def hand_loop(self, rows: int) -> Timed:
+        """The peer: pandas and Keras in one loop."""
         return run(
             "-m", "benchmarks.hand_loop", self.ads(rows), f"--model={self.model}/1",
             f"--schema={self.schema}", f"--out={self.folder}/loop",
         )  # fmt: skip
 
     def usual_chain(self, rows: int) -> Timed:
+        """The peer: TFDV's CSV statistics, then RunInference over tf.Example."""
         examples = f"{self.folder}/examples"
         if not os.path.exists(examples):
             run("-m", "benchmarks.example_model", f"{self.model}/1", examples, is_timed=False)
@@ -172,6 +178,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--images", type=int, default=20_000, help="ads of the image cases")

@@ -29,6 +29,7 @@ class ExampleModel(tf.Module):
 
 
 def main() -> None:
+    """The command line."""
     model = ExampleModel(sys.argv[1])
     tf.saved_model.save(model, sys.argv[2], signatures={"serving_default": model.score})
 

@@ -43,6 +43,7 @@ def list_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("csv", nargs="+")
     for name in ("--model", "--schema", "--out"):

@@ -26,6 +26,7 @@ ROWS_AT_ONCE = 5_000
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("csv")
     for name in ("--images", "--out"):

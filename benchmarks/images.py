@@ -29,6 +29,7 @@ class Images:
 
     @property
     def schema(self) -> str:
+        """The schema with images."""
         return f"{self.folder}/images/baseline/schema.pbtxt"
 
     def banners(self, number: int) -> str:
@@ -69,6 +70,7 @@ class Images:
         return str(path)
 
     def job(self, ads: str, images: str) -> Timed:
+        """The job on ads with banners."""
         self.prepare()
         Path(self.folder, "images.duckdb").unlink(missing_ok=True)
         return run(
@@ -79,6 +81,7 @@ class Images:
         )  # fmt: skip
 
     def loop(self, ads: str, images: str) -> Timed:
+        """The peer: one loop over ads and banners."""
         return run("-m", "benchmarks.image_loop", ads, f"--images={images}",
                    f"--out={self.folder}/loop")  # fmt: skip
 

@@ -17,6 +17,7 @@ CONTENTS = 2_000
 
 
 def picture(seed: int, width: int, height: int) -> bytes:
+    """JPEG of random shapes."""
     random = np.random.default_rng(seed)
     patches = random.integers(0, 256, (height // 25 + 2, width // 25 + 2, 3), dtype=np.uint8)
     image = Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)
@@ -27,6 +28,7 @@ def picture(seed: int, width: int, height: int) -> bytes:
 
 
 def main() -> None:
+    """The command line."""
     folder, (number, width, height) = Path(sys.argv[1]), map(int, sys.argv[2:])
     folder.mkdir(parents=True, exist_ok=True)
 

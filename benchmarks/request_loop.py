@@ -24,6 +24,7 @@ EMPTY = {schema_pb2.INT: 0, schema_pb2.FLOAT: 0.0, schema_pb2.BYTES: ""}
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+")
     for name in ("--model", "--schema", "--out"):

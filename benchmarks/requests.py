@@ -24,15 +24,19 @@ class Place(Protocol):
     rows: int
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Folder of the model."""
 
     @property
-    def schema(self) -> str: ...
+    def schema(self) -> str:
+        """The schema."""
 
     @property
-    def baseline(self) -> str: ...
+    def baseline(self) -> str:
+        """The baseline."""
 
-    def ads(self, rows: int) -> str: ...
+    def ads(self, rows: int) -> str:
+        """A CSV file of so many ads."""
 
 
 def make_queue(bench: Place, files: int, in_each: int) -> str:

@@ -11,6 +11,7 @@ from beam_jobs.demo.run import build_baseline
 
 
 def main() -> None:
+    """The command line."""
     folder, rows = sys.argv[1], int(sys.argv[2])
     training = make_training(folder, rows)
     model = train(training, f"{folder}/models/ads").model

@@ -28,6 +28,7 @@ class ToExample(beam.DoFn):
         self.names, self.types = names, types
 
     def process(self, line: str) -> list[tf.train.Example]:
+        """A line of CSV as a tf.Example."""
         example = tf.train.Example()
         for name, cell in zip(self.names, next(csv.reader([line])), strict=True):
             kind = self.types.get(name)
@@ -44,6 +45,7 @@ class ToExample(beam.DoFn):
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("csv")
     for name in ("--model", "--schema", "--out"):

@@ -1,0 +1,1 @@
+"""Three months of ads with defects, banners, a model and a queue, to see everything at work."""

@@ -4,8 +4,10 @@ import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
@@ -44,8 +46,8 @@ class Banners:
     """
 
     folder: str
-    names: np.ndarray
-    warmth: np.ndarray
+    names: npt.NDArray[Any]
+    warmth: npt.NDArray[Any]
 
 
 def make_banners(folder: str, campaigns: int, rows: int, seed: int = 7) -> Banners:
@@ -88,6 +90,7 @@ def make_banners(folder: str, campaigns: int, rows: int, seed: int = 7) -> Banne
 
 
 def dark_name(campaign: int) -> str:
+    """Name of a campaign's banner as it is in the month that is too dark."""
     return f"dark/c{campaign:04d}.jpg"
 
 

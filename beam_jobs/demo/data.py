@@ -9,8 +9,10 @@ import gzip
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
@@ -204,18 +206,19 @@ def _clean_month(
     return table if banners is not None else table.drop([BANNER])
 
 
-def _draw(shares: Mapping[str, float], rows: int, random: np.random.Generator) -> np.ndarray:
+def _draw(shares: Mapping[str, float], rows: int, random: np.random.Generator) -> npt.NDArray[Any]:
     """int64[rows]: positions in the mapping, drawn with its shares."""
     return random.choice(len(shares), rows, p=list(shares.values()))
 
 
 def _effect(
-    effects: Mapping[str, float], shares: Mapping[str, float], codes: np.ndarray
-) -> np.ndarray:
-    return np.array([effects[value] for value in shares])[codes]
+    effects: Mapping[str, float], shares: Mapping[str, float], codes: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    each: npt.NDArray[np.float64] = np.array([effects[value] for value in shares])[codes]
+    return each
 
 
-def _numbered(prefix: str, numbers: np.ndarray, digits: int) -> pa.Array:
+def _numbered(prefix: str, numbers: npt.NDArray[Any], digits: int) -> pa.Array:
     padded = pc.utf8_lpad(pc.cast(pa.array(numbers), pa.string()), digits, "0")
     return pc.binary_join_element_wise(prefix, padded, "")
 
@@ -279,7 +282,8 @@ def _encoded(table: pa.Table, suffix: str, broken: Mapping[int, RecordDefect]) -
     if broken:
         raise ValueError(f"{suffix} cannot hold broken records {sorted(broken)}")
     if suffix == ".jsonl":
-        return table.to_pandas().to_json(orient="records", lines=True).encode()
+        text: str = table.to_pandas().to_json(orient="records", lines=True)
+        return text.encode()
     stream = io.BytesIO()
     pyarrow.parquet.write_table(table, stream)
     return stream.getvalue()

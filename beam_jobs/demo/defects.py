@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -54,7 +55,7 @@ class ColumnDefect(Defect):
         column: what is changed, where it is not the feature itself.
     """
 
-    change: Callable[[pa.Array, np.ndarray], pa.Array] = lambda column, chosen: column
+    change: Callable[[pa.Array, npt.NDArray[np.bool_]], pa.Array] = lambda column, _: column
     column: str | None = None
 
 
@@ -63,6 +64,7 @@ class DuplicateKeys(ColumnDefect):
     """Pairs of rows with one key."""
 
     def count(self, rows: int) -> int:
+        """How many of so many rows are broken."""
         return 2 * max(1, round(self.share * rows / 2))
 
 
@@ -79,6 +81,7 @@ class RecordDefect(Defect):
     is_last: bool = False
 
     def count(self, rows: int) -> int:
+        """How many of so many rows are broken."""
         return 1 if self.is_last else super().count(rows)
 
 
@@ -103,19 +106,19 @@ def _with_open_quote(cells: list[bytes]) -> bytes:
     return b",".join([*cells[:-1], b'"' + cells[-1]])
 
 
-def _set_to(value: str | None) -> Callable[[pa.Array, np.ndarray], pa.Array]:
-    def change(column: pa.Array, chosen: np.ndarray) -> pa.Array:
+def _set_to(value: str | None) -> Callable[[pa.Array, npt.NDArray[np.bool_]], pa.Array]:
+    def change(column: pa.Array, chosen: npt.NDArray[np.bool_]) -> pa.Array:
         return pc.if_else(pa.array(chosen), pa.scalar(value, column.type), column)
 
     return change
 
 
-def _raised_by_half_a_std_dev(column: pa.Array, chosen: np.ndarray) -> pa.Array:
+def _raised_by_half_a_std_dev(column: pa.Array, chosen: npt.NDArray[np.bool_]) -> pa.Array:
     values = column.to_numpy()
     return pa.array(np.where(chosen, values + 0.5 * values.std(), values).round(3))
 
 
-def _repeated(column: pa.Array, chosen: np.ndarray) -> pa.Array:
+def _repeated(column: pa.Array, chosen: npt.NDArray[np.bool_]) -> pa.Array:
     """The second half of the chosen rows take the keys of the first half: pairs far apart."""
     rows = np.flatnonzero(chosen)
     take = np.arange(len(column))
@@ -123,7 +126,7 @@ def _repeated(column: pa.Array, chosen: np.ndarray) -> pa.Array:
     return column.take(pa.array(take))
 
 
-def _dark(column: pa.Array, chosen: np.ndarray) -> pa.Array:
+def _dark(column: pa.Array, chosen: npt.NDArray[np.bool_]) -> pa.Array:
     """`c0012-3.jpg` -> the dark banner of campaign 12."""
     campaign = pc.utf8_slice_codeunits(column, 1, 5)
     dark = pc.binary_join_element_wise("dark/c", campaign, ".jpg", "")

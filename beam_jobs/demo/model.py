@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import tensorflow as tf
@@ -67,7 +69,7 @@ class Trained:
     auc: float
 
 
-class Encoder(tf.Module):
+class Encoder(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     """Features as they are in the data -> what the network takes.
 
     Codes int64[n, 5]: the vocabularies share one range, so that one embedding serves them all; a
@@ -90,6 +92,7 @@ class Encoder(tf.Module):
         self.std_dev = tf.constant(np.nanstd(numbers, axis=0), tf.float32)
 
     def __call__(self, features: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """The encoded columns, then the numbers."""
         codes = [
             tf.cast(lookup(features[name]), tf.int64)
             for name, lookup in zip(CATEGORICAL, self.lookups, strict=True)
@@ -101,7 +104,7 @@ class Encoder(tf.Module):
         return [tf.concat(codes, axis=1) + self.first_codes, scaled]
 
 
-class ClickModel(tf.Module):
+class ClickModel(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     """The encoder and the network as one servable function."""
 
     def __init__(self, encoder: Encoder, network: keras.Model) -> None:
@@ -109,7 +112,7 @@ class ClickModel(tf.Module):
         self.encoder = encoder
         self.network = network
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def score(self, **features: tf.Tensor) -> dict[str, tf.Tensor]:
         """{name: [n, 1]} of `INPUTS` -> {"score": float32[n, 1]}, the probability of a click.
 
@@ -162,7 +165,7 @@ def train(
     return Trained(folder, table.num_rows - held_out, float(auc.result()))
 
 
-def pictures(names: pa.ChunkedArray, banners: str) -> np.ndarray:
+def pictures(names: pa.ChunkedArray, banners: str) -> npt.NDArray[Any]:
     """uint8[n, 16, 16, 3]: the banners of these names, decoded as the job decodes them."""
     encoded = names.combine_chunks().dictionary_encode()
     distinct = []
@@ -172,7 +175,8 @@ def pictures(names: pa.ChunkedArray, banners: str) -> np.ndarray:
         tensor = image_tensor(image, name, PICTURE)
         assert isinstance(tensor, np.ndarray)
         distinct.append(tensor)
-    return np.stack(distinct)[np.asarray(encoded.indices)]
+    each: npt.NDArray[Any] = np.stack(distinct)[np.asarray(encoded.indices)]
+    return each
 
 
 def _network(codes: int, with_picture: bool) -> keras.Model:

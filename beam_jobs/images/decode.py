@@ -35,6 +35,7 @@ def decode(header: Header, factor: int = 1, apply_orientation: bool = True) -> P
     """The first picture as 8-bit "RGB" or (with any transparency) "RGBA".
 
     Args:
+        header: with the file's bytes.
         factor: 1, 2, 4, ...; each pixel of the result is the mean of a factor x factor block. A
             JPEG is decoded at that scale (up to 8), which averages in the frequency domain and
             yet reads every byte, so that truncation is found as in a full decode.

@@ -6,8 +6,10 @@ integers in float64 and so exact: the same bytes give the same features on every
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image as Pillow
 
@@ -73,7 +75,7 @@ def _mean_and_deviation(grey: Pillow.Image) -> tuple[float, float]:
     return float(mean), float(np.sqrt(max(0.0, squares - mean * mean)))
 
 
-def sharpness(luma: np.ndarray) -> float:
+def sharpness(luma: npt.NDArray[Any]) -> float:
     """Variance of the Laplacian of uint8[h, w], border pixels left out; 0.0 below 3 x 3."""
     if min(luma.shape) < 3:
         return 0.0

@@ -1,6 +1,6 @@
 """Reads and looks at many images at once, in order, within a bound on the bytes in memory.
 
-A thread reads images and looks at them; as many may look at once as there are cores (decoders and
+A thread reads images and looks at them; as many may image at once as there are cores (decoders and
 NumPy run without the interpreter's lock), more may wait for storage. The caller's thread decides
 what is begun: an image reserves `FIRST_READ` bytes of a budget before it is read, what it turned
 out to need after. The few that are larger are read again once their full size fits.
@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from beam_jobs import storage
 from beam_jobs.batch import Reason
@@ -62,7 +63,7 @@ class _Job:
     Attributes:
         images: {place: what is wanted}.
         limit: bytes that each may have.
-        looks: {place: what came of it}, None for one that has more bytes.
+        processed: {place: what came of it}, None for one that has more bytes.
         error: that ended the thread's work on it.
     """
 
@@ -73,7 +74,7 @@ class _Job:
 
 
 class ImageReader:
-    """Looks at images with threads of its own; for use by one thread.
+    """Reads and processes images with threads of its own; for use by one thread.
 
     Attributes:
         spec: where images lie, limits, and what the model takes.
@@ -87,8 +88,10 @@ class ImageReader:
         self.spec, self.held = spec, 0
         self._read_bytes = read or self._from_storage
         cores = len(os.sched_getaffinity(0))
-        self._lookers = threading.BoundedSemaphore(cores)
-        self._jobs: queue.SimpleQueue[tuple[_Job, queue.SimpleQueue] | None] = queue.SimpleQueue()
+        self._processors = threading.BoundedSemaphore(cores)
+        self._jobs: queue.SimpleQueue[tuple[_Job, queue.SimpleQueue[Any]] | None] = (
+            queue.SimpleQueue()
+        )
         self._cache: OrderedDict[str, ProcessedImage] = OrderedDict()
         self._cached_bytes = 0
         self._answered = 0.0  # when storage last answered, monotonic seconds
@@ -124,10 +127,10 @@ class ImageReader:
         try:
             while given_out < len(wanted):
                 if given_out in ready:
-                    look = ready.pop(given_out)
+                    image = ready.pop(given_out)
                     given_out += 1
-                    yield look
-                    self.held -= look.nbytes
+                    yield image
+                    self.held -= image.nbytes
                     continue
                 for place in list(large):
                     if place == given_out or self.held + whole <= BUDGET_BYTES:
@@ -136,24 +139,39 @@ class ImageReader:
                     self.held + at_once * first <= BUDGET_BYTES or begun == given_out
                 ):
                     job = _Job({}, first)
-                    while begun < len(wanted) and len(job.images) < at_once:
-                        name, given = wanted[begun]
-                        known = self._known(name) if given is None else None
-                        if known is None:
-                            job.images[begun] = wanted[begun]
-                        else:
-                            self.held += known.nbytes
-                            ready[begun] = known
-                            if self.held > BUDGET_BYTES:
-                                begun += 1
-                                break
-                        begun += 1
+                    begun = self._gather(job, wanted, begun, at_once, ready)
                     if job.images:
                         self._begin(job, ended)
                 if given_out not in ready:
                     self._take(self._wait(ended), ready, large)
         finally:
             self.held = held_before
+
+    def _gather(
+        self,
+        job: _Job,
+        wanted: Sequence[Wanted],
+        begun: int,
+        at_once: int,
+        ready: dict[int, ProcessedImage],
+    ) -> int:
+        """Puts the next images into a job; those that are known are ready at once.
+
+        Returns:
+            How many have begun then.
+        """
+        while begun < len(wanted) and len(job.images) < at_once:
+            name, given = wanted[begun]
+            known = self._known(name) if given is None else None
+            begun += 1
+            if known is None:
+                job.images[begun - 1] = name, given
+                continue
+            self.held += known.nbytes
+            ready[begun - 1] = known
+            if self.held > BUDGET_BYTES:
+                break
+        return begun
 
     def _begin(self, job: _Job, ended: "queue.SimpleQueue[_Job]") -> None:
         self.held += job.limit * len(job.images)
@@ -163,14 +181,14 @@ class ImageReader:
         """Files what a thread found."""
         self.held -= job.limit * len(job.images)
         for place, (name, given) in job.images.items():
-            look = job.processed[place]
-            if look is None:
+            image = job.processed[place]
+            if image is None:
                 large[place] = name, given
                 continue
-            self.held += look.nbytes
-            ready[place] = look
+            self.held += image.nbytes
+            ready[place] = image
             if given is None:
-                self._keep(name, look)
+                self._keep(name, image)
 
     def _wait(self, ended: "queue.SimpleQueue[_Job]") -> _Job:
         seconds = self.spec.timeout + _STALLED_AFTER
@@ -186,16 +204,16 @@ class ImageReader:
         return job
 
     def _known(self, name: str) -> ProcessedImage | None:
-        look = self._cache.get(name)
-        if look is not None:
+        image = self._cache.get(name)
+        if image is not None:
             self._cache.move_to_end(name)
-        return look
+        return image
 
-    def _keep(self, name: str, look: ProcessedImage) -> None:
-        if look.nbytes > CACHE_BYTES // 8:
+    def _keep(self, name: str, image: ProcessedImage) -> None:
+        if image.nbytes > CACHE_BYTES // 8:
             return
-        self._cache[name] = look
-        self._cached_bytes += look.nbytes
+        self._cache[name] = image
+        self._cached_bytes += image.nbytes
         while self._cached_bytes > CACHE_BYTES:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= oldest.nbytes
@@ -206,18 +224,18 @@ class ImageReader:
             job, ended = item
             try:
                 for place, (name, given) in job.images.items():
-                    job.processed[place] = self._look(name, given, job.limit)
+                    job.processed[place] = self._process(name, given, job.limit)
             except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
                 job.error = error
             ended.put(job)
 
-    def _look(self, name: str, given: bytes | None, limit: int) -> ProcessedImage | None:
+    def _process(self, name: str, given: bytes | None, limit: int) -> ProcessedImage | None:
         found = self._fetch(name, limit) if given is None else given
         if found is None:
             return None
         if isinstance(found, ImageProblem):
             return ProcessedImage(problem=found)
-        with self._lookers:
+        with self._processors:
             return process_image(found, name, self.spec)
 
     def _from_storage(self, uri: str, limit: int) -> bytes:
@@ -236,15 +254,15 @@ class ImageReader:
         """
         prefix = self.spec.prefix
         if prefix is None:
-            return _missing(name, "is not given, and there is no --images to look in")
+            return _missing(name, "is not given, and there is no --images to image in")
         if not is_safe(name):
             return _missing(name, "is not a path below --images; it was not read")
         uri = storage.join(prefix, name)
+        if storage.is_local(prefix) and not is_file_within(uri, prefix):
+            return _missing(name, "is no file, or leads out of --images; it was not read")
         started, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
-                if storage.is_local(prefix) and not is_file_within(uri, prefix):
-                    return _missing(name, "is no file, or leads out of --images; it was not read")
                 data = self._read_bytes(uri, limit)
                 self._answered = time.monotonic()
                 return data
@@ -255,26 +273,38 @@ class ImageReader:
                     return None
                 return problem(too_large(f"more than {most:,} bytes"), name)
             except OSError as error:
-                if isinstance(error, FileNotFoundError) or error.errno in _ABSENT:
-                    self._answered = time.monotonic()
-                    return _missing(name, "is not there")
-                timed_out = isinstance(
-                    error, StorageTimeoutError
-                )  # by a service that was asked often
-                if isinstance(error, RunError) and not timed_out:
-                    raise
-                if isinstance(error, PermissionError):
-                    raise InputError(f"{uri}: cannot be read ({_why(error)})") from error
-                waited = time.monotonic() - started
-                if timed_out or waited + pause > self.spec.timeout:
-                    if self._answered >= started:
-                        return _missing(name, f"could not be read in {waited:.0f} s: {_why(error)}")
-                    raise InputError(
-                        f"{uri}: cannot be read ({_why(error)}), and no other image could in"
-                        f" {waited:.0f} s; run the command again when storage answers"
-                    ) from error
+                found = self._unreadable(uri, name, error, started, pause)
+                if found is not None:
+                    return found
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _unreadable(
+        self, uri: str, name: str, error: OSError, started: float, pause: float
+    ) -> ImageProblem | None:
+        """What an error means for an image; None where it may pass, and there is time.
+
+        Raises:
+            InputError: storage is down, or forbids to read.
+            RunError: storage refuses.
+        """
+        if isinstance(error, FileNotFoundError) or error.errno in _ABSENT:
+            self._answered = time.monotonic()
+            return _missing(name, "is not there")
+        timed_out = isinstance(error, StorageTimeoutError)  # by a service that was asked often
+        if isinstance(error, RunError) and not timed_out:
+            raise error
+        if isinstance(error, PermissionError):
+            raise InputError(f"{uri}: cannot be read ({_why(error)})") from error
+        waited = time.monotonic() - started
+        if not timed_out and waited + pause <= self.spec.timeout:
+            return None
+        if self._answered >= started:
+            return _missing(name, f"could not be read in {waited:.0f} s: {_why(error)}")
+        raise InputError(
+            f"{uri}: cannot be read ({_why(error)}), and no other image could in"
+            f" {waited:.0f} s; run the command again when storage answers"
+        ) from error
 
 
 def _missing(name: str, found: str) -> ImageProblem:

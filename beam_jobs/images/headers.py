@@ -135,21 +135,9 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
     position = 2
     while True:
         start = position
-        while data[position : position + 2] == b"\xff\xff":  # fill bytes, T.81 B.1.1.2
-            position += 1
-        head = data[position : position + 4]
-        if len(head) < 4:
-            raise corrupt(f"JPEG ends in its header, after {len(data):,} bytes")
-        if head[0] != 0xFF or head[1] == _EOI:
-            raise corrupt(f"JPEG has no marker where one is due, at byte {position:,}")
-        marker = head[1]
-        end = position + 2 + int.from_bytes(head[2:], "big")
+        position, marker, end = _jpeg_segment(data, position)
         if marker == _SOS:
             break
-        if end > len(data) or end < position + 4:
-            raise corrupt(f"JPEG segment at byte {position:,} ends at {end:,} of {len(data):,}")
-        if marker in _SOF_OTHER:
-            raise unsupported(f"JPEG of coding process 0x{marker:X}; expected Huffman-coded DCT")
         if marker in _SOF_READ:
             size = _jpeg_size(data[position + 4 : end])
             components = data[position + 9 : position + 10]
@@ -172,6 +160,24 @@ def _jpeg(data: bytes, limits: ImageLimits) -> Header:
         raise too_large(f"JPEG of {scans:,} scans, limit {limits.max_scans:,}")
     kept.append(data[position:])
     return Header(ImageFormat.JPEG, *size, b"".join(kept), orientation=orientation)
+
+
+def _jpeg_segment(data: bytes, position: int) -> tuple[int, int, int]:
+    """(start behind fill bytes, marker, end) of the segment at a position."""
+    while data[position : position + 2] == b"\xff\xff":  # fill bytes, T.81 B.1.1.2
+        position += 1
+    head = data[position : position + 4]
+    if len(head) < 4:
+        raise corrupt(f"JPEG ends in its header, after {len(data):,} bytes")
+    if head[0] != 0xFF or head[1] == _EOI:
+        raise corrupt(f"JPEG has no marker where one is due, at byte {position:,}")
+    marker = head[1]
+    end = position + 2 + int.from_bytes(head[2:], "big")
+    if marker != _SOS and (end > len(data) or end < position + 4):
+        raise corrupt(f"JPEG segment at byte {position:,} ends at {end:,} of {len(data):,}")
+    if marker in _SOF_OTHER:
+        raise unsupported(f"JPEG of coding process 0x{marker:X}; expected Huffman-coded DCT")
+    return position, marker, end
 
 
 def _jpeg_size(segment: bytes) -> tuple[int, int]:

@@ -8,6 +8,7 @@ how large images are or how many; parts need not keep the order of rows, which S
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_jobs.batch import (
@@ -74,7 +75,7 @@ def add_images(batch: pa.RecordBatch, reader: ImageReader) -> Iterator[tuple[int
         yield start, _part(part, codes[start:] - first_code, processed, spec)
 
 
-def _wanted(batch: pa.RecordBatch, spec: ImageSpec) -> tuple[np.ndarray, list[Wanted]]:
+def _wanted(batch: pa.RecordBatch, spec: ImageSpec) -> tuple[npt.NDArray[np.int64], list[Wanted]]:
     """(int64[num_rows] places in the list, -1 for no image; each distinct image once)."""
     names = column_or_none(batch, spec.column)
     if names is None or not pa.types.is_string(names.type):
@@ -104,7 +105,10 @@ def _wanted(batch: pa.RecordBatch, spec: ImageSpec) -> tuple[np.ndarray, list[Wa
 
 
 def _part(
-    batch: pa.RecordBatch, codes: np.ndarray, processed: Sequence[ProcessedImage], spec: ImageSpec
+    batch: pa.RecordBatch,
+    codes: npt.NDArray[np.int64],
+    processed: Sequence[ProcessedImage],
+    spec: ImageSpec,
 ) -> pa.RecordBatch:
     """The rows with what came of their images.
 
@@ -113,7 +117,7 @@ def _part(
     Args:
         batch: the rows.
         codes: int64[num_rows], places in `processed`; below 0 for a row without an image.
-        looks: of distinct images.
+        processed: what came of distinct images.
         spec: what to join.
     """
     take = pa.array(codes, mask=codes < 0)
@@ -134,7 +138,9 @@ def _part(
     return with_findings(batch, _findings(codes, processed, spec.column))
 
 
-def _tensor_column(codes: np.ndarray, processed: Sequence[ProcessedImage], width: int) -> pa.Array:
+def _tensor_column(
+    codes: npt.NDArray[np.int64], processed: Sequence[ProcessedImage], width: int
+) -> pa.Array:
     """fixed_size_binary[width]: the tensors' bytes, row after row; null where there is none."""
     distinct = np.zeros((len(processed) + 1, width), np.uint8)  # the last for rows without a tensor
     present = np.zeros(len(processed) + 1, bool)
@@ -149,7 +155,7 @@ def _tensor_column(codes: np.ndarray, processed: Sequence[ProcessedImage], width
 
 
 def _findings(
-    codes: np.ndarray, processed: Sequence[ProcessedImage], column: str
+    codes: npt.NDArray[np.int64], processed: Sequence[ProcessedImage], column: str
 ) -> list[Findings]:
     found = [
         (place, look.problem) for place, look in enumerate(processed) if look.problem is not None
@@ -160,7 +166,7 @@ def _findings(
     places = np.array([place for place, _ in found])
     starts = np.searchsorted(codes[order], places, side="left")
     ends = np.searchsorted(codes[order], places, side="right")
-    by_reason: dict[Reason, tuple[list[np.ndarray], list[str]]] = {}
+    by_reason: dict[Reason, tuple[list[npt.NDArray[np.int64]], list[str]]] = {}
     for (_, problem), start, end in zip(found, starts, ends, strict=True):
         rows, details = by_reason.setdefault(problem.reason, ([], []))
         rows.append(order[start:end])

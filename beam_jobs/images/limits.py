@@ -44,12 +44,15 @@ class ImageError(Exception):
 
 
 def corrupt(found: str) -> ImageError:
+    """The error of a picture whose data is damaged."""
     return ImageError(Reason.IMAGE_CORRUPT, found)
 
 
 def too_large(found: str) -> ImageError:
+    """The error of a picture beyond a limit."""
     return ImageError(Reason.IMAGE_TOO_LARGE, found)
 
 
 def unsupported(found: str) -> ImageError:
+    """The error of a format or kind that is not taken."""
     return ImageError(Reason.IMAGE_UNSUPPORTED, found)

@@ -1,8 +1,9 @@
 """One encoded image -> all that its rows get of it: features, or a problem, and model input."""
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from beam_jobs.images.features import Row, features
 from beam_jobs.images.inspect import inspect
@@ -27,7 +28,7 @@ class ProcessedImage:
     row: Row | None = None
     problem: ImageProblem | None = None
     encoded: bytes | None = None
-    tensor: np.ndarray | None = None
+    tensor: npt.NDArray[Any] | None = None
 
     @property
     def input_bytes(self) -> int:
@@ -36,6 +37,7 @@ class ProcessedImage:
 
     @property
     def nbytes(self) -> int:
+        """About so many bytes of memory."""
         return _ROW_BYTES + self.input_bytes
 
 

@@ -39,6 +39,7 @@ class ImageSpec:
     fingerprint: str | None = None
 
     def for_model(self, keeps_bytes: bool, tensor: ImageTensorSpec | None) -> "ImageSpec":
+        """The same for a model: whether it takes bytes, and the tensor that it takes."""
         return dataclasses.replace(self, keeps_bytes=keeps_bytes, tensor=tensor)
 
 

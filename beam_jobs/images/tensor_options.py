@@ -75,6 +75,7 @@ class ImageTensorSpec:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of one tensor."""
         return self.height * self.width * self.channels * (1 if self.dtype == "uint8" else 4)
 
 

@@ -6,8 +6,10 @@ decoded by Pillow, without loss: TensorFlow reads them in some channel counts on
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image as Pillow
 
@@ -28,7 +30,7 @@ _BY_TENSORFLOW = {
 _PILLOW_MODE = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def image_tensor(image: Image, name: str, spec: ImageTensorSpec) -> np.ndarray | ImageProblem:
+def image_tensor(image: Image, name: str, spec: ImageTensorSpec) -> npt.NDArray[Any] | ImageProblem:
     """One image as the model takes it.
 
     Args:
@@ -50,7 +52,7 @@ def image_tensor(image: Image, name: str, spec: ImageTensorSpec) -> np.ndarray |
     return _finished(_resized(pixels, spec), spec)
 
 
-def image_batch(tensors: Sequence[np.ndarray], spec: ImageTensorSpec) -> np.ndarray:
+def image_batch(tensors: Sequence[npt.NDArray[Any]], spec: ImageTensorSpec) -> npt.NDArray[Any]:
     """spec.dtype[len(tensors), spec.height, spec.width, spec.channels]."""
     batch = np.empty((len(tensors), spec.height, spec.width, spec.channels), spec.dtype)
     for row, tensor in enumerate(tensors):
@@ -58,12 +60,12 @@ def image_batch(tensors: Sequence[np.ndarray], spec: ImageTensorSpec) -> np.ndar
     return batch
 
 
-def _pixels(header: Header, spec: ImageTensorSpec) -> np.ndarray:
+def _pixels(header: Header, spec: ImageTensorSpec) -> npt.NDArray[Any]:
     """uint8[h, w, spec.channels] at full size."""
     if (header.format, spec.channels) not in _BY_TENSORFLOW:
         picture = decode(header, apply_orientation=spec.options.upright)
         return _as_array(picture.convert(_PILLOW_MODE[spec.channels]))
-    pixels = tf.io.decode_image(
+    pixels: npt.NDArray[Any] = tf.io.decode_image(
         header.payload, channels=spec.channels, expand_animations=False
     ).numpy()
     if spec.options.upright and header.orientation > 1:
@@ -71,15 +73,15 @@ def _pixels(header: Header, spec: ImageTensorSpec) -> np.ndarray:
     return pixels
 
 
-def _as_picture(pixels: np.ndarray) -> Pillow.Image:
+def _as_picture(pixels: npt.NDArray[Any]) -> Pillow.Image:
     return Pillow.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _as_array(picture: Pillow.Image) -> np.ndarray:
+def _as_array(picture: Pillow.Image) -> npt.NDArray[Any]:
     return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
-def _resized(pixels: np.ndarray, spec: ImageTensorSpec) -> np.ndarray:
+def _resized(pixels: npt.NDArray[Any], spec: ImageTensorSpec) -> npt.NDArray[Any]:
     """float32[spec.height, spec.width, c], 0 to 255."""
     options = spec.options
     if options.fit is Fit.PAD:
@@ -91,10 +93,11 @@ def _resized(pixels: np.ndarray, spec: ImageTensorSpec) -> np.ndarray:
             pixels = _centre(pixels, spec.height, spec.width)
         size = (spec.height, spec.width)
         resized = tf.image.resize(pixels, size, options.resize.value, antialias=options.antialias)
-    return resized.numpy().astype(np.float32, copy=False)
+    values: npt.NDArray[Any] = resized.numpy()
+    return values.astype(np.float32, copy=False)
 
 
-def _centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def _centre(pixels: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
     """The largest centred part of shape height : width, at least one pixel each way."""
     rows, columns = pixels.shape[:2]
     keep_rows = max(1, min(rows, columns * height // width))
@@ -103,12 +106,12 @@ def _centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return pixels[top : top + keep_rows, left : left + keep_columns]
 
 
-def _finished(values: np.ndarray, spec: ImageTensorSpec) -> np.ndarray:
+def _finished(values: npt.NDArray[Any], spec: ImageTensorSpec) -> npt.NDArray[Any]:
     """Scaled, in the model's type; uint8 is rounded and clipped (bicubic overshoots)."""
     if spec.dtype == "uint8":
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    if spec.options.scaling is Scaling.UNIT:
-        return values / np.float32(255)
-    if spec.options.scaling is Scaling.SYMMETRIC:
-        return values / np.float32(127.5) - np.float32(1)
+        values = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    elif spec.options.scaling is Scaling.UNIT:
+        values = values / np.float32(255)
+    elif spec.options.scaling is Scaling.SYMMETRIC:
+        values = values / np.float32(127.5) - np.float32(1)
     return values

@@ -12,7 +12,7 @@ from beam_jobs.images.spec import ImageSpec
 
 
 @dataclass(eq=False)
-class AddImages(beam.PTransform):
+class AddImages(beam.PTransform[beam.PCollection[KeyedBatch], beam.PCollection[KeyedBatch]]):
     """Looks at the images that rows name; nothing where there is no spec.
 
     In and out: PCollection[KeyedBatch]. A batch may become several, whose numbers follow from the
@@ -27,10 +27,14 @@ class AddImages(beam.PTransform):
 
     spec: ImageSpec | None
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+    def expand(self, batches: beam.PCollection[KeyedBatch]) -> beam.PCollection[KeyedBatch]:
+        """One step; nothing where rows have no images."""
         if self.spec is None:
             return batches
-        return batches | "Add images" >> beam.ParDo(_AddImages(self.spec))
+        found: beam.PCollection[KeyedBatch] = batches | "Add images" >> beam.ParDo(
+            _AddImages(self.spec)
+        )
+        return found
 
 
 class _AddImages(beam.DoFn):

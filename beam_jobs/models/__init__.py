@@ -1,0 +1,1 @@
+"""What a SavedModel is: where it lies, what its graph says, and loading it."""

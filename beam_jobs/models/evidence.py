@@ -1,6 +1,4 @@
-"""What the graph of a model reports its signature: which texts it parses, as what, and what its
-classes are called.
-"""
+"""What the graph of a model says of its signature: which texts it parses, and its classes."""
 
 import enum
 import math
@@ -103,7 +101,7 @@ class ClassNames:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the graph reports a signature.
+    """What the graph says of a signature.
 
     Attributes:
         uses: one a text input.

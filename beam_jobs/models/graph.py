@@ -68,6 +68,7 @@ class Scope:
 
     @cached_property
     def by_name(self) -> dict[str, Any]:
+        """{name: node}."""
         return {node.name: node for node in self.nodes}
 
     @cached_property

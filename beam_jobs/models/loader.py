@@ -2,15 +2,16 @@
 
 import weakref
 from collections.abc import Callable, Mapping
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from beam_jobs.errors import RunError
 from beam_jobs.models.registry import ModelLocation, local_copy
 from beam_jobs.models.signature import SERVE, Signature
 
-Predict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+Predict = Callable[[Mapping[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]]
 """{input: array [n, ...]} -> {output: array [n, ...]}."""
 
 
@@ -44,7 +45,7 @@ def _load_v2(location: ModelLocation, signature: Signature) -> Predict:
     del loaded
     dtypes = {tensor.name: tf.as_dtype(tensor.dtype) for tensor in signature.inputs}
 
-    def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def predict(inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         tensors = {name: tf.constant(value, dtypes[name]) for name, value in inputs.items()}
         return {name: value.numpy() for name, value in held["function"](**tensors).items()}
 
@@ -60,7 +61,9 @@ def _load_v1(location: ModelLocation, signature: Signature) -> Predict:
     outputs = {tensor.name: tensor.tensor for tensor in signature.outputs}
     inputs = {tensor.name: tensor.tensor for tensor in signature.inputs}
 
-    def predict(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return session.run(outputs, {inputs[name]: value for name, value in values.items()})
+    def predict(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        fed = {inputs[name]: value for name, value in values.items()}
+        found: dict[str, npt.NDArray[Any]] = session.run(outputs, fed)
+        return found
 
     return predict

@@ -81,7 +81,7 @@ class Signature:
         name: of it.
         inputs, outputs: sorted by name.
         kind: how rows are given to it.
-        evidence: what the graph reports its inputs and outputs.
+        evidence: what the graph says of its inputs and outputs.
     """
 
     name: str

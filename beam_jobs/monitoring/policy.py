@@ -11,7 +11,6 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from beam_jobs import storage
 from beam_jobs.batch import ALWAYS_QUARANTINED, DEFAULT_ACTIONS, Action, Actions, Reason
 from beam_jobs.config.flags import nearest
 from beam_jobs.errors import UsageError
@@ -137,20 +136,19 @@ _FEATURE = "feature:"
 _TABLES = ("actions", "thresholds", "features", "severities")
 
 
-def load_policy(uri: str | None, flag: str = "--policy") -> Policy:
-    """Reads a policy (docs/policy.md); without one the defaults.
+def parse_policy(text: bytes, where: str) -> Policy:
+    """A policy from TOML (docs/policy.md).
+
+    Args:
+        text: the file's content.
+        where: flag and file, for messages.
 
     Raises:
-        UsageError: it cannot be read, or has an unknown key or a wrong value; with the nearest
-            known name.
+        UsageError: it is no TOML, or has an unknown key or a wrong value; with the nearest known
+            name.
     """
-    if uri is None:
-        return Policy()
-    where = f"{flag} {uri}"
     try:
-        tables = tomllib.loads(storage.read_bytes(uri).decode())
-    except OSError as error:
-        raise UsageError(f"{where}: cannot be read ({error.strerror})") from error
+        tables = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{where}: is not TOML: {error}") from error
     for name, table in tables.items():

@@ -8,7 +8,8 @@ from beam_jobs.monitoring.anomaly import Anomaly
 from beam_jobs.monitoring.policy import Kind, Policy, Severity
 from beam_jobs.monitoring.volume import PREVIOUS
 from beam_jobs.statistics.distances import CONFIDENCE
-from beam_jobs.statistics.histograms import FeatureStats, common_stats, missing_share, value_counts
+from beam_jobs.statistics.files import FeatureStats
+from beam_jobs.statistics.histograms import common_stats, missing_share, value_counts
 
 BASELINE, SCHEMA = "baseline", "schema"
 _SHOWN = 3

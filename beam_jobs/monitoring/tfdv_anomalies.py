@@ -14,8 +14,8 @@ from beam_jobs.monitoring.tfdv_codes import Subject, built_in, subject_of
 from beam_jobs.monitoring.volume import UNLIKELY, chance_of
 from beam_jobs.schema import SERVING, in_environment
 from beam_jobs.statistics.distances import Measure
-from beam_jobs.statistics.files import Statistics, dataset_of, feature_name
-from beam_jobs.statistics.histograms import FeatureStats, common_stats, missing_share
+from beam_jobs.statistics.files import FeatureStats, Statistics, dataset_of, feature_name
+from beam_jobs.statistics.histograms import common_stats, missing_share
 from beam_jobs.statistics.slices import ALL
 from beam_jobs.statistics.tfdv import tfdv
 
@@ -44,6 +44,7 @@ class References:
     previous: Statistics | None
 
     def items(self) -> list[tuple[Kind, Statistics | None]]:
+        """(kind of anomaly, the statistics that it is measured against; None measures none)."""
         return [(Kind.SKEW, self.baseline), (Kind.DRIFT, self.previous)]
 
 

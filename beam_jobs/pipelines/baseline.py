@@ -23,15 +23,15 @@ from beam_jobs.read.json_names import nested_names
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadRanges, SplitFiles
 from beam_jobs.schema import Feature, FeatureType
 from beam_jobs.score.binding import SignatureBinding
-from beam_jobs.score.handler import Score
+from beam_jobs.score.transforms import Score
 from beam_jobs.statistics import column_types
-from beam_jobs.statistics.compute import ComputeStatistics
 from beam_jobs.statistics.files import (
     ScoredBy,
     Statistics,
     check_measured,
     score_feature_name,
 )
+from beam_jobs.statistics.transforms import ComputeStatistics
 from beam_jobs.validation.transforms import CheckRows
 
 

@@ -18,8 +18,8 @@ from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.read.byte_range import ByteRange, ReadSpec
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadRanges, SplitFiles
 from beam_jobs.runs.folder import RunFolder
-from beam_jobs.score.handler import Score
-from beam_jobs.statistics.compute import ComputeStatistics
+from beam_jobs.score.transforms import Score
+from beam_jobs.statistics.transforms import ComputeStatistics
 from beam_jobs.validation.transforms import CheckRows, FindDuplicateKeys, MarkKeys
 
 

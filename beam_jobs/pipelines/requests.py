@@ -16,8 +16,8 @@ from beam_jobs.plan import Plan, request_spec
 from beam_jobs.publish.transforms import COUNTS, PARTS, WriteParts
 from beam_jobs.request_files import transforms as requests
 from beam_jobs.runs.folder import RunFolder
-from beam_jobs.score.handler import Score
-from beam_jobs.statistics.compute import ComputeStatistics
+from beam_jobs.score.transforms import Score
+from beam_jobs.statistics.transforms import ComputeStatistics
 from beam_jobs.validation.transforms import CheckRows
 
 

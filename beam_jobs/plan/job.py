@@ -11,20 +11,21 @@ from beam_jobs.config.verbs import DataConfig, JobConfig
 from beam_jobs.images.listing import MOST_IMAGES, fingerprint_of
 from beam_jobs.images.spec import ImageSpec
 from beam_jobs.models.registry import ModelLocation
-from beam_jobs.monitoring.policy import load_policy
 from beam_jobs.notify import webhook_of
 from beam_jobs.plan.checks import check_model, check_names, checks_off, find_images, reference
 from beam_jobs.plan.identity import decided_by, run_id_of
 from beam_jobs.plan.plan import Plan, Reference, fingerprint
+from beam_jobs.plan.policy_file import load_policy
 from beam_jobs.publish.decisions import left_by_rollback
 from beam_jobs.publish.publishing import check_columns as check_warehouse_columns
-from beam_jobs.runs.catalog import RunCatalog, absolute_url
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import Job, RunRow
 from beam_jobs.schema import features_of, load_schema
 from beam_jobs.statistics.files import Statistics
 from beam_jobs.statistics.slices import check_slices
 from beam_jobs.warehouse.tables import scores_schema
+from beam_jobs.warehouse.url import absolute_url
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from beam_jobs.schema import Feature
 
 
 def wanted_columns(
-    present: Sequence[str], features: Sequence[Feature], key: str | None, key_only: bool
+    present: Sequence[str], features: Sequence[Feature], key_only: bool
 ) -> dict[str, Feature | None]:
     """{column to type: its feature}: the schema's in its order, then those it does not know."""
     if key_only:
@@ -45,7 +45,7 @@ def from_block(
 ) -> pa.RecordBatch:
     """The batch of a block of CSV or JSON Lines records."""
     if is_csv:
-        wanted = wanted_columns(header, features, key, key_only)
+        wanted = wanted_columns(header, features, key_only)
         typed, keys, found = csv.read_block(block, header, wanted, key)
     else:
         typed, keys, found = jsonl.read_block(block, features, key, key_only=key_only)

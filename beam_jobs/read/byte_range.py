@@ -19,14 +19,17 @@ class Format(str, enum.Enum):
 
     @property
     def is_compressed(self) -> bool:
+        """Whether the file is gzip: it has one byte range, and is streamed."""
         return self.value.endswith(".gz")
 
     @property
     def is_csv(self) -> bool:
+        """Whether its records are CSV."""
         return self in (Format.CSV, Format.CSV_GZ)
 
     @property
     def is_jsonl(self) -> bool:
+        """Whether its records are JSON Lines."""
         return self in (Format.JSONL, Format.JSONL_GZ)
 
 

@@ -153,7 +153,7 @@ def read_range(
     """The records of an exact byte range, as `records` describes batches.
 
     Args:
-        byte range: what to read.
+        byte_range: what to read.
         spec: what to make of it.
         rows_per_batch: at most.
         tell: told what is odd about the file, each thing by one of its byte ranges.

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
@@ -151,7 +152,7 @@ def _wrong_cell_counts(
 
 def _quoted_cells(
     block: Block, broken: Mapping[int, str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(opening quote, closing quote, record) of what is quoted in records that are not broken."""
     good = np.ones(len(block) + 1, bool)
     good[[*broken, -1]] = False  # the last one stands for what lies behind the records

@@ -66,23 +66,11 @@ def parse_at_once(
         return {}
     start, end = int(block.starts[0]), int(block.ends[-1])
     data = block.data[start:end]
-    if not _flat_objects(data, block) or not _few_lists(data, block):
-        return None
     schema = pa.schema([(feature.name, feature.arrow) for feature in features])
-    try:
-        data.decode()
-        table = pa_json.read_json(
-            pa.BufferReader(data),
-            read_options=pa_json.ReadOptions(block_size=len(data) + 1),
-            parse_options=pa_json.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior="infer"
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
-        return None
-    if table.num_rows != len(block):
-        return None
-    if allowed is not None and not set(table.column_names) <= {*schema.names, *allowed}:
+    table = (
+        _parsed(data, schema) if _flat_objects(data, block) and _few_lists(data, block) else None
+    )
+    if table is None or table.num_rows != len(block) or _has_others(table, schema, allowed):
         return None
     dates = [field.name for field in table.schema if pt.is_timestamp(field.type)]
     if dates:
@@ -94,28 +82,55 @@ def parse_at_once(
         # A number has several spellings; only text and integers give a key as it was written.
         if field.name == key and not _is_exact(table.column(field.name), data):
             return None
-        is_known = schema.get_field_index(field.name) >= 0
-        if pt.is_nested(field.type) and not is_known:
+        place = schema.get_field_index(field.name)
+        if pt.is_nested(field.type) and place < 0:
             if any(word in data for word in _NUMBER_WORDS):
                 return None
             continue  # not counted; and combining lists of nulls fails (pyarrow 10)
-        column = table.column(field.name).combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = column.chunk(0)
-        if is_known:
-            if field.type != schema.field(field.name).type:
-                return None  # some value was no integer
-            if _has_nulls_inside(column):
-                return None
-        if not _all_finite(column):
+        column = _combined(table.column(field.name))
+        if not _is_beyond_doubt(column, None if place < 0 else schema.field(place).type):
             return None
-        if not is_known and not _all_exact(column):
-            return None
-        if is_known:
-            columns[field.name] = column
-        elif (kept := _unknown(column)) is not None:
+        kept = column if place >= 0 else _unknown(column)
+        if kept is not None:
             columns[field.name] = kept
     return columns
+
+
+def _parsed(data: bytes, schema: pa.Schema) -> pa.Table | None:
+    """Arrow's reading of JSON Lines; None where it, or UTF-8, cannot."""
+    try:
+        data.decode()
+        return pa_json.read_json(
+            pa.BufferReader(data),
+            read_options=pa_json.ReadOptions(block_size=len(data) + 1),
+            parse_options=pa_json.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior="infer"
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
+
+
+def _has_others(table: pa.Table, schema: pa.Schema, allowed: Collection[str] | None) -> bool:
+    return allowed is not None and not set(table.column_names) <= {*schema.names, *allowed}
+
+
+def _combined(chunks: pa.ChunkedArray) -> pa.Array:
+    column = chunks.combine_chunks()
+    return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+
+
+def _is_beyond_doubt(column: pa.Array, expected: pa.DataType | None) -> bool:
+    """Whether the values are what was written; of a column of the schema also its type.
+
+    Args:
+        column: as Arrow read it.
+        expected: the feature's type; None of a column that the schema does not know.
+    """
+    if expected is None:
+        return _all_finite(column) and _all_exact(column)
+    # Another type: some value was no integer.
+    return column.type == expected and not _has_nulls_inside(column) and _all_finite(column)
 
 
 def _flat_objects(data: bytes, block: Block) -> bool:
@@ -149,7 +164,7 @@ def _is_exact(column: pa.ChunkedArray, data: bytes) -> bool:
     """Whether the values, as text, are as they were written."""
     if pt.is_integer(column.type):
         return b"-0" not in data or pc.any(pc.equal(column, 0)).as_py() is not True
-    return pt.is_string(column.type) or pt.is_null(column.type)
+    return bool(pt.is_string(column.type) or pt.is_null(column.type))
 
 
 def _all_exact(column: pa.Array) -> bool:
@@ -160,7 +175,7 @@ def _all_exact(column: pa.Array) -> bool:
 
 
 def _has_nulls_inside(column: pa.Array) -> bool:
-    return pt.is_list(column.type) and column.flatten().null_count > 0
+    return bool(pt.is_list(column.type) and column.flatten().null_count > 0)
 
 
 def _all_finite(column: pa.Array) -> bool:

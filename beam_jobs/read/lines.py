@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from beam_jobs.batch import RAW_LIMIT_BYTES, ROWS_PER_BATCH
 
@@ -42,10 +43,10 @@ class Block:
     """
 
     data: bytes
-    starts: np.ndarray
-    ends: np.ndarray
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
     broken: dict[int, str]
-    quotes: np.ndarray
+    quotes: npt.NDArray[np.int64]
     offset: int
 
     def __len__(self) -> int:
@@ -195,8 +196,11 @@ def split(
 
 
 def _stops_outside_quotes(
-    buffer: np.ndarray, newlines: np.ndarray, quotes: np.ndarray, final: bool
-) -> tuple[np.ndarray, np.ndarray]:
+    buffer: npt.NDArray[np.uint8],
+    newlines: npt.NDArray[np.int64],
+    quotes: npt.NDArray[np.int64],
+    final: bool,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(the byte behind each record, the first byte of each record with bad quotes).
 
     Linear, however many records are cut: only lines with an odd number of quotes open or close a
@@ -213,10 +217,13 @@ def _stops_outside_quotes(
     before = np.searchsorted(quotes, np.append(begins, ends[-1]))  # quotes before each line
     faults = _faults_by_parity(buffer, quotes)
 
-    def faulty(first: np.ndarray, behind: np.ndarray) -> np.ndarray:
-        """Whether a record of the lines first..behind-1 has a quote where none may stand."""
+    def faulty(
+        first: npt.NDArray[np.int64], behind: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Whether a record of the lines first..behind-1 has a quote where none may be."""
         parity = before[first] % 2
-        return faults[parity, before[behind]] > faults[parity, before[first]]
+        are: npt.NDArray[np.bool_] = faults[parity, before[behind]] > faults[parity, before[first]]
+        return are
 
     odd = np.flatnonzero(np.diff(before) % 2)
     cut = np.zeros(len(odd), bool)
@@ -244,7 +251,9 @@ def _stops_outside_quotes(
     return ends[last], begins[first[bad]]
 
 
-def _faults_by_parity(buffer: np.ndarray, quotes: np.ndarray) -> np.ndarray:
+def _faults_by_parity(
+    buffer: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
     """int64[2, quotes + 1]: how many of the first n quotes stand where none may.
 
     Row 0 where quotes with an even number open a cell, row 1 where those with an odd one do.
@@ -262,26 +271,39 @@ def _faults_by_parity(buffer: np.ndarray, quotes: np.ndarray) -> np.ndarray:
     return faults
 
 
-def _without_line_end(buffer: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+def _without_line_end(
+    buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
     ends = stops - (buffer[stops - 1] == NEWLINE)
-    return ends - ((ends > starts) & (buffer[np.maximum(ends - 1, 0)] == RETURN))
+    stripped: npt.NDArray[np.int64] = ends - (
+        (ends > starts) & (buffer[np.maximum(ends - 1, 0)] == RETURN)
+    )
+    return stripped
 
 
 def _bare_returns(
-    buffer: np.ndarray, starts: np.ndarray, stops: np.ndarray, quotes: np.ndarray
-) -> np.ndarray:
+    buffer: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+    quotes: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
     """Carriage returns outside quotes that no line feed (and not the file's end) follows."""
     returns = np.flatnonzero(buffer == RETURN)
-    bare = returns[buffer[np.minimum(returns + 1, len(buffer) - 1)] != NEWLINE]
+    bare: npt.NDArray[np.int64] = returns[
+        buffer[np.minimum(returns + 1, len(buffer) - 1)] != NEWLINE
+    ]
     bare = bare[bare != len(buffer) - 1]
     if not len(quotes):
         return bare
     begins = starts[np.searchsorted(stops, bare, side="right")]
-    return bare[(np.searchsorted(quotes, bare) - np.searchsorted(quotes, begins)) % 2 == 0]
+    is_outside = (np.searchsorted(quotes, bare) - np.searchsorted(quotes, begins)) % 2 == 0
+    outside: npt.NDArray[np.int64] = bare[is_outside]
+    return outside
 
 
-def _records_at(positions: np.ndarray, stops: np.ndarray) -> list[int]:
-    return np.unique(np.searchsorted(stops, positions, side="right")).tolist()
+def _records_at(positions: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> list[int]:
+    found: list[int] = np.unique(np.searchsorted(stops, positions, side="right")).tolist()
+    return found
 
 
 def _without_blanks(block: Block) -> Block:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from beam_jobs import storage
-from beam_jobs.batch import Findings, Reason, as_lists, json_record, jsonable
+from beam_jobs.batch import Findings, Reason, as_lists, json_record, jsonable, truncated
 from beam_jobs.errors import InputError, StorageError
 from beam_jobs.read import batches, columns
 from beam_jobs.read.byte_range import ByteRange, ReadSpec
@@ -86,7 +87,7 @@ def read(
             raise InputError(f"{byte_range.file.uri}: column {twice!r} appears twice")
         if byte_range.number == 0:
             tell_columns(present, spec.features, tell)
-        wanted = batches.wanted_columns(present, spec.features, spec.key, spec.key_only)
+        wanted = batches.wanted_columns(present, spec.features, spec.key_only)
         # Without one that is wanted any tells how many rows there are.
         names = [name for name in present if name in wanted or name == spec.key] or present[:1]
         for batch in parquet.batches(
@@ -150,9 +151,9 @@ def _numbers_as_texts(column: pa.Array) -> pa.Array:
 
 
 def _raw_records(cells: Mapping[str, pa.Array], rows: int, found: Sequence[Findings]) -> pa.Array:
-    """binary: JSON of what stood in the rows with findings; null where only columns exist.
+    r"""binary: JSON of what was in the rows with findings; null where only columns exist.
 
-    Bytes that are not UTF-8 appear as `\\xff`, numbers that JSON lacks as texts.
+    Bytes that are not UTF-8 appear as `\xff`, numbers that JSON lacks as texts.
     """
     raw: list[bytes | None] = [None] * rows
     failed = sorted({int(row) for finding in found for row in finding.rows})
@@ -164,11 +165,12 @@ def _raw_records(cells: Mapping[str, pa.Array], rows: int, found: Sequence[Findi
     return pa.array(raw, pa.binary())
 
 
-def _python(column: pa.Array, rows: Sequence[int] | np.ndarray) -> list[Any]:
+def _python(column: pa.Array, rows: Sequence[int] | npt.NDArray[np.int64]) -> list[Any]:
     """The values of some rows; what Python cannot hold (a year 30000, bad UTF-8) as its problem."""
     taken = column.take(pa.array(rows, pa.int64()))
     try:
-        return taken.to_pylist()
+        values: list[Any] = taken.to_pylist()
+        return values
     except Exception as error:  # noqa: BLE001 (each type has its own values that Python lacks)
         return [f"{column.type} that cannot be shown ({error})"] * len(taken)
 
@@ -232,7 +234,7 @@ def _decimal_texts(column: pa.Array) -> pa.Array:
 
 
 def _decimals_as_doubles(column: pa.Array) -> pa.Array:
-    """The nearest double of each decimal. (Arrow's cast multiplies by 0.01: 0.35 comes out off.)"""
+    """The nearest double of each decimal; Arrow's cast multiplies by 0.01: 0.35 comes out off."""
     kind = column.type
     if pt.is_decimal128(kind) and 0 <= kind.scale <= 22:
         words = np.frombuffer(column.buffers()[1], np.int64).reshape(-1, 2)
@@ -268,7 +270,8 @@ def _unknown(column: pa.Array, name: str) -> tuple[pa.Array | None, list[Finding
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pt.is_dictionary(kind):
         return _holds_bytes(kind.value_type)
-    return pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind)
+    is_bytes = (pt.is_binary, pt.is_large_binary, pt.is_fixed_size_binary)
+    return any(check(kind) for check in is_bytes)
 
 
 def to_feature(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findings]]:
@@ -350,7 +353,7 @@ def _to_int64(column: pa.Array, feature: Feature) -> tuple[pa.Array, list[Findin
 def _refuse(column: pa.Array, feature: Feature, why: str) -> tuple[pa.Array, list[Findings]]:
     """A column whose type cannot be the feature's: every present value is wrong."""
     rows = np.flatnonzero(np.asarray(column.is_valid()))
-    shown = [columns.truncated(jsonable(value)) for value in _python(column, rows)]
+    shown = [truncated(jsonable(value)) for value in _python(column, rows)]
     details = [f"{value} {why}" for value in shown]
     found = [Findings(Reason.INVALID_TYPE, rows, details, feature.name)]
     return columns.all_null(feature, len(column)), found

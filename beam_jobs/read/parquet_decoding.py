@@ -139,8 +139,9 @@ class _Column:
 
 
 def _leaves_of(file: pq.ParquetFile, name: str) -> list[int]:
-    """The columns of the file that make a column of the table. (Arrow finds them by the parts of
-    dotted names, and a name may hold dots.)
+    """The columns of the file that make a column of the table.
+
+    Arrow finds them by the parts of dotted names, and a name may hold dots.
     """
     schema = file.schema_arrow
     counts = [_leaves(field.type) for field in schema]

@@ -28,6 +28,7 @@ class Written(float):
     text: str
 
     def __new__(cls, text: str) -> "Written":
+        """A number that keeps its text."""
         number = super().__new__(cls, text)
         number.text = text
         return number

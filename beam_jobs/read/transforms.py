@@ -27,7 +27,7 @@ _GUESSED = "guessed"
 
 
 @dataclass(eq=False)
-class SplitFiles(beam.PTransform):
+class SplitFiles(beam.PTransform[beam.pvalue.PBegin, beam.PCollection[ByteRange]]):
     """Splits files into byte ranges with exact borders and row numbers.
 
     In: PBegin. Out: PCollection[ByteRange], spread over the workers; every file has its last one.
@@ -42,7 +42,8 @@ class SplitFiles(beam.PTransform):
 
     inputs: Inputs
 
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection[ByteRange]:
+        """Guesses borders, scans what cannot be known, and spreads the result."""
         byte_ranges = (
             pbegin
             | "Inputs" >> beam.Create([self.inputs])
@@ -57,11 +58,12 @@ class SplitFiles(beam.PTransform):
             | "By file" >> beam.GroupByKey()
             | "Resolve" >> beam.FlatMapTuple(_resolve)
         )
-        return (
+        found: beam.PCollection[ByteRange] = (
             (byte_ranges[_KNOWN], resolved)
             | beam.Flatten()
             | "Spread byte ranges" >> beam.Reshuffle()
         )
+        return found
 
 
 def _numbered(inputs: Inputs) -> Iterator[tuple[int, FileInfo]]:
@@ -82,7 +84,7 @@ def _resolve(_: int, scans: Iterable[RangeScan]) -> list[ByteRange]:
 
 
 @dataclass(eq=False)
-class ReadRanges(beam.PTransform):
+class ReadRanges(beam.PTransform[beam.PCollection[ByteRange], dict[str, beam.PCollection[Any]]]):
     """Reads byte ranges.
 
     In: PCollection[ByteRange].
@@ -96,7 +98,8 @@ class ReadRanges(beam.PTransform):
 
     spec: ReadSpec
 
-    def expand(self, byte_ranges: beam.PCollection) -> dict[str, beam.PCollection]:
+    def expand(self, byte_ranges: beam.PCollection[ByteRange]) -> dict[str, beam.PCollection[Any]]:
+        """One step with two outputs."""
         read = byte_ranges | "Read" >> beam.FlatMap(_read, self.spec).with_outputs(
             ROWS, main=BATCHES
         )

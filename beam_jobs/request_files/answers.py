@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -87,7 +88,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
     return pc.replace_with_mask(quoted, pa.array(mask), escaped)
 
 
-def _findings(batch: pa.RecordBatch, rejected: np.ndarray) -> pa.Array | str:
+def _findings(batch: pa.RecordBatch, rejected: npt.NDArray[np.bool_]) -> pa.Array | str:
     """The members flags, reasons and details; only rows with findings cost a step each."""
     none = ',"flags":[],"reasons":[],"details":[]'
     column = column_or_none(batch, FINDINGS)

@@ -49,6 +49,7 @@ def deliver_answers(folder: RunFolder) -> int | None:
 
 
 def is_delivered(folder: RunFolder) -> bool:
+    """Whether the run's answers were put where their readers wait."""
     return storage.exists(_marker(folder))
 
 

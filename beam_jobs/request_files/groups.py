@@ -35,6 +35,7 @@ class Group:
 
     @property
     def uris(self) -> list[str]:
+        """Of the files."""
         return [file.uri for file in self.files]
 
 

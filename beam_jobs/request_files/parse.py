@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,7 +86,7 @@ class Parsed:
     columns: dict[str, pa.Array]
     keys: pa.Array
     raw: pa.Array
-    lines: np.ndarray
+    lines: npt.NDArray[np.int64]
     found: list[Findings]
     images: Mapping[int, bytes] = field(default_factory=dict)
 
@@ -144,7 +145,7 @@ def _parsed(rewritten: "_Rewritten", spec: RequestSpec) -> Parsed:
     return Parsed(columns, keys, raw, lines, found, rewritten.images)
 
 
-def _unusual_lines(block: Block, features: Sequence[Feature]) -> np.ndarray:
+def _unusual_lines(block: Block, features: Sequence[Feature]) -> npt.NDArray[np.bool_]:
     """bool[lines]: those that may be anything but one flat object of members."""
     buffer = np.frombuffer(block.data, np.uint8)
     unusual = np.zeros(len(block), bool)
@@ -304,7 +305,7 @@ def _columns(block: Block, spec: RequestSpec) -> _Columns:
     return columns, pa.concat_arrays([left_keys, right_keys]), found
 
 
-def _decimal_rows(block: Block, features: Sequence[Feature]) -> np.ndarray:
+def _decimal_rows(block: Block, features: Sequence[Feature]) -> npt.NDArray[np.bool_]:
     """bool[n]: requests that write an INT as 2.0 or 2e0, as pandas does where a value is missing.
 
     The usual reason for which Arrow refuses blocks. A request that is overlooked only costs time.
@@ -316,7 +317,7 @@ def _decimal_rows(block: Block, features: Sequence[Feature]) -> np.ndarray:
     return np.asarray(pc.match_substring_regex(raw_records(block), pattern=pattern))
 
 
-def _apart(block: Block, spec: RequestSpec, odd: np.ndarray) -> _Columns:
+def _apart(block: Block, spec: RequestSpec, odd: npt.NDArray[np.bool_]) -> _Columns:
     """As `_columns`; the odd requests are looked at one by one, the others are not."""
     pairs = list(zip(block.starts.tolist(), block.ends.tolist(), strict=True))
     places, parts = [np.flatnonzero(~odd), np.flatnonzero(odd)], []

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -121,7 +122,7 @@ class Lines:
     """Lines and, int64[n], the place of each one's file in the group."""
 
     block: Block
-    owners: np.ndarray
+    owners: npt.NDArray[np.int64]
 
 
 @dataclass

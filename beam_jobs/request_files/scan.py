@@ -8,6 +8,7 @@ only where it has some twice are the requests themselves asked.
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,7 +32,7 @@ _DOUBT = rf'(?s)"(?:{ID}".*"{ID}|instance)"|\\u00[67]'
 
 def glance(
     group: Group, spec: RequestSpec, tell: Tell | None = None
-) -> Iterator[tuple[pa.Array, np.ndarray]]:
+) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64]]]:
     """(string[] ids, int64[n] the place in `group.files` of each request's file), block by block.
 
     The ids are those that `parse` finds, each at least as often; there may be others, such as

@@ -223,25 +223,42 @@ def ids_in(record: bytes) -> list[bytes]:
     for place, token in enumerate(tokens):
         if token in b"{[":
             path.append(token)
-            if token == b"{" and path in ([b"{", b"[", b"{"], [b"{", b"{"]):
+            if token == b"{" and path in _INSTANCES:
                 inner.append([])
         elif token in b"}]":
             if not path:
                 break
             path.pop()
-        elif tokens[place + 1 : place + 2] == [b":"] and place + 2 < len(tokens):
-            value, is_last = tokens[place + 2], place + 3 == len(tokens)
-            # Digits at the end may be cut off.
-            if not re.fullmatch(rb'"(?s:.+)"' if is_last else rb'"(?s:.+)"|-?[0-9]+', value):
-                continue
-            if path == [b"{"] and token in (b'"id"', b'"key"'):
+        elif token in _ID_NAMES and (value := _value_behind(tokens, place)) is not None:
+            if path == [b"{"]:
                 (own if token == b'"id"' else keys).append(value)
-            elif path in ([b"{", b"[", b"{"], [b"{", b"{"]) and token == b'"id"':
+            elif path in _INSTANCES and token == b'"id"':
                 inner[-1].append(value)
+    found = _most_likely(own, keys, inner, tokens)
+    return [ids[0] for ids in found if len(set(ids)) == 1]
+
+
+_ID_NAMES = frozenset((b'"id"', b'"key"'))
+_INSTANCES = ([b"{", b"[", b"{"], [b"{", b"{"])
+"""Where the ids of instances are: in a list of the record, or in one object."""
+
+
+def _value_behind(tokens: Sequence[bytes], place: int) -> bytes | None:
+    """The text or integer of the name at a place; None where it has none."""
+    if tokens[place + 1 : place + 2] != [b":"] or place + 2 >= len(tokens):
+        return None
+    value, is_last = tokens[place + 2], place + 3 == len(tokens)
+    # Digits at the end may be cut off.
+    pattern = rb'"(?s:.+)"' if is_last else rb'"(?s:.+)"|-?[0-9]+'
+    return value if re.fullmatch(pattern, value) else None
+
+
+def _most_likely(
+    own: list[bytes], keys: list[bytes], inner: list[list[bytes]], tokens: Sequence[bytes]
+) -> list[list[bytes]]:
+    """The ids of each request: the record's own, else its key, else those of its instances."""
     if own:
-        inner = [own]
-    elif keys and b'"instance"' in tokens:
-        inner = [keys]
-    elif b'"instances"' not in tokens and b'"instance"' not in tokens:
-        inner = []
-    return [found[0] for found in inner if len(set(found)) == 1]
+        return [own]
+    if keys and b'"instance"' in tokens:
+        return [keys]
+    return inner if b'"instances"' in tokens or b'"instance"' in tokens else []

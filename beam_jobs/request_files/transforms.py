@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class GroupFiles(beam.PTransform):
+class GroupFiles(beam.PTransform[beam.pvalue.PBegin, beam.PCollection[Group]]):
     """Spreads the request files over the workers.
 
     In: PBegin. Out: PCollection[Group].
@@ -48,13 +48,15 @@ class GroupFiles(beam.PTransform):
 
     inputs: Inputs
 
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        return (
+    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection[Group]:
+        """Groups from the plan, spread over the workers."""
+        found: beam.PCollection[Group] = (
             pbegin
             | "Inputs" >> beam.Create([self.inputs])
             | "Groups" >> beam.FlatMap(groups_in)
             | "Spread groups" >> beam.Reshuffle()
         )
+        return found
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Scan:
 
 
 @dataclass(eq=False)
-class ScanIds(beam.PTransform):
+class ScanIds(beam.PTransform[beam.PCollection[Group], beam.PCollection[Scan]]):
     """Counts requests, finds ids that may occur more than once, and files that cannot be read.
 
     In: PCollection[Group]. Out: one `Scan`, to be used as a side input.
@@ -97,20 +99,28 @@ class ScanIds(beam.PTransform):
     inputs: Inputs
     folder: str
 
-    def expand(self, groups: beam.PCollection) -> beam.PCollection:
-        return (
+    def expand(self, groups: beam.PCollection[Group]) -> beam.PCollection[Scan]:
+        """Scans of groups, then one step that joins them."""
+        found: beam.PCollection[Scan] = (
             groups
             | "Scan ids" >> beam.Map(_scan, self.spec, self.folder)
             | "All scans" >> beam.combiners.ToList()
             | "Find suspects" >> beam.Map(_join, self.inputs, self.folder)
         )
+        return found
 
 
-class FindUnreadable(beam.PTransform):
+class FindUnreadable(
+    beam.PTransform[beam.PCollection[Scan], beam.PCollection[Mapping[int, Unreadable]]]
+):
     """In: PCollection of the one `Scan`. Out: the one {place in the plan: `Unreadable`} of it."""
 
-    def expand(self, scans: beam.PCollection) -> beam.PCollection:
-        return scans | "Find unreadable" >> beam.Map(lambda scan: scan.unreadable)
+    def expand(self, scans: beam.PCollection[Scan]) -> beam.PCollection[Mapping[int, Unreadable]]:
+        """The part of the scan that publishing needs."""
+        found: beam.PCollection[Mapping[int, Unreadable]] = scans | "Find unreadable" >> beam.Map(
+            lambda scan: scan.unreadable
+        )
+        return found
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ def _scanned(group: Group, folder: str) -> str:
 
 
 @dataclass(eq=False)
-class FindDuplicateIds(beam.PTransform):
+class FindDuplicateIds(beam.PTransform[beam.PCollection[Group], beam.PCollection[Duplicates]]):
     """Finds the requests whose id an earlier one has: reads the groups that hold suspects.
 
     In: PCollection[Group]. Out: one `Duplicates`, to be used as a side input.
@@ -193,15 +203,17 @@ class FindDuplicateIds(beam.PTransform):
     spec: RequestSpec
     inputs: Inputs
     folder: str
-    scan: beam.PCollection
+    scan: beam.PCollection[Scan]
 
-    def expand(self, groups: beam.PCollection) -> beam.PCollection:
-        return (
+    def expand(self, groups: beam.PCollection[Group]) -> beam.PCollection[Duplicates]:
+        """Ids of suspect groups, then one step that looks through all of them."""
+        found: beam.PCollection[Duplicates] = (
             groups
             | "Read suspects" >> beam.Map(_suspects, self.spec, self.folder, AsList(self.scan))
             | "All suspects" >> beam.combiners.ToList()
             | "Find duplicates" >> beam.Map(_duplicates_of, self.inputs, self.folder)
         )
+        return found
 
 
 def _suspects(
@@ -230,7 +242,7 @@ def _duplicates_of(
 
 
 @dataclass(eq=False)
-class ReadRequests(beam.PTransform):
+class ReadRequests(beam.PTransform[beam.PCollection[Group], dict[str, beam.PCollection[Any]]]):
     """Reads groups of request files, but for the files that cannot be read.
 
     In: PCollection[Group].
@@ -246,9 +258,10 @@ class ReadRequests(beam.PTransform):
     """
 
     spec: RequestSpec
-    scan: beam.PCollection
+    scan: beam.PCollection[Scan]
 
-    def expand(self, groups: beam.PCollection) -> dict[str, beam.PCollection]:
+    def expand(self, groups: beam.PCollection[Group]) -> dict[str, beam.PCollection[Any]]:
+        """One step with two outputs."""
         read = groups | "Read" >> beam.FlatMap(_read, self.spec, AsList(self.scan)).with_outputs(
             COUNTS, main=BATCHES
         )
@@ -280,7 +293,7 @@ def _requests_of(batch: pa.RecordBatch) -> dict[str, int]:
 
 
 @dataclass(eq=False)
-class MarkIds(beam.PTransform):
+class MarkIds(beam.PTransform[beam.PCollection[KeyedBatch], beam.PCollection[KeyedBatch]]):
     """Adds DUPLICATE_KEY findings.
 
     In and out: PCollection[KeyedBatch].
@@ -291,10 +304,14 @@ class MarkIds(beam.PTransform):
     """
 
     inputs: Inputs
-    duplicates: beam.PCollection
+    duplicates: beam.PCollection[Duplicates]
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Mark ids" >> beam.Map(_mark, self.inputs, AsList(self.duplicates))
+    def expand(self, batches: beam.PCollection[KeyedBatch]) -> beam.PCollection[KeyedBatch]:
+        """One step, with the duplicates as a side input."""
+        found: beam.PCollection[KeyedBatch] = batches | "Mark ids" >> beam.Map(
+            _mark, self.inputs, AsList(self.duplicates)
+        )
+        return found
 
 
 def _mark(element: KeyedBatch, inputs: Inputs, duplicates: Sequence[Duplicates]) -> KeyedBatch:
@@ -305,7 +322,7 @@ def _mark(element: KeyedBatch, inputs: Inputs, duplicates: Sequence[Duplicates])
 
 
 @dataclass(eq=False)
-class WriteAnswers(beam.PTransform):
+class WriteAnswers(beam.PTransform[beam.PCollection[KeyedBatch], beam.PCollection[AnswerPart]]):
     """Writes the answers of scored batches into the run's folder.
 
     In: PCollection[KeyedBatch]. Out: PCollection[AnswerPart], one a bundle that has any.
@@ -318,10 +335,12 @@ class WriteAnswers(beam.PTransform):
     run: RunIdentity
     actions: Actions
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Write answers" >> beam.ParDo(
+    def expand(self, batches: beam.PCollection[KeyedBatch]) -> beam.PCollection[AnswerPart]:
+        """One step, which keeps one part open a bundle."""
+        found: beam.PCollection[AnswerPart] = batches | "Write answers" >> beam.ParDo(
             _WriteAnswers(self.folder, self.run, dict(self.actions))
         )
+        return found
 
 
 class _WriteAnswers(beam.DoFn):

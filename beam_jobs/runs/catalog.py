@@ -1,10 +1,9 @@
-"""The warehouse as readers see it: runs, anomalies, queries. Writing is in `publishing`.
+"""The runs in a warehouse, as readers see them. Writing is in `publish`.
 
 Light on purpose: verbs that only look answer in under a second.
 """
 
 import datetime
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from beam_jobs.errors import UsageError
 from beam_jobs.runs.publications import Publication
 from beam_jobs.runs.run_row import Job, RunRow, RunStatus, checked_run_id
 from beam_jobs.warehouse.engine import Engine, QueryResult
+from beam_jobs.warehouse.url import engine_of
 
 RECENT = datetime.timedelta(days=92)
 """How far back a round of the queue looks for published runs: the bound of what BigQuery reads."""
@@ -169,30 +169,10 @@ class RunCatalog:
         return run, found
 
 
-def absolute_url(url: str) -> str:
-    """The URL, a relative path in it against the current folder."""
-    scheme, _, place = url.partition(":")
-    return f"duckdb:{os.path.abspath(place)}" if scheme == "duckdb" and place else url
-
-
 def open_catalog(url: str) -> RunCatalog:
-    """The warehouse of a URL; nothing is opened or made yet.
+    """The runs in the warehouse of a URL; nothing is opened or made yet.
 
     Raises:
         UsageError: the URL is of no known kind.
     """
-    scheme, _, place = url.partition(":")
-    if scheme == "duckdb" and place:
-        if "://" in place:
-            raise UsageError(f"--warehouse {url}: DuckDB needs a local file; use duckdb:PATH")
-        from beam_jobs.warehouse.duckdb import DuckDbEngine
-
-        return RunCatalog(DuckDbEngine(place))
-    if scheme == "bigquery" and place:
-        from beam_jobs.warehouse.bigquery.engine import BigQueryEngine
-
-        return RunCatalog(BigQueryEngine(place))
-    raise UsageError(
-        f"--warehouse {url}: not a known kind; use duckdb:PATH (a local file) or"
-        " bigquery:PROJECT.DATASET"
-    )
+    return RunCatalog(engine_of(url))

@@ -1,0 +1,1 @@
+"""Rows to scores: the signature binding, tensors, outputs, rows that make a model fail."""

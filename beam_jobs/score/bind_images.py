@@ -19,9 +19,11 @@ def image_input(
     images: ModelImages | None,
     unfed: Collection[str],
 ) -> TensorInfo | None:
-    """The input that takes the image: of pixels by its shape; of bytes, a text that the graph
-    decodes as an image, or by the name of the image's column, or, where there is none, the only
-    one that no feature has the name of and that the graph does not use as a text.
+    """The input that takes the image.
+
+    Of pixels by its shape; of bytes, a text that the graph decodes as an image, or by the name of
+    the image's column, or, where there is none, the only one that no feature has the name of and
+    that the graph does not use as a text.
 
     Args:
         signature: of the model.

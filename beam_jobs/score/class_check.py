@@ -5,8 +5,10 @@ first, before anything is published. Where the user named the column, nothing is
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_jobs.errors import RunError
@@ -14,7 +16,7 @@ from beam_jobs.models.evidence import CLASS_OUTPUT
 from beam_jobs.score.class_names import positive_class
 from beam_jobs.score.score_choice import Score, positive_column
 
-Outputs = Mapping[str, np.ndarray]
+Outputs = Mapping[str, npt.NDArray[Any]]
 
 _CLASSES = 2
 
@@ -42,7 +44,7 @@ def check_classes(outputs: Outputs, score: Score) -> None:
             _check_predicted(name, classes.reshape(-1), values[:, column], score)
 
 
-def _may_be_classes(name: str, values: np.ndarray) -> bool:
+def _may_be_classes(name: str, values: npt.NDArray[Any]) -> bool:
     """Texts may be; numbers where the output's name says so and they are those of two classes."""
     if values.dtype == object:
         return True
@@ -50,7 +52,7 @@ def _may_be_classes(name: str, values: np.ndarray) -> bool:
     return is_named and bool(np.isin(values, (-1, 0, 1)).all())
 
 
-def _check_columns(name: str, classes: np.ndarray, score: Score, column: int) -> None:
+def _check_columns(name: str, classes: npt.NDArray[Any], score: Score, column: int) -> None:
     """Of an output that may name the class of each column."""
     first, second = classes[0]
     names = _text(first), _text(second)
@@ -64,7 +66,9 @@ def _check_columns(name: str, classes: np.ndarray, score: Score, column: int) ->
         raise _unclear(score, f"output {name!r} calls them {names[0]!r}, {names[1]!r}")
 
 
-def _check_predicted(name: str, classes: np.ndarray, scores: np.ndarray, score: Score) -> None:
+def _check_predicted(
+    name: str, classes: npt.NDArray[Any], scores: npt.NDArray[Any], score: Score
+) -> None:
     """Of an output that may name the class that a row is predicted to have.
 
     Where a class is chosen by a threshold of the score, rows of the positive class have the

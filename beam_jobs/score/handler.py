@@ -1,16 +1,14 @@
-"""The Beam side of scoring: RunInference with a handler of our own.
+"""How RunInference loads and calls a model: a handler of our own.
 
 Beam's TFModelHandler cannot load a SavedModel on Keras 3, and its elements are rows.
 """
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
+from apache_beam.ml.inference.base import ModelHandler
 
 from beam_jobs.batch import Actions
 from beam_jobs.models.loader import Predict, load_model
@@ -28,6 +26,7 @@ class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
         self._location, self._plan, self._actions = location, plan, dict(actions)
 
     def load_model(self) -> Scorer:
+        """The model with its binding, once a process."""
         predict = _loaded(self._location, self._plan.signature)
         return Scorer(predict, self._plan, self._actions, name=self._location.path)
 
@@ -35,18 +34,22 @@ class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
         self,
         batch: Sequence[pa.RecordBatch],
         model: Scorer,
-        inference_args: dict[str, Any] | None = None,
+        inference_args: dict[str, Any] | None = None,  # noqa: ARG002  (of Beam's interface)
     ) -> Iterable[pa.RecordBatch]:
+        """The batches with scores."""
         return [model.score(rows) for rows in batch]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        """One element at a time."""
         # An element is a batch already.
         return {"min_batch_size": 1, "max_batch_size": 1}
 
     def get_num_bytes(self, batch: Sequence[pa.RecordBatch]) -> int:
+        """Of the batches."""
         return sum(rows.nbytes for rows in batch)
 
     def get_metrics_namespace(self) -> str:
+        """Of Beam's metrics of scoring."""
         return "BeamJobsScoring"
 
 
@@ -57,29 +60,3 @@ def _loaded(location: ModelLocation, signature: Signature) -> Predict:
     The location's fingerprint is part of the key: another content is another model.
     """
     return load_model(location, signature)
-
-
-@dataclass(eq=False)
-class Score(beam.PTransform):
-    """Scores batches with RunInference.
-
-    In and out: PCollection[KeyedBatch].
-
-    Attributes:
-        location: of the model.
-        plan: how rows are given to it.
-        actions: which findings keep a row from it.
-
-    Raises:
-        RunError: the model cannot be loaded, does not give one row a row, or fails on every row.
-    """
-
-    location: ModelLocation
-    plan: SignatureBinding
-    actions: Actions
-
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        handler: KeyedModelHandler = KeyedModelHandler(
-            ScoringHandler(self.location, self.plan, self.actions)
-        )
-        return batches | "Score" >> RunInference(handler)

@@ -1,8 +1,10 @@
 """Columns -> the arrays that a signature takes; what cannot be one becomes a finding."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -64,14 +66,14 @@ def check_inputs(batch: pa.RecordBatch, plan: SignatureBinding) -> list[Findings
     return found
 
 
-def to_arrays(batch: pa.RecordBatch, plan: SignatureBinding) -> dict[str, np.ndarray]:
+def to_arrays(batch: pa.RecordBatch, plan: SignatureBinding) -> dict[str, npt.NDArray[Any]]:
     """{input: array [n, ...]} of rows without findings from `check_inputs`."""
     if plan.signature.kind is SignatureKind.EXAMPLES:
         return {plan.signature.inputs[0].name: to_examples(batch, plan.inputs)}
     return {binding.name: _to_array(_column(batch, binding), binding) for binding in plan.inputs}
 
 
-def to_examples(batch: pa.RecordBatch, inputs: Sequence[InputBinding]) -> np.ndarray:
+def to_examples(batch: pa.RecordBatch, inputs: Sequence[InputBinding]) -> npt.NDArray[Any]:
     """object[n] of serialized tf.Example; a missing value without default is left out of it."""
     from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
@@ -105,14 +107,15 @@ def _filled(column: pa.Array, default: Default) -> pa.Array:
     return column.fill_null(pa.scalar(default, column.type))
 
 
-def _to_array(column: pa.Array, binding: InputBinding) -> np.ndarray:
+def _to_array(column: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
     width = binding.shape[0] if binding.shape else 1
     rows = len(column)
     if binding.source is Source.PIXELS:
         return _pixels(column, binding)
     if binding.source is Source.ENCODED:
         # Images hardly repeat: no dictionary, which would hash them all.
-        return column.to_numpy(zero_copy_only=False).reshape((rows, *binding.shape))
+        images: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+        return images.reshape((rows, *binding.shape))
     if pt.is_list(column.type):
         if column.null_count:
             assert binding.default is not None
@@ -124,7 +127,7 @@ def _to_array(column: pa.Array, binding: InputBinding) -> np.ndarray:
     return _values(values, binding).reshape((rows, *binding.shape))
 
 
-def _pixels(column: pa.Array, binding: InputBinding) -> np.ndarray:
+def _pixels(column: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
     """[n, h, w, c]: the column's own memory, not copied."""
     assert binding.pixels is not None
     shape = (len(column), *binding.shape)
@@ -135,7 +138,7 @@ def _pixels(column: pa.Array, binding: InputBinding) -> np.ndarray:
     return np.frombuffer(data, binding.pixels.dtype).reshape(shape)
 
 
-def _values(values: pa.Array, binding: InputBinding) -> np.ndarray:
+def _values(values: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
     dtype = binding.dtype
     if dtype is DType.STRING:
         return _objects(values)
@@ -144,13 +147,15 @@ def _values(values: pa.Array, binding: InputBinding) -> np.ndarray:
     return np.asarray(values).astype(_NUMPY[dtype], copy=False)
 
 
-def _objects(values: pa.Array) -> np.ndarray:
+def _objects(values: pa.Array) -> npt.NDArray[Any]:
     """object[n] of bytes. One object a distinct value: several times faster than one a row."""
     encoded = values.dictionary_encode()
-    distinct = encoded.dictionary.cast(pa.binary()).to_numpy(zero_copy_only=False)
+    texts = encoded.dictionary.cast(pa.binary())
+    distinct: npt.NDArray[Any] = texts.to_numpy(zero_copy_only=False)
     if not len(distinct):
         return np.zeros(len(values), dtype=object)
-    return distinct[np.asarray(encoded.indices)]
+    repeated: npt.NDArray[Any] = distinct[np.asarray(encoded.indices)]
+    return repeated
 
 
 def _wrong_lengths(column: pa.Array, binding: InputBinding) -> list[Findings]:
@@ -183,7 +188,7 @@ def _unfit_values(column: pa.Array, binding: InputBinding) -> list[Findings]:
     return [Findings(reason, rows, details, binding.feature.name)]
 
 
-def _beyond(values: pa.Array, limits: tuple[float, float]) -> np.ndarray:
+def _beyond(values: pa.Array, limits: tuple[float, float]) -> npt.NDArray[Any]:
     """bool[n]: finite values that are not within the limits."""
     low, high = limits
     extremes = pc.min_max(values)
@@ -194,7 +199,7 @@ def _beyond(values: pa.Array, limits: tuple[float, float]) -> np.ndarray:
     return np.asarray(pc.and_(beyond, pc.is_finite(values)).fill_null(False))
 
 
-def _no_booleans(values: pa.Array, binding: InputBinding) -> np.ndarray:
+def _no_booleans(values: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
     """bool[n]: values that mean neither true nor false; a null is no such value."""
     domain = list(binding.truth) if binding.feature.type is FeatureType.BYTES else [0, 1]
     known = pc.is_in(values, value_set=pa.array(domain, values.type))

@@ -1,8 +1,10 @@
 """The arrays that a signature gives -> the score, and the other outputs as JSON."""
 
 import json
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,7 +41,7 @@ def check_outputs(outputs: Outputs, plan: SignatureBinding, rows: int) -> None:
     check_classes(outputs, plan.score)
 
 
-def score_of(outputs: Outputs, plan: SignatureBinding) -> np.ndarray:
+def score_of(outputs: Outputs, plan: SignatureBinding) -> npt.NDArray[Any]:
     """float64[n]."""
     value = outputs[plan.score_output]
     if value.ndim == 1:
@@ -65,7 +67,7 @@ def others_as_json(outputs: Outputs, plan: SignatureBinding, rows: int) -> pa.Ar
     return pc.binary_join_element_wise("{", body, "}", "")
 
 
-def _json(value: np.ndarray) -> pa.Array:
+def _json(value: npt.NDArray[Any]) -> pa.Array:
     """string[n]: scalars for [n] and [n, 1], flat lists for more."""
     rows = value.shape[0]
     flat = _texts(value.reshape(-1))
@@ -77,12 +79,12 @@ def _json(value: np.ndarray) -> pa.Array:
     return pc.binary_join_element_wise("[", joined, "]", "")
 
 
-def _texts(values: np.ndarray) -> pa.Array:
-    """JSON texts whose JSON type follows the array's: floats always with a point or exponent.
+def _texts(values: npt.NDArray[Any]) -> pa.Array:
+    r"""JSON texts whose JSON type follows the array's: floats always with a point or exponent.
 
     Floats are the shortest decimals that give the same value back in their own type (those of
     half the size, in float32). NaN and infinities, which JSON lacks, become null; of bytes, what
-    is not UTF-8 is written as \\xNN.
+    is not UTF-8 is written as \xNN.
     """
     if values.dtype == object:
         # Few distinct texts (classes) in many rows.
@@ -103,7 +105,7 @@ def _texts(values: np.ndarray) -> pa.Array:
     return pc.if_else(pc.is_finite(array), texts, "null")
 
 
-def _for_arrow(values: np.ndarray) -> np.ndarray:
+def _for_arrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same numbers in a type that Arrow can print.
 
     It cannot print half floats, nor the types that NumPy has from elsewhere (bfloat16, float8,

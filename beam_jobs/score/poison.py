@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 Attempt = Callable[[int, int], str | None]
 """Gives rows [first, last) to the model: None, or why it failed."""
@@ -42,8 +43,9 @@ class Failed:
 
 
 def find_failing(attempt: Attempt, pieces: Sequence[Piece]) -> Failed:
-    """Tries pieces, and parts of those that fail, until every row was in one that did not fail, or
-    failed alone.
+    """Tries pieces, and parts of those that fail, until what fails is known row by row.
+
+    Every row was then in a piece that did not fail, or failed alone.
 
     Args:
         attempt: is called once for rows that it takes, and again for parts of those that fail.
@@ -80,7 +82,7 @@ def _try(attempt: Attempt, pieces: Sequence[Piece], found: Failed) -> list[Piece
     return failing
 
 
-def _sample(attempt: Attempt, rows: np.ndarray, found: Failed) -> tuple[set[int], float]:
+def _sample(attempt: Attempt, rows: npt.NDArray[np.int64], found: Failed) -> tuple[set[int], float]:
     """Tries rows alone: (those that were tried, the share of them that failed).
 
     They are spread at random, by a fixed seed: what fails may recur at any distance.
@@ -101,7 +103,7 @@ def _worthwhile(share: float, largest: int) -> int:
     """Rows of a piece, a power of two, where so large a share fails."""
     if not share:
         return max(1, largest // 2)
-    return max(1, 2 ** int(np.log2(max(1.0, _LIKELY_WHOLE / share))))
+    return max(1, 1 << int(np.log2(max(1.0, _LIKELY_WHOLE / share))))
 
 
 def _rows(piece: Piece) -> int:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_jobs.batch import (
@@ -121,8 +122,9 @@ class Scorer:
         )
 
     def _answers(self, batch: pa.RecordBatch, first: int, last: int) -> list[tuple[int, Outputs]]:
-        """[(first row, what the model gives)] for rows [first, last): one call, or several where
-        memory is short.
+        """[(first row, what the model gives)] for rows [first, last).
+
+        One call, or several where memory is short.
 
         Raises:
             RunError: it does not give one row a row.
@@ -176,12 +178,12 @@ def _joined(parts: list[tuple[int, pa.Array]], failed: dict[int, str], rows: int
     return _spread(joined.filter(pa.array(scored)), places[scored], rows)
 
 
-def _take(batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
+def _take(batch: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
     """These rows; the batch itself where they are all."""
     return batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
 
 
-def _spread(values: pa.Array, rows: np.ndarray, size: int) -> pa.Array:
+def _spread(values: pa.Array, rows: npt.NDArray[np.int64], size: int) -> pa.Array:
     """An array of `size` with the values at `rows`, null elsewhere."""
     if len(values) == size:
         return values

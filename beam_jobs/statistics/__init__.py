@@ -1,0 +1,1 @@
+"""What the values are like: TFDV's statistics, distances, slices, column types."""

@@ -1,31 +1,24 @@
-"""Statistics of batches: TFDV's own PTransform on RecordBatches, whole and by slice."""
+"""What TFDV computes statistics from and how, whole and by slice; see `transforms`."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
-from apache_beam.pvalue import AsList
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs.batch import (
     SCORE,
-    KeyedBatch,
     as_lists,
     column_or_none,
     feature_names,
     given_way,
     readable,
 )
-from beam_jobs.images.table import NAMES as IMAGE_NAMES
 from beam_jobs.read.columns import texts
-from beam_jobs.read.coverage import exactly_one
-from beam_jobs.schema import features_of, names
-from beam_jobs.statistics.files import Statistics, score_feature_name
-from beam_jobs.statistics.moments import Scored, add_scored, moments_of, scored_rows, write_scored
+from beam_jobs.statistics.files import Statistics
+from beam_jobs.statistics.moments import Scored, moments_of, scored_rows, write_scored
 from beam_jobs.statistics.slices import ALL, slice_values, slices_of
 from beam_jobs.statistics.tfdv import tfdv
 
@@ -102,46 +95,11 @@ def _slice_function(schema: schema_pb2.Schema, names: Sequence[str]) -> SliceFun
     return slice_batch
 
 
-@dataclass(eq=False)
-class ComputeStatistics(beam.PTransform):
-    """Computes statistics of all readable rows.
-
-    In: PCollection[KeyedBatch]. Out: PCollection of one DatasetFeatureStatisticsList, its data sets
-    named `all` and `feature=value`, with the moments of the scored rows beside TFDV's figures.
-
-    Attributes:
-        schema: serialized; None where there is none yet.
-        slice_by: features whose values get statistics of their own.
-    """
-
-    schema: bytes | None
-    slice_by: Sequence[str] = ()
-
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        schema = None if self.schema is None else schema_pb2.Schema.FromString(self.schema)
-        score_feature = score_feature_name(schema or schema_pb2.Schema())
-        slices = [(name, slice_values(schema, name)) for name in self.slice_by] if schema else []
-        scored = (
-            batches
-            | "Moments" >> beam.Map(_scored, score_feature, slices)
-            | "All moments" >> beam.CombineGlobally(add_scored)
-        )
-        known = None if schema is None else {*names(features_of(schema)), *IMAGE_NAMES}
-        return (
-            batches
-            # Without its type Beam would pickle each batch that it samples, to know its size.
-            | "To TFDV"
-            >> beam.Map(
-                lambda element: to_tfdv(element[1], score_feature, known)
-            ).with_output_types(pa.RecordBatch)
-            | "Statistics" >> tfdv.GenerateStatistics(stats_options(schema, self.slice_by))
-            | "Name data sets" >> beam.Map(_named, score_feature, AsList(scored))
-        )
-
-
-def _scored(element: KeyedBatch, score_feature: str, slices: Sequence[SliceValues]) -> Scored:
+def scored_moments(
+    batch: pa.RecordBatch, score_feature: str, slices: Sequence[SliceValues]
+) -> Scored:
     """How many rows of a batch were scored, and the moments of their numbers, by slice."""
-    batch = scored_rows(element[1])
+    batch = scored_rows(batch)
     found = moments_of(batch, ALL, score_feature)
     names = [name for name, _ in slices if name in batch.schema.names]
     if names:
@@ -155,12 +113,13 @@ def _scored(element: KeyedBatch, score_feature: str, slices: Sequence[SliceValue
     return batch.num_rows, found
 
 
-def _named(statistics: Statistics, score_feature: str, scored: Sequence[Scored]) -> Statistics:
+def finished(statistics: Statistics, score_feature: str, scored: Scored) -> Statistics:
+    """A copy whose data sets have our names, with the moments of the scored rows."""
     named = Statistics()
     named.CopyFrom(statistics)
     for dataset in named.datasets:
         if dataset.name in ("", "All Examples"):
             dataset.name = ALL
     named.datasets.sort(key=lambda dataset: (dataset.name != ALL, dataset.name))
-    write_scored(named, exactly_one(scored, "moments"), score_feature)
+    write_scored(named, scored, score_feature)
     return named

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
+from beam_jobs.statistics.files import FeatureStats
 from beam_jobs.statistics.histograms import (
     FINE,
-    FeatureStats,
     Knots,
     Values,
     common_stats,
@@ -182,7 +183,9 @@ def category_divergence(current: FeatureStats, reference: FeatureStats) -> Dista
     return Distance(found.value, found.noise, values[widest])
 
 
-def _shares(ours: Values, theirs: Values) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _shares(
+    ours: Values, theirs: Values
+) -> tuple[list[str], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """(values, share of each on this side, on the other), as near as both histograms allow."""
     values = sorted(ours.counts.keys() | theirs.counts.keys())
     p, q = ours.shares(values), theirs.shares(values)
@@ -220,7 +223,7 @@ def jensen_shannon(current: FeatureStats, reference: FeatureStats) -> Distance |
     return Distance(found.value, found.noise + wrong)
 
 
-def _masses(ours: Knots, theirs: Knots) -> tuple[np.ndarray, np.ndarray]:
+def _masses(ours: Knots, theirs: Knots) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Both sides' shares in the bins."""
     widest = max(FINE, 1.05 * min(ours.resolution, theirs.resolution))
     edges = np.union1d(ours.values, theirs.values)
@@ -235,7 +238,9 @@ def _masses(ours: Knots, theirs: Knots) -> tuple[np.ndarray, np.ndarray]:
     return shares[0], shares[1]
 
 
-def _near(heights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def _near(
+    heights: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
     """bool: the height that is nearest to each level."""
     chosen = np.zeros(len(heights), bool)
     if len(heights):
@@ -243,14 +248,17 @@ def _near(heights: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _around_atoms(edges: np.ndarray, knots: Knots) -> np.ndarray:
+def _around_atoms(edges: npt.NDArray[np.float64], knots: Knots) -> npt.NDArray[np.bool_]:
     """bool: the edges at values that many rows share, and the last before each of these."""
     atoms = knots.values[knots.jumps > _ATOM]
-    at = np.isin(edges, atoms)
-    return at | np.append(at[1:], False)[: len(edges)]
+    at: npt.NDArray[np.bool_] = np.isin(edges, atoms)
+    before: npt.NDArray[np.bool_] = np.append(at[1:], False)[: len(edges)]
+    return at | before
 
 
-def _divergence(p: np.ndarray, q: np.ndarray, n: float, m: float) -> Distance:
+def _divergence(
+    p: npt.NDArray[np.float64], q: npt.NDArray[np.float64], n: float, m: float
+) -> Distance:
     mean = (p + q) / 2
     value = (_entropy_gap(p, mean) + _entropy_gap(q, mean)) / 2
     degrees = max(int(np.count_nonzero(mean)) - 1, 1)
@@ -262,7 +270,7 @@ def _present(stats: FeatureStats) -> float:
     return max(float(common_stats(stats).num_non_missing), 1.0)
 
 
-def _entropy_gap(p: np.ndarray, mean: np.ndarray) -> float:
+def _entropy_gap(p: npt.NDArray[np.float64], mean: npt.NDArray[np.float64]) -> float:
     present = p > 0
     return float(np.sum(p[present] * np.log2(p[present] / mean[present])))
 
@@ -284,4 +292,5 @@ class Measured:
 
     @property
     def is_high(self) -> bool:
+        """Whether it is above its threshold."""
         return self.distance.value > self.threshold

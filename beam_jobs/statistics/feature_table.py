@@ -8,8 +8,8 @@ import pyarrow as pa
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs.statistics.distances import Measured
-from beam_jobs.statistics.files import Statistics, feature_name
-from beam_jobs.statistics.histograms import FeatureStats, common_stats, is_categorical, quantiles
+from beam_jobs.statistics.files import FeatureStats, Statistics, feature_name
+from beam_jobs.statistics.histograms import common_stats, is_categorical, quantiles
 from beam_jobs.statistics.moments import read_moments
 from beam_jobs.warehouse.tables import own_schema
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs.statistics.files import FeatureStats
@@ -28,12 +29,12 @@ def common_stats(stats: FeatureStats) -> statistics_pb2.CommonStatistics:
 
 def is_categorical(stats: FeatureStats) -> bool:
     """Whether TFDV counted values (texts, categorical integers) instead of measuring them."""
-    return stats.HasField("string_stats")
+    return bool(stats.HasField("string_stats"))
 
 
 def type_name(stats: FeatureStats) -> str:
     """The type as TFDV names it, and whether it was counted: `INT`, `INT as a category`."""
-    name = statistics_pb2.FeatureNameStatistics.Type.Name(stats.type)
+    name: str = statistics_pb2.FeatureNameStatistics.Type.Name(stats.type)
     if is_categorical(stats) and name in ("INT", "FLOAT"):
         return f"{name} as a category"
     return name
@@ -51,7 +52,7 @@ def num_empty(stats: FeatureStats) -> float:
     if common.max_num_values <= 1:
         # Files of old versions have no tot_num_values; the mean is never left out.
         values = common.tot_num_values or common.avg_num_values * common.num_non_missing
-        return max(common.num_non_missing - values, 0.0)
+        return float(max(common.num_non_missing - values, 0.0))
     buckets = common.num_values_histogram.buckets
     total = sum(bucket.sample_count for bucket in buckets)
     none = sum(bucket.sample_count for bucket in buckets if bucket.high_value < 1)
@@ -70,7 +71,9 @@ def value_counts(stats: FeatureStats) -> dict[str, float]:
     return {b.label: b.sample_count for b in stats.string_stats.rank_histogram.buckets}
 
 
-def quantiles(stats: FeatureStats, shares: np.ndarray) -> np.ndarray | None:
+def quantiles(
+    stats: FeatureStats, shares: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64] | None:
     """float64: the values below which these shares of the values lie; None without quantiles."""
     cdf = Cdf.of(stats)
     return None if cdf is None else cdf.quantiles(shares)
@@ -98,6 +101,7 @@ class Values:
 
     @classmethod
     def of(cls, stats: FeatureStats) -> "Values":
+        """The values that TFDV counted of a feature."""
         counts = value_counts(stats)
         # Histograms may be cut off after any number of values, and sketches count too few.
         counted = sum(counts.values())
@@ -118,7 +122,9 @@ class Values:
             return last + self.error
         return min(self.total - sum(self.counts.values()), last)
 
-    def shares(self, values: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def shares(
+        self, values: Sequence[str]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """(least, most) share that each value may have: one left out is not more than the last."""
         counts = np.array([self.counts.get(value, math.nan) for value in values])
         known = ~np.isnan(counts)
@@ -136,8 +142,8 @@ class Cdf:
         heights: share of values up to each border.
     """
 
-    values: np.ndarray
-    heights: np.ndarray
+    values: npt.NDArray[np.float64]
+    heights: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, stats: FeatureStats) -> "Cdf | None":
@@ -158,11 +164,11 @@ class Cdf:
                 return cls(np.array(values), mass / mass[-1])
         return None
 
-    def quantiles(self, shares: np.ndarray) -> np.ndarray:
+    def quantiles(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The values below which these shares lie."""
         return np.interp(shares, self.heights, self.values)
 
-    def masses(self, edges: np.ndarray) -> np.ndarray:
+    def masses(self, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Share in (-inf, e0], (e0, e1], ..., (ek, inf)."""
         upto = np.concatenate([[0.0], self.at(edges), [1.0]])
         return np.maximum(np.diff(upto), 0.0)
@@ -178,14 +184,14 @@ class Cdf:
         # A jump is a vertical line between two equal values.
         return cls(np.repeat(points, 2), np.stack([before, upto], axis=1).ravel())
 
-    def before(self, edges: np.ndarray) -> np.ndarray:
+    def before(self, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """F just below e: a jump at e not included."""
         first = np.searchsorted(self.values, edges, side="left")
         inside = np.clip(first, 0, len(self.values) - 1)
         is_border = (first < len(self.values)) & (self.values[inside] == edges)
         return np.where(is_border, self.heights[inside], self.at(edges))
 
-    def at(self, edges: np.ndarray) -> np.ndarray:
+    def at(self, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """F(e), a jump at e included."""
         last = np.searchsorted(self.values, edges, side="right") - 1
         inside = (last >= 0) & (last < len(self.values) - 1)
@@ -215,9 +221,9 @@ class Knots:
             reach to the extremes, which one outlier moves.
     """
 
-    values: np.ndarray
-    before: np.ndarray
-    upto: np.ndarray
+    values: npt.NDArray[np.float64]
+    before: npt.NDArray[np.float64]
+    upto: npt.NDArray[np.float64]
     inner: tuple[float, float]
 
     @classmethod
@@ -268,7 +274,7 @@ class Knots:
         return Knots(values[order], before, np.concatenate([self.upto, heights])[order], self.inner)
 
     @property
-    def jumps(self) -> np.ndarray:
+    def jumps(self) -> npt.NDArray[np.float64]:
         """Share of values that are certainly equal to each border."""
         return self.upto - self.before
 
@@ -277,7 +283,9 @@ class Knots:
         """The largest share of values that lies between two borders, nobody knows where."""
         return float(np.max(self.before[1:] - self.upto[:-1], initial=0.0))
 
-    def at(self, edges: np.ndarray, widest: float) -> tuple[np.ndarray, np.ndarray]:
+    def at(
+        self, edges: npt.NDArray[np.float64], widest: float
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """(F at edges, whether it is known): float64 and bool.
 
         Between two borders F is linear where no more than the share `widest` lies between them.

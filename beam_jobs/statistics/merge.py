@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from beam_jobs.statistics.files import Statistics
-from beam_jobs.statistics.histograms import Cdf, FeatureStats, common_stats
+from beam_jobs.statistics.files import FeatureStats, Statistics
+from beam_jobs.statistics.histograms import Cdf, common_stats
 
 _QUANTILES = 100
 _BINS = 10
@@ -126,7 +127,9 @@ def _merge_numbers(into: statistics_pb2.NumericStatistics, found: Sequence[Featu
     _add_histogram(into, statistics_pb2.Histogram.QUANTILES, borders, counts)
 
 
-def _counts_between(borders: np.ndarray, upto: np.ndarray) -> np.ndarray:
+def _counts_between(
+    borders: npt.NDArray[np.float64], upto: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """Share of values in each bucket, F exact at each border, as TFDV writes them.
 
     Buckets that end at one repeated value share what lies up to it equally.
@@ -139,8 +142,8 @@ def _counts_between(borders: np.ndarray, upto: np.ndarray) -> np.ndarray:
 def _add_histogram(
     into: statistics_pb2.NumericStatistics,
     kind: "statistics_pb2.Histogram.HistogramType",
-    borders: np.ndarray,
-    counts: np.ndarray,
+    borders: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.float64],
 ) -> None:
     histogram = into.histograms.add(type=kind)
     for low, high, count in zip(borders[:-1], borders[1:], counts, strict=True):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -42,6 +43,7 @@ class Moments:
 
     @property
     def std_dev(self) -> float:
+        """Of the population, as TFDV computes it: sqrt(sum((x - mean)^2) / n)."""
         return math.sqrt(self.squares / self.count)
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -91,12 +93,13 @@ def moments_of(batch: pa.RecordBatch, dataset: str, score_feature: str) -> dict[
     return found
 
 
-def _numbers(column: pa.Array) -> np.ndarray | None:
+def _numbers(column: pa.Array) -> npt.NDArray[np.float64] | None:
     """float64: the finite values of a numeric column, lists flattened; None for other types."""
     values = column.flatten() if pt.is_list(column.type) else column
     if not (pt.is_integer(values.type) or pt.is_floating(values.type)):
         return None
-    numbers = pc.cast(values.drop_null(), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    present = pc.cast(values.drop_null(), pa.float64(), safe=False)
+    numbers: npt.NDArray[np.float64] = present.to_numpy(zero_copy_only=False)
     finite = np.isfinite(numbers)
     return numbers if finite.all() else numbers[finite]
 

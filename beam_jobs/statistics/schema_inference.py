@@ -105,7 +105,8 @@ def _add_image_features(schema: schema_pb2.Schema) -> None:
 
 def schema_text(schema: schema_pb2.Schema) -> str:
     """The text proto, with comments that say what may be edited."""
-    return HEADER + text_format.MessageToString(schema)
+    text: str = text_format.MessageToString(schema)
+    return HEADER + text
 
 
 def _name(path: path_pb2.Path, name: str) -> str:

@@ -110,6 +110,7 @@ def absolute(uri: str) -> str:
 
 
 def join(folder: str, *parts: str) -> str:
+    """The path of something in a folder."""
     return "/".join([folder.rstrip("/"), *parts]) if folder != "/" else "/" + "/".join(parts)
 
 
@@ -274,6 +275,7 @@ def open_atomic(uri: str) -> AbstractContextManager[BinaryIO]:
 
 
 def write_atomic(uri: str, data: bytes) -> None:
+    """Writes a file whole, or not at all."""
     with open_atomic(uri) as stream:
         stream.write(data)
 

@@ -73,6 +73,7 @@ policy = RetryPolicy()
 
 
 def timeouts() -> tuple[float, float]:
+    """(seconds to connect, seconds between bytes) of one request."""
     return policy.connect_timeout, policy.read_timeout
 
 
@@ -107,10 +108,12 @@ class Attempts:
     """Pauses between attempts at one thing, until they have taken too long."""
 
     def __init__(self, uri: str, role: str, deadline: float | None = None) -> None:
-        """Args:
-        uri: what the calls are about.
-        role: that a caller without permission needs.
-        deadline: seconds, in place of the policy's.
+        """Begins to be patient.
+
+        Args:
+            uri: what the calls are about.
+            role: that a caller without permission needs.
+            deadline: seconds, in place of the policy's.
         """
         self._uri, self._role = uri, role
         self._deadline = policy.deadline if deadline is None else deadline
@@ -164,6 +167,7 @@ def call(
 
 
 def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
     if isinstance(error, google_errors.GoogleAPICallError):
         return error.code in _TRANSIENT_CODES
     if isinstance(error, auth_errors.GoogleAuthError):
@@ -189,6 +193,7 @@ def retry_pages() -> Retry:
 
 
 def no_bucket(bucket: str, uri: str) -> FileNotFoundError:
+    """The error of a bucket that does not exist."""
     return FileNotFoundError(errno.ENOENT, f"there is no bucket {bucket}", uri)
 
 

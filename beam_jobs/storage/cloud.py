@@ -9,10 +9,11 @@ from typing import BinaryIO
 
 from google.api_core import exceptions as google_errors
 from google.cloud.storage import Blob
+from typing_extensions import override
 
 from beam_jobs.errors import StorageError, UsageError
 from beam_jobs.storage import calls, leases
-from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Tell, TellPassedOver
+from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Storage, Tell, TellPassedOver
 from beam_jobs.storage.patterns import parse_pattern
 from beam_jobs.storage.streams import blob_of, open_reader, open_writer, upload
 
@@ -33,23 +34,27 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-class CloudStorage:
+class CloudStorage(Storage):
     """`gs://` URIs; see `interface.Storage`. One object serves all threads of a process."""
 
+    @override
     def absolute(self, uri: str) -> str:
         split_uri(uri)
         return uri.rstrip("/")
 
+    @override
     def info(self, uri: str) -> FileInfo:
         found = self._find(uri)
         if found is None:
             raise self._missing(uri)
         return found
 
+    @override
     def absolute_pattern(self, pattern: str) -> str:
         split_uri(pattern)
         return pattern
 
+    @override
     def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
         bucket, text = split_uri(pattern)
         wanted = parse_pattern(text)
@@ -71,10 +76,12 @@ class CloudStorage:
                     tell(uri, "a folder")
         return sorted(file for file in listed if wanted.names.fullmatch(file.uri, start))
 
+    @override
     def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
         bucket, name = split_uri(self.absolute(folder))
         return sorted(self._list(bucket, f"{name}/" if name else "", limit=limit))
 
+    @override
     def children(self, folder: str) -> list[str]:
         bucket, name = split_uri(self.absolute(folder))
         prefix = f"{name}/" if name else ""
@@ -84,26 +91,32 @@ class CloudStorage:
         start = len(f"gs://{bucket}/{prefix}")
         return sorted(file.uri[start:] for file in found)
 
+    @override
     def exists(self, uri: str) -> bool:
         if self._find(uri) is not None:
             return True
         bucket, name = split_uri(self.absolute(uri))
         return bool(self._list(bucket, f"{name}/" if name else "", limit=1))
 
+    @override
     def since(self, uri: str) -> datetime.datetime:
         blob = blob_of(uri)
         try:
             calls.call(lambda: blob.reload(timeout=calls.timeouts(), retry=None), uri)
         except FileNotFoundError:
             raise self._missing(uri) from None
-        return blob.time_created
+        created: datetime.datetime = blob.time_created
+        return created
 
+    @override
     def open_pinned(self, file: FileInfo) -> BinaryIO:
         return open_reader(file)
 
+    @override
     def check_unchanged(self, file: FileInfo) -> None:
         """Every byte was asked of the planned generation: a mixture cannot be."""
 
+    @override
     def read_bytes(self, uri: str, limit: int | None, deadline: float | None = None) -> bytes:
         split_uri(uri)
         blob = blob_of(uri)
@@ -117,25 +130,29 @@ class CloudStorage:
 
     def _download(self, blob: Blob, limit: int | None) -> bytes:
         try:
-            return blob.download_as_bytes(
+            content: bytes = blob.download_as_bytes(
                 end=limit,  # the last byte, counted from 0: one more than wanted
                 raw_download=True,
                 checksum=None if limit is not None else "crc32c",
                 timeout=calls.timeouts(),
                 retry=None,
             )
+            return content
         except google_errors.RequestRangeNotSatisfiable:
             return b""  # an empty object has no byte 0
 
+    @override
     def digest(self, file: FileInfo) -> str:
         blob = blob_of(file.uri, file.generation)
         calls.call(lambda: blob.reload(timeout=calls.timeouts(), retry=None), file.uri)
         return f"{blob.size}-{blob.crc32c}"
 
+    @override
     def open_atomic(self, uri: str) -> AbstractContextManager[BinaryIO]:
         split_uri(uri)
         return open_writer(uri)
 
+    @override
     def create(self, uri: str, source: BinaryIO) -> bool:
         try:
             upload(uri, source, 0)
@@ -143,6 +160,7 @@ class CloudStorage:
             return False
         return True
 
+    @override
     def replace(self, uri: str, data: bytes, expected: FileInfo | None) -> bool:
         try:
             upload(uri, io.BytesIO(data), int(expected.generation) if expected else 0)
@@ -151,6 +169,7 @@ class CloudStorage:
             return self._find(uri) is not None and self.read_bytes(uri, None) == data
         return True
 
+    @override
     def remove(self, uri: str) -> None:
         with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
             uris = [self.absolute(uri), *(file.uri for file in self.list_files(uri))]
@@ -165,6 +184,7 @@ class CloudStorage:
         except FileNotFoundError:
             return
 
+    @override
     def check_writable(self, folder: str, flag: str) -> None:
         bucket, _ = split_uri(folder)
         handle = calls.client().bucket(bucket)
@@ -191,6 +211,7 @@ class CloudStorage:
                 f" account {calls.USER} there"
             )
 
+    @override
     def lock(self, folder: str, waiting: Tell) -> AbstractContextManager[None]:
         return leases.hold(f"{self.absolute(folder)}/.lock", folder, waiting)
 

@@ -61,6 +61,7 @@ class Holder:
         return cls(socket.gethostname(), os.getpid(), user_name(), command_name(), now)
 
     def to_json(self) -> str:
+        """As it is kept in the lock."""
         return json.dumps(dataclasses.asdict(self))
 
 

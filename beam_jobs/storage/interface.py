@@ -36,38 +36,56 @@ class FileTooLargeError(OSError):
 class Storage(Protocol):
     """Files by URI. Every method may raise OSError; see the functions of `beam_jobs.storage`."""
 
-    def absolute(self, uri: str) -> str: ...
+    def absolute(self, uri: str) -> str:
+        """The URI in full, a relative path against the current folder."""
 
-    def info(self, uri: str) -> FileInfo: ...
+    def info(self, uri: str) -> FileInfo:
+        """The file as it is now; FileNotFoundError where there is none."""
 
-    def absolute_pattern(self, pattern: str) -> str: ...
+    def absolute_pattern(self, pattern: str) -> str:
+        """The same of a pattern; the current folder in it is taken literally."""
 
-    def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]: ...
+    def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
+        """Files that a glob pattern matches, sorted; what it matches besides is told."""
 
-    def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]: ...
+    def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
+        """All files below a folder, sorted, at most so many."""
 
-    def children(self, folder: str) -> list[str]: ...
+    def children(self, folder: str) -> list[str]:
+        """Names of the folders directly below a folder."""
 
-    def exists(self, uri: str) -> bool: ...
+    def exists(self, uri: str) -> bool:
+        """Whether there is a file or a folder."""
 
-    def since(self, uri: str) -> datetime.datetime: ...
+    def since(self, uri: str) -> datetime.datetime:
+        """When a file was made."""
 
-    def open_pinned(self, file: FileInfo) -> BinaryIO: ...
+    def open_pinned(self, file: FileInfo) -> BinaryIO:
+        """A stream of exactly this generation; InputError where it is another now."""
 
-    def check_unchanged(self, file: FileInfo) -> None: ...
+    def check_unchanged(self, file: FileInfo) -> None:
+        """Raises ChangedError where the file is another now, or gone."""
 
-    def read_bytes(self, uri: str, limit: int | None, deadline: float | None = None) -> bytes: ...
+    def read_bytes(self, uri: str, limit: int | None, deadline: float | None = None) -> bytes:
+        """The content; FileTooLargeError beyond the limit, StorageTimeoutError at the deadline."""
 
-    def digest(self, file: FileInfo) -> str: ...
+    def digest(self, file: FileInfo) -> str:
+        """A hash of the content."""
 
-    def open_atomic(self, uri: str) -> AbstractContextManager[BinaryIO]: ...
+    def open_atomic(self, uri: str) -> AbstractContextManager[BinaryIO]:
+        """A stream whose content appears whole when it is closed, or not at all."""
 
-    def create(self, uri: str, source: BinaryIO) -> bool: ...
+    def create(self, uri: str, source: BinaryIO) -> bool:
+        """Writes a file that must not be there yet; whether it did."""
 
-    def replace(self, uri: str, data: bytes, expected: FileInfo | None) -> bool: ...
+    def replace(self, uri: str, data: bytes, expected: FileInfo | None) -> bool:
+        """Writes a file that must be this one, or not be there; whether it did."""
 
-    def remove(self, uri: str) -> None: ...
+    def remove(self, uri: str) -> None:
+        """Removes a file or a whole folder; nothing where there is none."""
 
-    def check_writable(self, folder: str, flag: str) -> None: ...
+    def check_writable(self, folder: str, flag: str) -> None:
+        """Raises UsageError, naming the flag, where nothing can be written below the folder."""
 
-    def lock(self, folder: str, waiting: Tell) -> AbstractContextManager[None]: ...
+    def lock(self, folder: str, waiting: Tell) -> AbstractContextManager[None]:
+        """Holds the lock of a folder; tells once for whom it waits."""

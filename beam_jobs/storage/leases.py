@@ -155,4 +155,5 @@ class _Lease:
 
 
 def _content(blob: Blob) -> bytes:
-    return blob.download_as_bytes(timeout=calls.timeouts(), retry=None)
+    content: bytes = blob.download_as_bytes(timeout=calls.timeouts(), retry=None)
+    return content

@@ -14,26 +14,32 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
+from typing_extensions import override
+
 from beam_jobs.errors import ChangedError, InputError, UsageError
 from beam_jobs.storage import locks
 from beam_jobs.storage.holder import Holder
-from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Tell, TellPassedOver
+from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Storage, Tell, TellPassedOver
 from beam_jobs.storage.patterns import escape
 
 
-class LocalStorage:
+class LocalStorage(Storage):
     """Local paths; see `interface.Storage`."""
 
+    @override
     def absolute(self, uri: str) -> str:
         return os.path.abspath(uri)
 
+    @override
     def info(self, uri: str) -> FileInfo:
         return _info(uri, os.stat(uri))
 
+    @override
     def absolute_pattern(self, pattern: str) -> str:
         # The current folder is no pattern, whatever its name holds.
         return os.path.normpath(os.path.join(escape(os.getcwd()), pattern))
 
+    @override
     def match(self, pattern: str, tell: TellPassedOver | None = None) -> list[FileInfo]:
         files = []
         for path in sorted(glob.glob(pattern, recursive=True)):
@@ -44,6 +50,7 @@ class LocalStorage:
                 tell(path, found)
         return files
 
+    @override
     def list_files(self, folder: str, limit: int | None = None) -> list[FileInfo]:
         found = (
             os.path.join(where, name)
@@ -53,18 +60,22 @@ class LocalStorage:
         files = (path for path in found if os.path.isfile(path))
         return [self.info(path) for path in sorted(itertools.islice(files, limit))]
 
+    @override
     def children(self, folder: str) -> list[str]:
         with os.scandir(folder) as entries:
             return sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries)
 
+    @override
     def exists(self, uri: str) -> bool:
         return os.path.exists(uri)
 
+    @override
     def since(self, uri: str) -> datetime.datetime:
         # st_ctime: a copy may keep the time of the content (cp -p), and a move the whole file.
         changed = max(os.stat(path).st_ctime for path in (uri, os.path.dirname(uri)))
         return datetime.datetime.fromtimestamp(changed, datetime.UTC)
 
+    @override
     def open_pinned(self, file: FileInfo) -> BinaryIO:
         try:
             stream = open(file.uri, "rb")  # noqa: SIM115 (the caller closes it)
@@ -79,6 +90,7 @@ class LocalStorage:
             raise
         return stream
 
+    @override
     def check_unchanged(self, file: FileInfo) -> None:
         try:
             now = self.info(file.uri)
@@ -90,6 +102,7 @@ class LocalStorage:
                 f" {now.generation}); run the command again to take the new content"
             )
 
+    @override
     def read_bytes(self, uri: str, limit: int | None, deadline: float | None = None) -> bytes:
         with open(uri, "rb") as stream:
             data = stream.read() if limit is None else stream.read(limit + 1)
@@ -97,10 +110,12 @@ class LocalStorage:
             raise FileTooLargeError(errno.EFBIG, f"more than {limit:,} bytes", uri)
         return data
 
+    @override
     def digest(self, file: FileInfo) -> str:
         with open(file.uri, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
+    @override
     @contextlib.contextmanager
     def open_atomic(self, uri: str) -> Iterator[BinaryIO]:
         os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
@@ -109,6 +124,7 @@ class LocalStorage:
                 yield stream
             os.replace(temporary, uri)
 
+    @override
     def create(self, uri: str, source: BinaryIO) -> bool:
         os.makedirs(os.path.dirname(uri) or ".", exist_ok=True)
         with _temporary(uri) as temporary:
@@ -122,6 +138,7 @@ class LocalStorage:
                 os.remove(temporary)
         return True
 
+    @override
     def replace(self, uri: str, data: bytes, expected: FileInfo | None) -> bool:
         folder = os.path.dirname(os.path.abspath(uri))
         os.makedirs(folder, exist_ok=True)
@@ -135,6 +152,7 @@ class LocalStorage:
                 stream.write(data)
         return True
 
+    @override
     def remove(self, uri: str) -> None:
         if os.path.isdir(uri):
             shutil.rmtree(uri)
@@ -142,6 +160,7 @@ class LocalStorage:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(uri)
 
+    @override
     def check_writable(self, folder: str, flag: str) -> None:
         there = os.path.abspath(folder)
         while not os.path.lexists(there):
@@ -151,6 +170,7 @@ class LocalStorage:
         if not os.access(there, os.W_OK | os.X_OK) or _is_read_only(there):
             raise UsageError(f"{flag} {folder}: {there} cannot be written; choose another folder")
 
+    @override
     @contextlib.contextmanager
     def lock(self, folder: str, waiting: Tell) -> Iterator[None]:
         os.makedirs(folder, exist_ok=True)

@@ -42,9 +42,11 @@ class Wait:
     """One wait for a lock: told at once, once for each holder, and with an end."""
 
     def __init__(self, folder: str, waiting: Tell) -> None:
-        """Args:
-        folder: whose lock it is.
-        waiting: told, in a sentence, for whom this process waits.
+        """Begins to wait.
+
+        Args:
+            folder: whose lock it is.
+            waiting: called with a sentence: for whom this process waits.
         """
         self._folder, self._waiting = folder, waiting
         self._began = patience.clock()

@@ -36,6 +36,7 @@ def is_plain(text: str) -> bool:
 
 
 def unescaped(text: str) -> str:
+    """The text that an escaped pattern stands for."""
     return _ESCAPED.sub(r"\1", text)
 
 

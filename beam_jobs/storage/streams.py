@@ -83,6 +83,7 @@ def read_into(file: FileInfo, start: int, memory: memoryview) -> int:
 
 
 def changed(file: FileInfo) -> str:
+    """The message of an object that is another generation now."""
     return (
         f"{file.uri}: was overwritten or deleted during the run (planned generation"
         f" {file.generation}); run the command again to take the new content"

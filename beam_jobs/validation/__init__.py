@@ -1,0 +1,1 @@
+"""Which rows are wrong: cells against the schema, keys that are missing or appear twice."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,12 +25,16 @@ _GROUPS_KEPT = 8
 """Row groups that a process keeps in memory, 1 MiB each: batches that follow share them."""
 
 
-def place_of(file_indices: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def place_of(
+    file_indices: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
     """int64[n]: the places of records, in the order of files and rows."""
     return (np.asarray(file_indices, np.int64) << ROW_BITS) | rows
 
 
-def split_places(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_places(
+    places: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(file indices, rows) of places."""
     return places >> ROW_BITS, places & ((1 << ROW_BITS) - 1)
 
@@ -46,7 +51,9 @@ class Duplicates:
     uri: str
     rows: int
 
-    def among(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def among(
+        self, places: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """(int64[m] indices of those of the places that are here, int64[m] their first places).
 
         Args:
@@ -86,7 +93,7 @@ def _metadata(uri: str) -> pq.FileMetaData:
 
 
 @functools.lru_cache(maxsize=4)
-def _borders(uri: str) -> tuple[np.ndarray, np.ndarray]:
+def _borders(uri: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(the first place, the last place) of each row group."""
     metadata = _metadata(uri)
     found = [
@@ -96,7 +103,7 @@ def _borders(uri: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=_GROUPS_KEPT)
-def _row_group(uri: str, group: int) -> tuple[np.ndarray, np.ndarray]:
+def _row_group(uri: str, group: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(places, first places)."""
     with storage.open_pinned(storage.info(uri)) as stream:
         table = pq.ParquetFile(stream, metadata=_metadata(uri)).read_row_group(group)

@@ -9,6 +9,7 @@ duplicate.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -140,7 +141,7 @@ def mark_keys(
 def later_records(
     batch: pa.RecordBatch,
     name: str,
-    own_files: np.ndarray,
+    own_files: npt.NDArray[np.int64],
     duplicates: Duplicates,
     files: Sequence[str],
 ) -> Findings:

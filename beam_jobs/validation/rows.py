@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -29,7 +30,7 @@ from beam_jobs.schema import SERVING, Feature, FeatureType, features_of, in_envi
 
 _SHOWN_VALUES = 8
 
-ValueCheck = Callable[[pa.Array], Sequence[tuple[Reason, np.ndarray, str]]]
+ValueCheck = Callable[[pa.Array], Sequence[tuple[Reason, npt.NDArray[np.bool_], str]]]
 """Values -> (reason, bool[n] where it applies, what was expected)."""
 
 
@@ -81,7 +82,7 @@ def check_rows(batch: pa.RecordBatch, checks: RowChecks) -> pa.RecordBatch:
     return with_findings(batch, found)
 
 
-def _explained(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+def _explained(batch: pa.RecordBatch) -> dict[str, npt.NDArray[np.bool_]]:
     """{feature: rows whose cell is null because the reader already found it wrong}."""
     findings = column_or_none(batch, FINDINGS)
     if findings is None or not len(findings.flatten()):
@@ -95,8 +96,8 @@ def _explained(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
 def _check_column(
     column: pa.Array,
     check: FeatureChecks,
-    unreadable: np.ndarray,
-    explained: np.ndarray | None,
+    unreadable: npt.NDArray[np.bool_],
+    explained: npt.NDArray[np.bool_] | None,
 ) -> list[Findings]:
     name, found = check.feature.name, []
     if check.required and column.null_count:
@@ -158,11 +159,11 @@ def _compile(
     elif kind == "bool_domain":
         if feature.type is FeatureType.BYTES:
             domain = proto.bool_domain
-            checks.append(_among([domain.true_value or "true", domain.false_value or "false"]))
+            checks.append(_Among([domain.true_value or "true", domain.false_value or "false"]))
         else:
-            checks.append(_within(0, 1))
+            checks.append(_Within(0, 1))
     elif (values := string_domain(schema, proto)) is not None:
-        checks.append(_among(values))
+        checks.append(_Among(values))
     lowest_count, highest_count = _value_counts(proto)
     return FeatureChecks(
         feature, proto.presence.min_fraction >= 1, lowest_count, highest_count, tuple(checks)
@@ -175,8 +176,8 @@ def _limits(
     """The check of a domain of numbers; none where it has no limits, as TFDV infers it."""
     if lowest is None and highest is None:
         return []
-    within = _within(lowest, highest)
-    return [_texts_within(numbers, within) if feature.type is FeatureType.BYTES else within]
+    within = _Within(lowest, highest)
+    return [_TextsWithin(numbers, within) if feature.type is FeatureType.BYTES else within]
 
 
 def string_domain(schema: schema_pb2.Schema, proto: schema_pb2.Feature) -> list[str] | None:
@@ -200,7 +201,7 @@ def _value_counts(proto: schema_pb2.Feature) -> tuple[int, int]:
     return 0, 0
 
 
-def _not_finite(values: pa.Array) -> Sequence[tuple[Reason, np.ndarray, str]]:
+def _not_finite(values: pa.Array) -> Sequence[tuple[Reason, npt.NDArray[np.bool_], str]]:
     finite = pc.is_finite(values)
     if pc.all(finite).as_py() is not False:
         return ()
@@ -209,13 +210,13 @@ def _not_finite(values: pa.Array) -> Sequence[tuple[Reason, np.ndarray, str]]:
 
 
 @dataclass(frozen=True)
-class _within:
+class _Within:
     """min <= value <= max, either may be absent; what is not finite is another check's."""
 
     lowest: float | None
     highest: float | None
 
-    def __call__(self, values: pa.Array) -> Sequence[tuple[Reason, np.ndarray, str]]:
+    def __call__(self, values: pa.Array) -> Sequence[tuple[Reason, npt.NDArray[np.bool_], str]]:
         found = []
         extremes = pc.min_max(values)
         if self.lowest is not None and not _holds(extremes["min"].as_py(), ">=", self.lowest):
@@ -228,13 +229,13 @@ class _within:
 
 
 @dataclass(frozen=True)
-class _texts_within:
+class _TextsWithin:
     """Texts that are numbers within limits, as TFDV takes a domain of numbers for texts."""
 
     numbers: FeatureType
-    within: _within
+    within: _Within
 
-    def __call__(self, values: pa.Array) -> Sequence[tuple[Reason, np.ndarray, str]]:
+    def __call__(self, values: pa.Array) -> Sequence[tuple[Reason, npt.NDArray[np.bool_], str]]:
         parsed, _ = parse(values, Feature("", self.numbers), empty_is_missing=False)
         hit = np.asarray(parsed.is_null()) & np.asarray(values.is_valid())
         what = "an INT" if self.numbers is FeatureType.INT else "a finite number"
@@ -247,7 +248,7 @@ def _holds(value: float | None, relation: str, limit: float) -> bool:
     return value >= limit if relation == ">=" else value <= limit
 
 
-class _among:
+class _Among:
     """The value is one of a domain's."""
 
     def __init__(self, domain: Sequence[str]) -> None:
@@ -255,7 +256,7 @@ class _among:
         some = ", ".join(domain[:_SHOWN_VALUES]) + (", ..." if len(domain) > _SHOWN_VALUES else "")
         self.expected = f"is not in the domain ({some})"
 
-    def __call__(self, values: pa.Array) -> Sequence[tuple[Reason, np.ndarray, str]]:
+    def __call__(self, values: pa.Array) -> Sequence[tuple[Reason, npt.NDArray[np.bool_], str]]:
         known = pc.is_in(values, value_set=self.domain)
         present = pc.or_(known, pc.is_null(values))
         if pc.all(present).as_py() is not False:

@@ -23,7 +23,7 @@ from beam_jobs.validation.rows import RowChecks, check_rows, compile_checks
 
 
 @dataclass(eq=False)
-class CheckRows(beam.PTransform):
+class CheckRows(beam.PTransform[beam.PCollection[KeyedBatch], beam.PCollection[KeyedBatch]]):
     """Adds a finding to a row for each cell that violates the schema.
 
     In and out: PCollection[KeyedBatch].
@@ -34,8 +34,12 @@ class CheckRows(beam.PTransform):
 
     schema: bytes
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Check rows" >> beam.ParDo(_CheckRows(self.schema))
+    def expand(self, batches: beam.PCollection[KeyedBatch]) -> beam.PCollection[KeyedBatch]:
+        """One step; the checks are compiled once a worker."""
+        found: beam.PCollection[KeyedBatch] = batches | "Check rows" >> beam.ParDo(
+            _CheckRows(self.schema)
+        )
+        return found
 
 
 class _CheckRows(beam.DoFn):
@@ -52,7 +56,7 @@ class _CheckRows(beam.DoFn):
 
 
 @dataclass(eq=False)
-class FindDuplicateKeys(beam.PTransform):
+class FindDuplicateKeys(beam.PTransform[beam.PCollection[ByteRange], beam.PCollection[Duplicates]]):
     """Reads the keys of all byte ranges and finds the records whose key an earlier one has.
 
     In: PCollection[ByteRange]. Out: one `Duplicates`, to be used as a side input.
@@ -71,14 +75,16 @@ class FindDuplicateKeys(beam.PTransform):
     inputs: Inputs
     folder: str
 
-    def expand(self, byte_ranges: beam.PCollection) -> beam.PCollection:
+    def expand(self, byte_ranges: beam.PCollection[ByteRange]) -> beam.PCollection[Duplicates]:
+        """Key files by byte range, then one step that looks through all of them."""
         spec = ReadSpec((), self.key, key_only=True)
-        return (
+        found: beam.PCollection[Duplicates] = (
             byte_ranges
             | "Read keys" >> beam.Map(_write_keys, spec, self.folder)
             | "All key files" >> beam.combiners.ToList()
             | "Find duplicates" >> beam.Map(find_duplicates_of, self.inputs, self.folder)
         )
+        return found
 
 
 def _write_keys(byte_range: ByteRange, spec: ReadSpec, folder: str) -> tuple[str, list[RangeRows]]:
@@ -127,7 +133,7 @@ def duplicates_of_files(uris: Sequence[str], folder: str) -> Duplicates:
 
 
 @dataclass(eq=False)
-class MarkKeys(beam.PTransform):
+class MarkKeys(beam.PTransform[beam.PCollection[KeyedBatch], beam.PCollection[KeyedBatch]]):
     """Adds MISSING_KEY and DUPLICATE_KEY findings.
 
     In and out: PCollection[KeyedBatch].
@@ -140,12 +146,14 @@ class MarkKeys(beam.PTransform):
 
     key: str
     inputs: Inputs
-    duplicates: beam.PCollection
+    duplicates: beam.PCollection[Duplicates]
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Mark keys" >> beam.Map(
+    def expand(self, batches: beam.PCollection[KeyedBatch]) -> beam.PCollection[KeyedBatch]:
+        """One step, with the duplicates as a side input."""
+        found: beam.PCollection[KeyedBatch] = batches | "Mark keys" >> beam.Map(
             _mark, self.key, self.inputs, AsList(self.duplicates)
         )
+        return found
 
 
 def _mark(

@@ -1,0 +1,1 @@
+"""DuckDB and BigQuery behind one interface; tables and their types."""

@@ -20,6 +20,7 @@ def create_table(table: str, schema: pa.Schema) -> str:
 
 
 def add_column(table: str, field: pa.Field) -> str:
+    """`ALTER TABLE ... ADD COLUMN IF NOT EXISTS`."""
     return (
         f"ALTER TABLE {quoted(table)} ADD COLUMN IF NOT EXISTS {quoted(field.name)}"
         f" {google_type(field.type)}"

@@ -17,12 +17,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+from typing_extensions import override
 
 from beam_jobs import storage
 from beam_jobs.errors import BusyError, RunError, UsageError
 from beam_jobs.notes import print_note
 from beam_jobs.storage.holder import user_name
-from beam_jobs.warehouse.engine import NOT_A_SELECT, QueryResult, check_one_statement, tables_of
+from beam_jobs.warehouse.engine import (
+    NOT_A_SELECT,
+    Engine,
+    QueryResult,
+    Session,
+    check_one_statement,
+    tables_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,18 +77,21 @@ _MACROS = ("CREATE OR REPLACE TEMPORARY MACRO farm_fingerprint(text) AS hash(tex
 _TURN = threading.RLock()
 
 
-class DuckDbEngine:
+class DuckDbEngine(Engine):
     """Engine of `duckdb:PATH`; see `engine.Engine`."""
 
     def __init__(self, path: str, tell: Callable[[str], None] = print_note) -> None:
-        """Args:
-        path: of the file, which need not exist yet.
-        tell: told at once, in one sentence, for whom this process waits.
+        """Opens nothing yet.
+
+        Args:
+            path: of the file, which need not exist yet.
+            tell: called at once with a sentence: for whom this process waits.
         """
         self.path = os.path.abspath(path)
         self.url = f"duckdb:{path}"
         self._tell = tell
 
+    @override
     def check(self) -> None:
         if odd := set(self.path) & _IMPOSSIBLE:
             raise UsageError(
@@ -103,12 +114,14 @@ class DuckDbEngine:
                 " writable or choose another path"
             ) from error
 
+    @override
     def columns(self) -> dict[str, dict[str, str]]:
         if not os.path.exists(self.path):
             return {}
         with self._reading() as connection:
             return DuckDbSession(connection).columns()
 
+    @override
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not os.path.exists(self.path):
             return []
@@ -125,6 +138,7 @@ class DuckDbEngine:
             except duckdb.Error as error:
                 raise UsageError(self._cannot_open(error)) from error
 
+    @override
     def query(self, sql: str) -> QueryResult:
         if not os.path.exists(self.path):
             raise UsageError(
@@ -140,6 +154,7 @@ class DuckDbEngine:
             except duckdb.Error as error:
                 raise UsageError(f"query: {error}") from error
 
+    @override
     @contextlib.contextmanager
     def writing(self, files: Sequence[str] = ()) -> Iterator["DuckDbSession"]:
         with storage.fetched(files) as local, _TURN:
@@ -232,18 +247,21 @@ class DuckDbEngine:
         )
 
 
-class DuckDbSession:
+class DuckDbSession(Session):
     """An open file; see `engine.Session`."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, local: Mapping[str, str] | None = None
     ) -> None:
-        """Args:
-        connection: to the file.
-        local: {file to be staged: its copy on this machine}.
+        """Takes an open file.
+
+        Args:
+            connection: to the file.
+            local: {file to be staged: its copy on this machine}.
         """
         self._connection, self._local = connection, local or {}
 
+    @override
     def columns(self) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
         rows = self._execute(
@@ -254,19 +272,24 @@ class DuckDbSession:
             found.setdefault(table, {})[column] = _google_type(type_)
         return found
 
+    @override
     def account(self) -> str:
         return user_name()
 
+    @override
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         return result_of(self._run(sql, parameters)).records()
 
+    @override
     def run(self, sql: str, parameters: Mapping[str, Any]) -> None:
         self._run(sql, parameters)
 
+    @override
     def define(self, statements: Sequence[str]) -> None:
         # A view of `SELECT *` fails while its table has other columns: both change at once.
         self._run("BEGIN TRANSACTION;" + ";".join(statements) + ";COMMIT TRANSACTION", {})
 
+    @override
     def stage(self, table: str, run_id: str, uris: Sequence[str], schema: "pa.Schema") -> str:
         # A view on the files: rows are copied once, and nothing is left behind by a crash.
         name = f"staged_{table}_{run_id}"
@@ -296,11 +319,13 @@ class DuckDbSession:
 
 
 def result_of(cursor: duckdb.DuckDBPyConnection) -> QueryResult:
+    """All rows of a cursor."""
     columns = tuple(column[0] for column in cursor.description or ())
     return QueryResult(columns, cursor.fetchall())
 
 
 def literal(text: str) -> str:
+    """A text in SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 

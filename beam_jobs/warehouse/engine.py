@@ -23,6 +23,7 @@ class QueryResult:
     rows: list[tuple[Any, ...]]
 
     def records(self) -> list[dict[str, Any]]:
+        """The rows as {column: value}."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 

@@ -1,4 +1,4 @@
-"""What a graph reports its texts and classes, with models that TensorFlow exports."""
+"""What a graph says of its texts and classes, with models that TensorFlow exports."""
 
 from collections.abc import Callable
 from pathlib import Path

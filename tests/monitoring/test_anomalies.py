@@ -11,6 +11,7 @@ from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from beam_jobs.batch import Reason
+from beam_jobs.finish.judge import anomalies_table
 from beam_jobs.monitoring.anomalies import find_anomalies
 from beam_jobs.monitoring.anomaly import Anomaly, AnomalyReport
 from beam_jobs.monitoring.drift import FeatureRoles
@@ -346,4 +347,4 @@ def test_rows_of_the_run(
     report = find_anomalies(now, SCHEMA, None, None, Policy(), counts, FeatureRoles())
     found = [(row.code, row.severity.value, row.value) for row in report.anomalies]
     assert found == expected
-    assert report.table.num_rows == len(expected)
+    assert anomalies_table(report.anomalies).num_rows == len(expected)

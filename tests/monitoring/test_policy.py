@@ -26,8 +26,9 @@ from beam_jobs.monitoring.anomaly import Anomaly
 from beam_jobs.monitoring.drift import FeatureRoles
 from beam_jobs.monitoring.files import FileRead, find_file_anomalies
 from beam_jobs.monitoring.gate import ALWAYS, decide
-from beam_jobs.monitoring.policy import OWN_CODES, Kind, Policy, Thresholds, load_policy
+from beam_jobs.monitoring.policy import OWN_CODES, Kind, Policy, Thresholds
 from beam_jobs.monitoring.volume import RunCounts, of_run
+from beam_jobs.plan.policy_file import load_policy
 from beam_jobs.read.signs import FileSign
 from beam_jobs.statistics.files import Statistics
 from support.tfdv_statistics import reference

@@ -15,10 +15,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs.batch import BatchKey, KeyedBatch, with_findings
 from beam_jobs.pipelines.options import pipeline_options
-from beam_jobs.statistics.compute import ComputeStatistics
 from beam_jobs.statistics.files import Statistics
 from beam_jobs.statistics.histograms import FeatureStats, common_stats
 from beam_jobs.statistics.tfdv import tfdv
+from beam_jobs.statistics.transforms import ComputeStatistics
 
 Columns = Mapping[str, pa.Array]
 _TFDV_TYPES = {

@@ -3,11 +3,8 @@
 import atexit
 import os
 import threading
-import warnings
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # the libraries' notes on Python versions
-    from google.cloud import bigquery
+from beam_jobs.warehouse.bigquery.library import bigquery
 
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 

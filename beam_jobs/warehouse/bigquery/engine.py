@@ -9,12 +9,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from beam_jobs.errors import UsageError
 from beam_jobs.warehouse.bigquery.client import client_of
 from beam_jobs.warehouse.bigquery.errors import explained
-from beam_jobs.warehouse.bigquery.jobs import CALL_SECONDS, Dataset, bigquery, google_errors
+from beam_jobs.warehouse.bigquery.jobs import CALL_SECONDS, Dataset
+from beam_jobs.warehouse.bigquery.library import bigquery, google_errors
 from beam_jobs.warehouse.bigquery.tables import google_type, tables
-from beam_jobs.warehouse.engine import NOT_A_SELECT, QueryResult, check_one_statement, tables_of
+from beam_jobs.warehouse.engine import (
+    NOT_A_SELECT,
+    Engine,
+    QueryResult,
+    Session,
+    check_one_statement,
+    tables_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,15 +33,17 @@ READ_SECONDS = 60.0
 """How long verbs that only look repeat a call."""
 
 
-class BigQueryEngine:
+class BigQueryEngine(Engine):
     """Engine of `bigquery:PROJECT.DATASET`; see `engine.Engine`.
 
     Credentials are Google's application default; with BIGQUERY_EMULATOR_HOST set, none.
     """
 
     def __init__(self, place: str) -> None:
-        """Args:
-        place: PROJECT.DATASET. Connects when it is first needed.
+        """Connects when it is first needed.
+
+        Args:
+            place: PROJECT.DATASET.
 
         Raises:
             UsageError: it is not of that form.
@@ -47,6 +59,7 @@ class BigQueryEngine:
         self._project, self._dataset = found.groups()
         self._location = ""
 
+    @override
     def check(self) -> None:
         dataset = self._located(READ_SECONDS)
         # Nothing happens in a dry run, but permissions are checked as if.
@@ -56,10 +69,12 @@ class BigQueryEngine:
         with explained(self.url, "publishing would fail", UsageError):
             self._dry_run(dataset, ddl.create_table("runs", arrow_schema("runs")))
 
+    @override
     def columns(self) -> dict[str, dict[str, str]]:
         with explained(self.url, "cannot be read", UsageError):
             return _columns(tables(self._located(READ_SECONDS)))
 
+    @override
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         dataset = self._connect(READ_SECONDS)
         with explained(self.url, "cannot be read", UsageError):
@@ -71,6 +86,7 @@ class BigQueryEngine:
             # Another process has made them meanwhile.
             return _result(dataset.query(sql, parameters)).records()
 
+    @override
     def query(self, sql: str) -> QueryResult:
         if _NO_STATEMENT.fullmatch(sql):
             check_one_statement(0)
@@ -83,6 +99,7 @@ class BigQueryEngine:
                 raise UsageError(NOT_A_SELECT.format(kind=kind or "no query"))
             return _result(dataset.query(sql))
 
+    @override
     @contextlib.contextmanager
     def writing(self, files: Sequence[str] = ()) -> Iterator["BigQuerySession"]:
         dataset = self._located(CALL_SECONDS)
@@ -119,31 +136,37 @@ class BigQueryEngine:
         return dataset.client.query(sql, config, retry=dataset.retry, job_retry=None)
 
 
-class BigQuerySession:
+class BigQuerySession(Session):
     """A data set for the time of publishing; see `engine.Session`."""
 
     def __init__(self, dataset: Dataset, url: str) -> None:
         self._dataset, self._url = dataset, url
         self._tables = tables(dataset)
 
+    @override
     def columns(self) -> dict[str, dict[str, str]]:
         return _columns(self._tables)
 
+    @override
     def account(self) -> str:
         (row,) = self.fetch("SELECT SESSION_USER() AS account", {})
         return str(row["account"])
 
+    @override
     def fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         return _result(self._dataset.query(sql, parameters, _types())).records()
 
+    @override
     def run(self, sql: str, parameters: Mapping[str, Any]) -> None:
         self._dataset.query(sql, parameters, _types())
 
+    @override
     def define(self, statements: Sequence[str]) -> None:
         from beam_jobs.warehouse.bigquery.tables import define
 
         define(self._dataset, ";\n".join(statements), self._tables)
 
+    @override
     def stage(self, table: str, run_id: str, uris: Sequence[str], schema: "pa.Schema") -> str:
         from beam_jobs.warehouse.bigquery.stage import Staging
 

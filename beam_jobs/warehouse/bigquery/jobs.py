@@ -8,17 +8,12 @@ import random
 import re
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # the libraries' notes on Python versions
-    from google.api_core import exceptions as google_errors
-    from google.cloud import bigquery
-
 from beam_jobs.warehouse.bigquery.errors import CONFLICT, PASSING, reason_of
+from beam_jobs.warehouse.bigquery.library import bigquery, google_errors
 
 CALL_SECONDS = 600.0
 """How long one call is repeated while BigQuery is unreachable or overloaded."""
@@ -48,6 +43,7 @@ class Dataset:
 
     @property
     def id(self) -> str:
+        """`project.name`."""
         return f"{self.project}.{self.name}"
 
     @property
@@ -69,6 +65,7 @@ class Dataset:
         (BigQuery rolls back by itself) and is started again.
 
         Args:
+            sql: GoogleSQL.
             parameters: {name: value} for `@name`.
             types: {name: GoogleSQL type} of those whose value does not tell it.
 
@@ -92,6 +89,7 @@ class Dataset:
     def config(
         self, sql: str, parameters: Mapping[str, Any], types: Mapping[str, str]
     ) -> bigquery.QueryJobConfig:
+        """The configuration of a query with parameters."""
         used = set(re.findall(r"@(\w+)", sql))
         return bigquery.QueryJobConfig(
             default_dataset=self.id,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from beam_jobs.warehouse.bigquery.jobs import Dataset, bigquery, google_errors
+from beam_jobs.warehouse.bigquery.jobs import Dataset
+from beam_jobs.warehouse.bigquery.library import bigquery, google_errors
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -54,6 +55,7 @@ def define(dataset: Dataset, script: str, existing: Mapping[str, bigquery.Table]
     """Runs the statements that change something; each takes BigQuery a second.
 
     Args:
+        dataset: to be changed.
         script: `CREATE TABLE IF NOT EXISTS`, `ALTER TABLE` and `CREATE OR REPLACE VIEW`.
         existing: tables and views.
     """
