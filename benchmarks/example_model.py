@@ -8,7 +8,7 @@ import sys
 import tensorflow as tf
 
 
-class ExampleModel(tf.Module):
+class ExampleModel(tf.Module):  # type: ignore[misc]
     """A SavedModel's `serving_default`, with the parsing of tf.Example before it."""
 
     def __init__(self, path: str) -> None:
@@ -22,10 +22,11 @@ class ExampleModel(tf.Module):
             for name, spec in self.raw.structured_input_signature[1].items()
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])  # type: ignore[untyped-decorator]
     def score(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """string[n] -> the outputs of `serving_default`."""
-        return self.raw(**tf.io.parse_example(examples, self.features))
+        found: dict[str, tf.Tensor] = self.raw(**tf.io.parse_example(examples, self.features))
+        return found
 
 
 def main() -> None:

@@ -20,8 +20,13 @@ NUMBERS = {"bid": float, "historic_ctr": float} | dict.fromkeys(
 class Place(Protocol):
     """What is needed of a `Bench`."""
 
-    folder: str
-    rows: int
+    @property
+    def folder(self) -> str:
+        """Where everything lies."""
+
+    @property
+    def rows(self) -> int:
+        """How many."""
 
     @property
     def model(self) -> str:

@@ -5,17 +5,20 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from beam_jobs.cli import INTERRUPTED, main
+from beam_jobs.cli import main
+from beam_jobs.commands.command_line import INTERRUPTED
 from beam_jobs.errors import InputError, RunError, UsageError, unwrap
 
 COMMAND = [sys.executable, "-m", "beam_jobs"]
 
 
 @pytest.fixture
-def warehouse(tmp_path):
+def warehouse(tmp_path: Path) -> Any:
     import duckdb
 
     path = str(tmp_path / "ads.duckdb")
@@ -24,7 +27,7 @@ def warehouse(tmp_path):
     return f"duckdb:{path}"
 
 
-def test_a_terminal_without_unicode_gets_escapes(warehouse):
+def test_a_terminal_without_unicode_gets_escapes(warehouse: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     command = [*COMMAND, "query", "SELECT word FROM words LIMIT 1", "--warehouse", warehouse]
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
@@ -32,9 +35,11 @@ def test_a_terminal_without_unicode_gets_escapes(warehouse):
     assert b"Fra\\xdf \\u2603" in done.stdout
 
 
-def test_a_closed_pipe_is_no_error(warehouse):
+def test_a_closed_pipe_is_no_error(warehouse: str) -> None:
     command = [*COMMAND, "query", "SELECT word FROM words", "--warehouse", warehouse]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
     error = process.stderr.read()
@@ -42,7 +47,7 @@ def test_a_closed_pipe_is_no_error(warehouse):
     assert (process.wait(), error) == (0, b"")
 
 
-def test_our_error_is_found_among_the_causes():
+def test_our_error_is_found_among_the_causes() -> None:
     wrapped = RuntimeError("rewrapped")
     wrapped.__cause__ = InputError("a.csv: row 3 [while running 'Read/ParDo']")
     found = unwrap(wrapped)
@@ -51,24 +56,27 @@ def test_our_error_is_found_among_the_causes():
 
 
 @pytest.mark.parametrize("kind", [UsageError, RunError, InputError])
-def test_our_error_is_found_in_the_text_of_another_process(kind):
+def test_our_error_is_found_in_the_text_of_another_process(kind: Any) -> None:
     text = f"Traceback ...\nbeam_jobs.errors.{kind.__name__}: a.csv: cut off [while running 'x']\n"
     found = unwrap(RuntimeError(text))
     assert type(found) is kind
     assert str(found) == "a.csv: cut off"
 
 
-def test_an_error_that_is_not_ours_stays_unknown():
+def test_an_error_that_is_not_ours_stays_unknown() -> None:
     assert unwrap(ValueError("UsageErrors are not meant here")) is None
 
 
-def _type(monkeypatch, data):
+def _type(monkeypatch: pytest.MonkeyPatch, data: Any) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
 def test_a_query_comes_from_an_argument_a_file_or_standard_input(
-    warehouse, tmp_path, capsys, monkeypatch
-):
+    warehouse: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     flags = [f"--warehouse={warehouse}", "--csv"]
     sql = "SELECT count(*) AS n, NULL AS nothing, '' AS empty FROM words"
     file = tmp_path / "q.sql"
@@ -99,8 +107,10 @@ def test_a_query_comes_from_an_argument_a_file_or_standard_input(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupt_while_a_job_plans_has_its_json_line(monkeypatch, capsys):
-    def interrupted(*_):
+def test_an_interrupt_while_a_job_plans_has_its_json_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("beam_jobs.commands.monthly.run_monthly", interrupted)

@@ -31,7 +31,8 @@ from beam_jobs.config.verbs import DataConfig
 from beam_jobs.errors import UsageError
 from beam_jobs.images.processed import ProcessedImage
 from beam_jobs.images.table import NAMES as IMAGE_NAMES
-from beam_jobs.monitoring.anomalies import FeatureRoles, find_anomalies
+from beam_jobs.monitoring.anomalies import find_anomalies
+from beam_jobs.monitoring.drift import FeatureRoles
 from beam_jobs.monitoring.policy import Kind, Policy
 from beam_jobs.monitoring.volume import RunCounts
 from beam_jobs.plan.checks import check_columns, check_names, notes_of_uninferred

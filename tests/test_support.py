@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -20,17 +22,17 @@ PARAM = beam.DoFn.StateParam(STATE)
 
 
 class Stateful(beam.DoFn):
-    def process(self, element, seen=PARAM):
+    def process(self, element: Any, _seen: Any = PARAM) -> Iterator[Any]:
         yield element
 
 
 class Plain(beam.DoFn):
-    def process(self, element, timestamp=beam.DoFn.TimestampParam):
+    def process(self, element: Any, _timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
         yield element
 
 
 class Tool:
-    def each(self, element, seen=PARAM):
+    def each(self, element: Any, _seen: Any = PARAM) -> Any:
         return [element]
 
 
@@ -40,17 +42,17 @@ class Tool:
         Stateful,
         Plain,
         lambda: CallableWrapperDoFn(lambda element: [element]),
-        lambda: CallableWrapperDoFn(lambda element, seen=PARAM: [element]),
+        lambda: CallableWrapperDoFn(lambda element, _=PARAM: [element]),
         lambda: CallableWrapperDoFn(Tool().each),
     ],
 )
-def test_states_of_functions_are_found_as_beam_finds_them(make):
+def test_states_of_functions_are_found_as_beam_finds_them(make: Callable[[], beam.DoFn]) -> None:
     for _ in range(2):
         assert quick_beam._quick_specs(make()) == quick_beam._get_dofn_specs(make())
-    assert quick_beam._quick_specs(Stateful()) == ({STATE}, set())
+    assert quick_beam._quick_specs(Stateful()) == ({STATE}, set())  # type: ignore[no-untyped-call]  # DoFn has no types
 
 
-def test_views_of_options_share_their_values_as_ever():
+def test_views_of_options_share_their_values_as_ever() -> None:
     quick_beam.remember()
     options, other = PipelineOptions(["--streaming"]), PipelineOptions([])
     options.view_as(StandardOptions).runner = "FnApiRunner"
@@ -59,7 +61,7 @@ def test_views_of_options_share_their_values_as_ever():
     assert other.view_as(StandardOptions).streaming is False
 
 
-def test_busy_processes_live_as_long_as_the_command(tmp_path):
+def test_busy_processes_live_as_long_as_the_command(tmp_path: Path) -> None:
     """Children of the tool: the busy ones and the command, which writes their ids."""
     code = (
         "import os, sys; parent = os.getppid();"

@@ -96,7 +96,7 @@ def infer_schema_file(config: BaselineConfig, uri: str, beam_args: Sequence[str]
 
     with _scratch(config.out) as scratch:
         listed = write_inputs(storage.join(scratch, INPUTS_FILE), inputs)
-        column_types = storage.join(scratch, "census.json")
+        column_types = storage.join(scratch, "column_types.json")
         run_pipeline(
             lambda p: baseline.build_column_types(p, listed, column_types), beam_args, size
         )
@@ -146,11 +146,11 @@ def _statistics(
     scoring = None
     if config.model is not None:
         scoring = baseline.Scoring(*check_model(config.model, schema, config, images))
-        for note in (scoring.location.choice, *scoring.plan.notes):
+        for note in (scoring.location.choice, *scoring.binding.notes):
             if note:
                 terminal.print_note(note)
         if images is not None:
-            images = images.for_model(scoring.plan.takes_encoded, scoring.plan.pixels)
+            images = images.for_model(scoring.binding.takes_encoded, scoring.binding.pixels)
     with _scratch(config.out) as scratch, shown_progress() as counter:
         listed = write_inputs(storage.join(scratch, INPUTS_FILE), inputs)
         rows_found = storage.join(scratch, ROWS_FILE)

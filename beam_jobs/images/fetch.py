@@ -1,7 +1,8 @@
-"""Reads and looks at many images at once, in order, within a bound on the bytes in memory.
+"""Reads and processes many images at once, in order, within a bound on the bytes in memory.
 
-A thread reads images and looks at them; as many may image at once as there are cores (decoders and
-NumPy run without the interpreter's lock), more may wait for storage. The caller's thread decides
+A thread reads images and processes them; as many may decode at once as there are cores (decoders
+and NumPy run without the interpreter's lock), more may wait for storage. The caller's thread
+decides
 what is begun: an image reserves `FIRST_READ` bytes of a budget before it is read, what it turned
 out to need after. The few that are larger are read again once their full size fits.
 """
@@ -58,7 +59,7 @@ OSError."""
 
 @dataclass(eq=False)
 class _Job:
-    """Images that a thread looks at, one after the other.
+    """Images that a thread processes, one after the other.
 
     Attributes:
         images: {place: what is wanted}.
@@ -254,18 +255,14 @@ class ImageReader:
         """
         prefix = self.spec.prefix
         if prefix is None:
-            return _missing(name, "is not given, and there is no --images to image in")
+            return _missing(name, "is not given, and there is no --images to look in")
         if not is_safe(name):
             return _missing(name, "is not a path below --images; it was not read")
         uri = storage.join(prefix, name)
-        if storage.is_local(prefix) and not is_file_within(uri, prefix):
-            return _missing(name, "is no file, or leads out of --images; it was not read")
         started, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
-                data = self._read_bytes(uri, limit)
-                self._answered = time.monotonic()
-                return data
+                return self._read(uri, name, limit)
             except FileTooLargeError:
                 self._answered = time.monotonic()
                 most = self.spec.limits.max_bytes
@@ -278,6 +275,14 @@ class ImageReader:
                     return found
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _read(self, uri: str, name: str, limit: int) -> bytes | ImageProblem:
+        prefix = self.spec.prefix
+        if prefix is not None and storage.is_local(prefix) and not is_file_within(uri, prefix):
+            return _missing(name, "is no file, or leads out of --images; it was not read")
+        data = self._read_bytes(uri, limit)
+        self._answered = time.monotonic()
+        return data
 
     def _unreadable(
         self, uri: str, name: str, error: OSError, started: float, pause: float

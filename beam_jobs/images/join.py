@@ -58,15 +58,15 @@ def add_images(batch: pa.RecordBatch, reader: ImageReader) -> Iterator[tuple[int
     start = size = first_code = 0
     done = int(np.searchsorted(codes, 0))
     processed: list[ProcessedImage] = []
-    for code, look in enumerate(reader.processed(wanted)):
-        processed.append(look)
+    for code, image in enumerate(reader.processed(wanted)):
+        processed.append(image)
         while done < ends[code]:
-            cost = look.input_bytes
+            cost = image.input_bytes
             fitting = (PART_BYTES - size) // cost if cost else len(codes)
             if fitting < 1 and size:
                 part = batch.slice(start, done - start)
                 yield start, _part(part, codes[start:done] - first_code, processed, spec)
-                start, size, first_code, processed = done, 0, code, [look]
+                start, size, first_code, processed = done, 0, code, [image]
                 continue
             taken = min(max(fitting, 1), int(ends[code]) - done)
             done, size = done + taken, size + taken * cost
@@ -127,10 +127,10 @@ def _part(
             given_way(name, {*present, *NAMES}) if name in NAMES else name for name in present
         ]
         batch = pa.RecordBatch.from_arrays(batch.columns, names=renamed)
-    for name, column in columns([look.row for look in processed]).items():
+    for name, column in columns([image.row for image in processed]).items():
         batch = set_column(batch, name, column.take(take))
     if spec.keeps_bytes:
-        encoded = pa.array([look.encoded for look in processed], pa.binary())
+        encoded = pa.array([image.encoded for image in processed], pa.binary())
         batch = set_column(batch, IMAGE, encoded.take(take))
     if spec.tensor is not None:
         tensors = _tensor_column(codes, processed, spec.tensor.nbytes)
@@ -144,9 +144,9 @@ def _tensor_column(
     """fixed_size_binary[width]: the tensors' bytes, row after row; null where there is none."""
     distinct = np.zeros((len(processed) + 1, width), np.uint8)  # the last for rows without a tensor
     present = np.zeros(len(processed) + 1, bool)
-    for place, look in enumerate(processed):
-        if look.tensor is not None:
-            distinct[place], present[place] = look.tensor.reshape(-1).view(np.uint8), True
+    for place, image in enumerate(processed):
+        if image.tensor is not None:
+            distinct[place], present[place] = image.tensor.reshape(-1).view(np.uint8), True
     chosen = np.where(codes < 0, len(processed), codes)
     in_order = len(chosen) == len(processed) and (chosen == np.arange(len(processed))).all()
     rows = distinct[:-1] if in_order else distinct[chosen]
@@ -158,7 +158,7 @@ def _findings(
     codes: npt.NDArray[np.int64], processed: Sequence[ProcessedImage], column: str
 ) -> list[Findings]:
     found = [
-        (place, look.problem) for place, look in enumerate(processed) if look.problem is not None
+        (place, image.problem) for place, image in enumerate(processed) if image.problem is not None
     ]
     if not found:
         return []

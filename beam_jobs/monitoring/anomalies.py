@@ -12,13 +12,13 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from beam_jobs.monitoring.anomaly import Anomaly, AnomalyReport
 from beam_jobs.monitoring.drift import (
     FeatureRoles,
-    Judge,
+    Rules,
+    absent_from_reference,
     incomparable,
-    judged,
-    measures,
+    measured_distances,
     not_compared,
-    not_there,
     pairs,
+    with_distance,
 )
 from beam_jobs.monitoring.files import find_file_anomalies
 from beam_jobs.monitoring.policy import Kind, Policy, Severity
@@ -46,7 +46,7 @@ def find_anomalies(
     previous: Statistics | None,
     policy: Policy,
     counts: RunCounts,
-    context: FeatureRoles,
+    roles: FeatureRoles,
 ) -> AnomalyReport:
     """Compares a run's statistics with schema, baseline and previous run.
 
@@ -57,33 +57,33 @@ def find_anomalies(
         previous: of the run before, for drift; None measures none.
         policy: thresholds and severities.
         counts: rows of the run.
-        context: label, key and used features.
+        roles: label, key and used features.
     """
     score = score_feature_name(schema)
-    judge = Judge(schema, policy, context, score)
+    rules = Rules(schema, policy, roles, score)
     references = References(baseline, previous)
     compared = {
-        kind: list(pairs(current, reference, judge)) for kind, reference in references.items()
+        kind: list(pairs(current, reference, rules)) for kind, reference in references.items()
     }
-    strange = {
+    unmeasured = {
         kind: {pair: why for pair in found if (why := incomparable(pair)) is not None}
         for kind, found in compared.items()
     }
-    names = {kind: {pair.feature for pair in found} for kind, found in strange.items()}
-    proto, rows = tfdv_anomalies(current, references, names, judge, counts.is_queue)
+    names = {kind: {pair.feature for pair in found} for kind, found in unmeasured.items()}
+    proto, rows = tfdv_anomalies(current, references, names, rules, counts.is_queue)
     distances: dict[tuple[str, str, Kind], Measured] = {}
     for kind, reference in references.items():
-        rows += not_there(current, reference, kind, judge)
+        rows += absent_from_reference(current, reference, kind, rules)
         for pair in compared[kind]:
-            rows += _of_values(pair, kind, judge)
-            if pair in strange[kind]:
-                rows.append(not_compared(pair, kind, strange[kind][pair], judge))
+            rows += _of_values(pair, kind, rules)
+            if pair in unmeasured[kind]:
+                rows.append(not_compared(pair, kind, unmeasured[kind][pair], rules))
                 continue
-            found, unknown = measures(pair, kind, judge)
+            found, unknown = measured_distances(pair, kind, rules)
             rows += unknown
             for measured in found:
                 distances.setdefault((pair.slice, pair.feature, kind), measured)
-                rows = judged(rows, pair, kind, measured, judge)
+                rows = with_distance(rows, pair, kind, measured, rules)
     rows += of_run(counts, policy)
     rows += find_file_anomalies(counts.files)
     return AnomalyReport(
@@ -98,11 +98,11 @@ def find_anomalies(
     )
 
 
-def _of_values(pair: Pair, kind: Kind, judge: Judge) -> list[Anomaly]:
+def _of_values(pair: Pair, kind: Kind, rules: Rules) -> list[Anomaly]:
     """What is said of missing values and of images, whatever the distances are."""
-    rows = missing_values(pair, kind, judge.policy, judge.is_used(pair.feature))
-    if pair.feature == judge.context.image_hash:
-        rows += shared_images(pair, kind, judge.policy)
+    rows = missing_values(pair, kind, rules.policy, rules.is_used(pair.feature))
+    if pair.feature == rules.roles.image_hash:
+        rows += shared_images(pair, kind, rules.policy)
     return rows
 
 

@@ -37,7 +37,7 @@ NOT_COMPARED = "NOT_COMPARED"
 
 @dataclass(frozen=True)
 class FeatureRoles:
-    """What features are to the run.
+    """What features are to the run: label, key, inputs of the model.
 
     Attributes:
         label, key: not compared.
@@ -52,24 +52,24 @@ class FeatureRoles:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What all comparisons of a run share.
+class Rules:
+    """What decides every comparison of a run: schema, policy, and what features are to it.
 
     Attributes:
         schema: TFDV's; its comparators name measures and thresholds.
         policy: thresholds and severities.
-        context: label, key and used features.
+        roles: label, key and used features.
         score: the score's name among the features.
     """
 
     schema: schema_pb2.Schema
     policy: Policy
-    context: FeatureRoles
+    roles: FeatureRoles
     score: str
 
     def is_used(self, feature: str) -> bool:
         """Whether a distance of the feature may hold a run."""
-        return feature == self.score or feature in self.context.used
+        return feature == self.score or feature in self.roles.used
 
     def comparator(self, feature: str, kind: Kind) -> schema_pb2.FeatureComparator:
         """The schema's; an empty one where it has none."""
@@ -79,13 +79,13 @@ class Judge:
         return schema_pb2.FeatureComparator()
 
 
-def pairs(current: Statistics, reference: Statistics | None, judge: Judge) -> Iterator[Pair]:
+def pairs(current: Statistics, reference: Statistics | None, rules: Rules) -> Iterator[Pair]:
     """Features that both have, in slices that both have; and those that the current run lost.
 
     A feature of the schema that only the reference has is, now, missing in every row.
     """
-    skipped = (judge.context.label, judge.context.key)
-    known = {feature.name for feature in judge.schema.feature}
+    skipped = (rules.roles.label, rules.roles.key)
+    known = {feature.name for feature in rules.schema.feature}
     for dataset in current.datasets:
         other = dataset_of(reference, dataset.name)
         if other is None:
@@ -103,20 +103,20 @@ def pairs(current: Statistics, reference: Statistics | None, judge: Judge) -> It
             yield Pair(dataset.name, name, stats, theirs)
 
 
-def not_there(
-    current: Statistics, reference: Statistics | None, kind: Kind, judge: Judge
+def absent_from_reference(
+    current: Statistics, reference: Statistics | None, kind: Kind, rules: Rules
 ) -> list[Anomaly]:
     """What cannot be compared because the reference lacks it: features, the score, slices."""
     whole, other = dataset_of(current, ALL), dataset_of(reference, ALL)
     if whole is None or reference is None:
         return []
     theirs = {feature_name(stats) for stats in other.features} if other is not None else set()
-    known = {feature.name for feature in judge.schema.feature} | {judge.score}
-    known -= {judge.context.label or "", judge.context.key or ""}
+    known = {feature.name for feature in rules.schema.feature} | {rules.score}
+    known -= {rules.roles.label or "", rules.roles.key or ""}
     has_comparator = [
         feature.name
-        for feature in judge.schema.feature
-        if judge.comparator(feature.name, kind).ByteSize()
+        for feature in rules.schema.feature
+        if rules.comparator(feature.name, kind).ByteSize()
     ]
     lost = [
         name
@@ -145,11 +145,11 @@ def incomparable(pair: Pair) -> str | None:
     return why_not_comparable(*sides)
 
 
-def not_compared(pair: Pair, kind: Kind, why: str, judge: Judge) -> Anomaly:
+def not_compared(pair: Pair, kind: Kind, why: str, rules: Rules) -> Anomaly:
     """The one line of a pair whose distance would mean nothing."""
     # That images have no distances is so in every run, and no news of this one.
     is_news = has_distances(pair.current) or has_distances(pair.reference)
-    severity = Severity.WARN if is_news and judge.is_used(pair.feature) else Severity.INFO
+    severity = Severity.WARN if is_news and rules.is_used(pair.feature) else Severity.INFO
     return _not_compared(kind, pair.feature, pair.slice, why, severity)
 
 
@@ -168,16 +168,18 @@ def _not_compared(kind: Kind, feature: str, slice_: str, why: str, severity: Sev
     )
 
 
-def measures(pair: Pair, kind: Kind, judge: Judge) -> tuple[list[Measured], list[Anomaly]]:
+def measured_distances(
+    pair: Pair, kind: Kind, rules: Rules
+) -> tuple[list[Measured], list[Anomaly]]:
     """(the distances that the schema asks for, what it asks for that does not exist).
 
     Without a comparator it is the infinity norm of a category, and the divergence of numbers. The
     first is the one that `feature_statistics` keeps.
     """
-    comparator = judge.comparator(pair.feature, kind)
+    comparator = rules.comparator(pair.feature, kind)
     known = _OF_CATEGORIES if is_categorical(pair.current) else _OF_NUMBERS
     asked = [name for name in _OF_CATEGORIES if getattr(comparator, name).HasField("threshold")]
-    limits = judge.policy.thresholds
+    limits = rules.policy.thresholds
     default = limits.categorical if is_categorical(pair.current) else limits.numeric
     thresholds = {
         known[name]: getattr(comparator, name).threshold for name in asked if name in known
@@ -186,8 +188,8 @@ def measures(pair: Pair, kind: Kind, judge: Judge) -> tuple[list[Measured], list
     for which, threshold in thresholds.items():
         distance = measure(which, pair.current, pair.reference)
         if distance is not None:
-            found.append(Measured(which, distance, _threshold(pair.feature, threshold, judge)))
-    strange = [
+            found.append(Measured(which, distance, _threshold(pair.feature, threshold, rules)))
+    unmeasured = [
         _not_compared(
             kind,
             pair.feature,
@@ -199,21 +201,21 @@ def measures(pair: Pair, kind: Kind, judge: Judge) -> tuple[list[Measured], list
         for name in asked
         if name not in known and pair.slice == ALL
     ]
-    return found, strange
+    return found, unmeasured
 
 
-def _threshold(feature: str, of_schema: float, judge: Judge) -> float:
+def _threshold(feature: str, of_schema: float, rules: Rules) -> float:
     """The policy's for the feature, the score's, the schema's comparator; first wins."""
-    if feature in judge.policy.features:
-        return judge.policy.features[feature]
-    return judge.policy.thresholds.prediction if feature == judge.score else of_schema
+    if feature in rules.policy.features:
+        return rules.policy.features[feature]
+    return rules.policy.thresholds.prediction if feature == rules.score else of_schema
 
 
-def judged(
-    rows: Sequence[Anomaly], pair: Pair, kind: Kind, measured: Measured, judge: Judge
+def with_distance(
+    rows: Sequence[Anomaly], pair: Pair, kind: Kind, measured: Measured, rules: Rules
 ) -> list[Anomaly]:
-    """The lines with our judgement of one distance: TFDV's line is weighed, or ours added."""
-    severity, why = _weight(measured, pair.feature, judge)
+    """The anomalies with one distance: TFDV's gets the distance's severity, or ours is added."""
+    severity, why = _severity_of(measured, pair.feature, rules)
     name = measured.measure
     by_tfdv = Measure.JENSEN_SHANNON if name is Measure.QUANTILE_JENSEN_SHANNON else name
     mine = [
@@ -223,27 +225,27 @@ def judged(
         and row.measure == by_tfdv.value
     ]
     if mine:
-        weighed = [_weighed(row, severity, why, measured) for row in mine]
+        weighed = [_with_severity(row, severity, why, measured) for row in mine]
         return [row for row in rows if row not in mine] + weighed
     if not measured.is_high:
         return list(rows)
-    return [*rows, _ours(pair, kind, measured, severity, why, judge)]
+    return [*rows, _own_anomaly(pair, kind, measured, severity, why, rules)]
 
 
-def _weight(measured: Measured, feature: str, judge: Judge) -> tuple[Severity, str]:
+def _severity_of(measured: Measured, feature: str, rules: Rules) -> tuple[Severity, str]:
     """(severity, why it is only INFO)."""
     found, threshold = measured.distance, measured.threshold
     if not measured.is_high:
         return Severity.INFO, f"not above the threshold {threshold:g}"
     if found.value <= found.noise:
         return Severity.INFO, f"chance alone gives {found.noise:.2g}"
-    far = found.value > judge.policy.thresholds.hold_factor * threshold
-    if feature == judge.score or (far and judge.is_used(feature)):
+    far = found.value > rules.policy.thresholds.hold_factor * threshold
+    if feature == rules.score or (far and rules.is_used(feature)):
         return Severity.HOLD, ""
     return Severity.WARN, ""
 
 
-def _weighed(row: Anomaly, severity: Severity, why: str, measured: Measured) -> Anomaly:
+def _with_severity(row: Anomaly, severity: Severity, why: str, measured: Measured) -> Anomaly:
     found, threshold = measured.distance, measured.threshold
     note = f" Our {measured.measure.value} is {found.value:.4g}; chance alone gives"
     note += f" {found.noise:.2g}."
@@ -262,14 +264,14 @@ def _weighed(row: Anomaly, severity: Severity, why: str, measured: Measured) -> 
     )
 
 
-def _ours(
-    pair: Pair, kind: Kind, measured: Measured, severity: Severity, why: str, judge: Judge
+def _own_anomaly(
+    pair: Pair, kind: Kind, measured: Measured, severity: Severity, why: str, rules: Rules
 ) -> Anomaly:
     reference, found = reference_of(kind), measured.distance
     words = measured.measure.value.replace("_", " ")
     where = f", most in value {found.where!r}" if found.where else ""
     guard = f"; so few rows that {why}" if severity is Severity.INFO else ""
-    is_score = pair.feature == judge.score
+    is_score = pair.feature == rules.score
     name = "SCORE" if is_score else _CODES[measured.measure]
     return Anomaly(
         kind=Kind.PREDICTION if is_score else kind,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from beam_jobs.monitoring.anomaly import Anomaly
-from beam_jobs.monitoring.drift import Judge
+from beam_jobs.monitoring.drift import Rules
 from beam_jobs.monitoring.policy import Kind, Severity
 from beam_jobs.monitoring.quality import reference_of
 from beam_jobs.monitoring.tfdv_codes import Subject, built_in, subject_of
@@ -52,7 +52,7 @@ def tfdv_anomalies(
     current: Statistics,
     references: References,
     incomparable: Incomparable,
-    judge: Judge,
+    rules: Rules,
     is_queue: bool,
 ) -> tuple[anomalies_pb2.Anomalies, list[Anomaly]]:
     """TFDV's verdict on the whole data set: its message, and a line for each of its reasons.
@@ -60,8 +60,8 @@ def tfdv_anomalies(
     TFDV would compare whatever it is given, so the comparators of features that cannot be compared
     are taken out of its schema.
     """
-    schema = judge.schema
-    hidden = {judge.score}
+    schema = rules.schema
+    hidden = {rules.score}
     hidden |= {f.name for f in schema.feature if not in_environment(schema, f, SERVING)}
     ours = _whole(current, hidden)
     if ours is None or not ours.datasets[0].num_examples:
@@ -72,15 +72,15 @@ def tfdv_anomalies(
         environment=SERVING,
         previous_statistics=_whole(references.previous, hidden),
     )
-    rows = list(_lines(proto, Kind.SCHEMA, Kind.DRIFT, judge))
+    rows = list(_lines(proto, Kind.SCHEMA, Kind.DRIFT, rules))
     theirs = _whole(references.baseline, hidden)
     if theirs is not None:
         skew = tfdv.validate_statistics(
             theirs, _comparing(schema, incomparable), serving_statistics=ours
         )
-        rows += _lines(skew, None, Kind.SKEW, judge)
+        rows += _lines(skew, None, Kind.SKEW, rules)
         _add_skew(proto, skew)
-    return proto, [_weighed(row, ours, judge, is_queue) for row in rows]
+    return proto, [_with_severity(row, ours, rules, is_queue) for row in rows]
 
 
 def _comparing(schema: schema_pb2.Schema, incomparable: Incomparable) -> schema_pb2.Schema:
@@ -107,7 +107,7 @@ def _serving_schema(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     return named
 
 
-def _weighed(row: Anomaly, whole: Statistics, judge: Judge, is_queue: bool) -> Anomaly:
+def _with_severity(row: Anomaly, whole: Statistics, rules: Rules, is_queue: bool) -> Anomaly:
     """The line with the severity that its figures give it."""
     subject = subject_of(row.code)
     if subject in _VOLUMES and is_queue:
@@ -118,36 +118,36 @@ def _weighed(row: Anomaly, whole: Statistics, judge: Judge, is_queue: bool) -> A
     stats = next((f for f in dataset.features if feature_name(f) == row.feature), None)
     if stats is None:
         return row
-    if row.code in _QUARANTINED and _is_told_row_by_row(stats, dataset, judge, is_queue):
+    if row.code in _QUARANTINED and _is_known_row_by_row(stats, dataset, rules, is_queue):
         return row.informing("the few rows without a value are in quarantine")
-    if judge.is_used(row.feature) and _is_nearly_absent(stats, row.feature, judge):
+    if rules.is_used(row.feature) and _is_nearly_absent(stats, row.feature, rules):
         return dataclasses.replace(row, severity=Severity.HOLD)
     return row
 
 
-def _is_told_row_by_row(
+def _is_known_row_by_row(
     stats: FeatureStats,
     dataset: statistics_pb2.DatasetFeatureStatistics,
-    judge: Judge,
+    rules: Rules,
     is_queue: bool,
 ) -> bool:
     """A few missing values of a required feature are known row by row, in quarantine.
 
     Few are those that the policy allows, and of a queue's few rows as many as chance could make.
     """
-    limit = judge.policy.thresholds.quarantined_share
+    limit = rules.policy.thresholds.quarantined_share
     if missing_share(stats) <= limit:
         return True
     missing = common_stats(stats).num_missing
     return is_queue and chance_of(missing, dataset.num_examples, limit) >= UNLIKELY
 
 
-def _is_nearly_absent(stats: FeatureStats, feature: str, judge: Judge) -> bool:
+def _is_nearly_absent(stats: FeatureStats, feature: str, rules: Rules) -> bool:
     """Whether so much of what the schema requires is missing that it holds the run."""
-    of_schema = [f.presence.min_fraction for f in judge.schema.feature if f.name == feature]
+    of_schema = [f.presence.min_fraction for f in rules.schema.feature if f.name == feature]
     required = max(of_schema, default=0.0) or 1.0
     share = (1 - missing_share(stats)) / required
-    return 1 - share > judge.policy.thresholds.missing_share_hold
+    return 1 - share > rules.policy.thresholds.missing_share_hold
 
 
 def _whole(statistics: Statistics | None, hidden: Collection[str]) -> Statistics | None:
@@ -165,7 +165,7 @@ def _whole(statistics: Statistics | None, hidden: Collection[str]) -> Statistics
 
 
 def _lines(
-    proto: anomalies_pb2.Anomalies, schema_kind: Kind | None, distance_kind: Kind, judge: Judge
+    proto: anomalies_pb2.Anomalies, schema_kind: Kind | None, distance_kind: Kind, rules: Rules
 ) -> Iterator[Anomaly]:
     """A line for each reason; reasons of the schema are left out where they have no kind."""
     measured = {
@@ -179,16 +179,16 @@ def _lines(
             kind = distance_kind if code.startswith("COMPARATOR_") else schema_kind
             if kind is not None:
                 figures = [m for m in measured.get(feature, ()) if _code(m) == code]
-                yield _line(reason, kind, feature, judge, figures[0] if figures else None)
+                yield _line(reason, kind, feature, rules, figures[0] if figures else None)
     for reason in proto.dataset_anomaly_info.reason if schema_kind is not None else ():
-        yield _line(reason, Kind.VOLUME, "", judge, None)
+        yield _line(reason, Kind.VOLUME, "", rules, None)
 
 
 def _line(
     reason: anomalies_pb2.AnomalyInfo.Reason,
     kind: Kind,
     feature: str,
-    judge: Judge,
+    rules: Rules,
     figure: anomalies_pb2.DriftSkewInfo.Measurement | None,
 ) -> Anomaly:
     code = _Info.Type.Name(reason.type)
@@ -196,7 +196,7 @@ def _line(
     return Anomaly(
         kind=kind,
         code=code,
-        severity=built_in(code, judge.is_used(feature)),
+        severity=built_in(code, rules.is_used(feature)),
         short_description=reason.short_description,
         description=reason.description,
         feature=feature,

@@ -40,7 +40,7 @@ class Scoring:
     """The model whose scores join the statistics."""
 
     location: ModelLocation
-    plan: SignatureBinding
+    binding: SignatureBinding
 
 
 def build_column_types(pipeline: beam.Pipeline, inputs: Inputs, found: str) -> None:
@@ -48,7 +48,7 @@ def build_column_types(pipeline: beam.Pipeline, inputs: Inputs, found: str) -> N
     read = pipeline | SplitFiles(inputs) | ReadRanges(ReadSpec(()))
     joined = (
         read[BATCHES]
-        | "Take census" >> beam.Map(_types_of, inputs)
+        | "Find column types" >> beam.Map(_types_of, inputs)
         | "Join" >> beam.CombineGlobally(_join)
     )
     _ = (
@@ -149,7 +149,7 @@ def build_statistics(
     if schema is not None:
         rows |= CheckRows(schema)
     if scoring is not None:
-        rows |= Score(scoring.location, scoring.plan, DEFAULT_ACTIONS)
+        rows |= Score(scoring.location, scoring.binding, DEFAULT_ACTIONS)
     statistics = rows | ComputeStatistics(schema, slice_by)
     counts = rows | "Rows" >> beam.Map(_rows_of) | "All rows" >> beam.CombineGlobally(_add)
     _ = (

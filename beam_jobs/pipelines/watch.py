@@ -39,14 +39,14 @@ class Patience:
     """How long a job of Prism is waited for, in seconds.
 
     Attributes:
-        look: between two looks at its workers.
+        pause: between two questions for its workers.
         reported: from the end of its last worker until the runner must have said so.
         answer: for an answer of the job service.
         silent: without any sign of life, where no process is seen to end.
         clock: seconds that only grow.
     """
 
-    look: float = 1.0
+    pause: float = 1.0
     reported: float = 5.0
     answer: float = 60.0
     silent: float = 900.0
@@ -163,7 +163,7 @@ def _await_end_or_loss(result: PipelineResult, ended: Future[None]) -> str | Non
     """
     signs, name = Signs(patience), _name_of(result)
     while True:
-        wait([ended], patience.look)
+        wait([ended], patience.pause)
         if ended.done():
             return None
         lost = signs.seen(_figures(result), workers_of(f"{result._job_id}[{name}]") if name else {})

@@ -17,7 +17,7 @@ from beam_jobs.models.signature import read_signature
 from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.read import Format, format_of, peek_columns
 from beam_jobs.schema import Feature, features_of
-from beam_jobs.score.bind import fit
+from beam_jobs.score.bind import bind
 from beam_jobs.score.binding import ModelImages, SignatureBinding
 from beam_jobs.statistics.files import (
     ScoredBy,
@@ -157,7 +157,7 @@ def check_model(
         if storage.exists(where):
             options = parse_options(storage.read_bytes(where).decode(errors="replace"), where)
         of_model = ModelImages(images.column, options, where)
-    return location, fit(signature, schema, data.label, data.score, of_model, data.key)
+    return location, bind(signature, schema, data.label, data.score, of_model, data.key)
 
 
 def find_images(

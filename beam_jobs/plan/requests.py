@@ -119,7 +119,7 @@ def _left_alone(queue: Queue, moving: Collection[storage.FileInfo]) -> tuple[str
     notes = []
     for uris, what in (
         (queue.unfinished, "still being written (.tmp)"),
-        (queue.strange, "no request files (.jsonl, .jsonl.gz)"),
+        (queue.of_other_kinds, "no request files (.jsonl, .jsonl.gz)"),
         (sorted(file.uri for file in moving), "replaced a moment ago"),
     ):
         if uris:

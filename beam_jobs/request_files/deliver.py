@@ -65,8 +65,8 @@ def _marker(folder: RunFolder) -> str:
 def undelivered(runs: Iterable[RunRow]) -> list[RunRow]:
     """The published queue runs whose answers some process left behind, the oldest first.
 
-    Every run releases what it finds left before it does anything of its own. So of a run that
-    has released its answers, everything published before it started is released: however many
+    Every run delivers what it finds left before it does anything of its own. So of a run that
+    has delivered its answers, everything published before it started is delivered: however many
     runs there are, few folders are looked into.
 
     Args:
@@ -85,7 +85,7 @@ def undelivered(runs: Iterable[RunRow]) -> list[RunRow]:
 
 
 def deliver_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
-    """Releases what earlier processes left behind; a folder that is gone is told, not an error.
+    """Delivers what earlier processes left behind; a folder that is gone is told, not an error.
 
     Args:
         runs: published ones of the queue, the one that was published last first.
@@ -100,9 +100,9 @@ def deliver_left(runs: Iterable[RunRow], tell: Callable[[str], None]) -> None:
             tell(f"run {run.run_id}: its folder {folder.path} is gone, and so are its answers")
             continue
         with folder.lock(tell):
-            released = deliver_answers(folder)
-        if released is not None:
-            tell(f"run {run.run_id}: released the answers of {released} request files")
+            delivered = deliver_answers(folder)
+        if delivered is not None:
+            tell(f"run {run.run_id}: delivered the answers of {delivered} request files")
 
 
 def _put_all(folder: RunFolder, answers: Answers) -> list[tuple[str, str, str]]:

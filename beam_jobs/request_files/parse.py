@@ -28,7 +28,7 @@ from beam_jobs.batch import (
     truncated,
 )
 from beam_jobs.config.flags import nearest
-from beam_jobs.read import jsonl
+from beam_jobs.read import jsonl, jsonl_blocks
 from beam_jobs.read.batches import raw_records
 from beam_jobs.read.columns import all_null, empty_to_null
 from beam_jobs.read.columns import parse as parse_cells
@@ -277,7 +277,7 @@ _Columns = tuple[dict[str, pa.Array], pa.Array, list[Findings]]
 def _at_once(block: Block, spec: RequestSpec) -> _Columns | None:
     """(features, ids, findings) of plain flat objects, None where Arrow has any doubt."""
     allowed = {ID, *spec.ignored}.difference(envelopes_of(spec.features))
-    typed = jsonl.parse_at_once(block, spec.features, ID, allowed)
+    typed = jsonl_blocks.parse_at_once(block, spec.features, ID, allowed)
     if typed is None:
         return None
     rows = len(block)

@@ -31,7 +31,7 @@ class Queue:
 
     files: tuple[storage.FileInfo, ...]
     unfinished: tuple[str, ...] = ()
-    strange: tuple[str, ...] = ()
+    of_other_kinds: tuple[str, ...] = ()
     no_files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,8 +52,8 @@ def list_queue(patterns: Sequence[str]) -> Queue:
     unfinished = tuple(file.uri for file in found if file.uri.endswith(UNFINISHED))
     files = tuple(file for file in found if file.uri.endswith(_SUFFIXES))
     known = {*unfinished, *(file.uri for file in files)}
-    strange = tuple(file.uri for file in found if file.uri not in known)
-    return Queue(files, unfinished, strange, no_files)
+    of_other_kinds = tuple(file.uri for file in found if file.uri not in known)
+    return Queue(files, unfinished, of_other_kinds, no_files)
 
 
 def unconsumed(

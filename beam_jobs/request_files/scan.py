@@ -1,4 +1,4 @@
-"""A quick look at request lines: how many requests there are, and which ids they may have.
+"""A quick scan of request lines: how many requests there are, and which ids they may have.
 
 Reading all requests twice, to know of the first one whether its id comes again, would cost as
 much as all else. Usually no id comes again, and a set that holds all ids is enough to know that;
@@ -30,7 +30,7 @@ _DOUBT = rf'(?s)"(?:{ID}".*"{ID}|instance)"|\\u00[67]'
 """The name twice, the shape that may have its id in another member, or a name with escapes."""
 
 
-def glance(
+def scan_ids(
     group: Group, spec: RequestSpec, tell: Tell | None = None
 ) -> Iterator[tuple[pa.Array, npt.NDArray[np.int64]]]:
     """(string[] ids, int64[n] the place in `group.files` of each request's file), block by block.
@@ -41,7 +41,7 @@ def glance(
     Args:
         group: what to read.
         spec: what to make of it.
-        tell: told of each file that cannot be read to its end.
+        tell: called with each file that cannot be read to its end.
 
     Raises:
         InputError: there is such a file, and nobody to be told.

@@ -24,7 +24,7 @@ from beam_jobs.runs.run_row import RunIdentity
 
 FOLDER = "answers"
 INDEX = "answers.json"
-DELIVERED = "released.json"
+DELIVERED = "released.json"  # so named in the folders of all earlier runs
 
 
 @dataclass(frozen=True)

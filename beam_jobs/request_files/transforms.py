@@ -22,7 +22,7 @@ from beam_jobs.request_files.groups import Group, groups_in
 from beam_jobs.request_files.ids import id_table, ids_of_group, mark_duplicates
 from beam_jobs.request_files.parse import RequestSpec
 from beam_jobs.request_files.read import read_requests
-from beam_jobs.request_files.scan import glance
+from beam_jobs.request_files.scan import scan_ids
 from beam_jobs.request_files.staged import AnswerPart, AnswerWriter
 from beam_jobs.request_files.unreadable import Unreadable, check_some_readable, unreadable
 from beam_jobs.runs.run_row import RunIdentity
@@ -140,7 +140,7 @@ def _scan(group: Group, spec: RequestSpec, folder: str) -> tuple[int, _GroupScan
         storage.open_atomic(_scanned(group, folder)) as stream,
         pq.ParquetWriter(stream, KEY_SCHEMA, use_dictionary=False) as writer,
     ):
-        for ids, owners in glance(group, spec, tell):
+        for ids, owners in scan_ids(group, spec, tell):
             writer.write_table(ids_of_group(ids, group.number))
             requests += len(owners)
     return group.number, _GroupScan(requests, found)

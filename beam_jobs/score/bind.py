@@ -34,7 +34,7 @@ _ANY_TEXT = re.compile(
 """Names that exporters and text models give to whatever text they take."""
 
 
-def fit(
+def bind(
     signature: Signature,
     schema: schema_pb2.Schema,
     label: str | None,
@@ -42,7 +42,7 @@ def fit(
     images: ModelImages | None = None,
     key: str | None = None,
 ) -> SignatureBinding:
-    """Fits a schema's features to a signature's inputs.
+    """Binds a schema's features to a signature's inputs.
 
     Args:
         signature: of the model.
@@ -76,8 +76,8 @@ def fit(
     else:
         no_texts = {key, images.column if images is not None else None, *unfed, *IMAGE_NAMES}
         texts = [name for name, f in features.items() if f.is_text and name not in no_texts]
-        inputs, notes = _raw_feeds(signature, features, left_out, defaults, images, unfed, texts)
-        inputs = [_with_truth(binding, protos[binding.feature.name]) for binding in inputs]
+        inputs, notes = _raw_inputs(signature, features, left_out, defaults, images, unfed, texts)
+        inputs = [_with_truth(input_, protos[input_.feature.name]) for input_ in inputs]
     _check_outputs(signature)
     chosen, more = choose_score(signature, score, _label_words(protos, label))
     return SignatureBinding(signature, tuple(inputs), chosen, (*notes, *more))
@@ -101,7 +101,7 @@ def _why_absent(name: str, protos: Mapping[str, schema_pb2.Feature], label: str 
     return f"is not expected in the environment {SERVING}"
 
 
-def _raw_feeds(
+def _raw_inputs(
     signature: Signature,
     features: Mapping[str, Feature],
     left_out: Mapping[str, str],
@@ -110,7 +110,7 @@ def _raw_feeds(
     unfed: Collection[str],
     texts: Sequence[str],
 ) -> tuple[list[InputBinding], list[str]]:
-    """The feed of each input, and notes. `texts` are the features that a text may mean."""
+    """The binding of each input, and notes. `texts` are the features that a text may mean."""
     inputs, problems, notes = [], [], []
     of_image = image_input(signature, features, images, unfed)
     for tensor in signature.inputs:
@@ -187,12 +187,12 @@ def _width_fits(tensor: TensorInfo, feature: Feature) -> bool:
     return feature.is_list or tensor.width == 1
 
 
-def _with_truth(binding: InputBinding, proto: schema_pb2.Feature) -> InputBinding:
-    """The feed with the schema's own words for true and false, its default proven to fit."""
-    binding = dataclasses.replace(binding, truth=truth_of(proto))
-    if binding.default is not None:
-        check_default(binding.feature.name, binding.default, binding.dtype, binding.truth)
-    return binding
+def _with_truth(input_: InputBinding, proto: schema_pb2.Feature) -> InputBinding:
+    """The input with the schema's own words for true and false, its default proven to fit."""
+    input_ = dataclasses.replace(input_, truth=truth_of(proto))
+    if input_.default is not None:
+        check_default(input_.feature.name, input_.default, input_.dtype, input_.truth)
+    return input_
 
 
 def _check_outputs(signature: Signature) -> None:

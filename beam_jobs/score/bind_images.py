@@ -85,19 +85,19 @@ def image_binding(tensor: TensorInfo, feature: Feature, images: ModelImages) -> 
         spec = tensor_spec(tensor.shape, tensor.dtype, images.options, f"{where} ({images.where})")
         problem = rows_problem(tensor)
         shape: tuple[int, ...] = (spec.height, spec.width, spec.channels)
-        binding = InputBinding(tensor.name, feature, DType(tensor.dtype), shape, None, True)
-        binding = dataclasses.replace(binding, source=Source.PIXELS, pixels=spec)
+        input_ = InputBinding(tensor.name, feature, DType(tensor.dtype), shape, None, True)
+        input_ = dataclasses.replace(input_, source=Source.PIXELS, pixels=spec)
     else:
         problem = shape_problem(tensor)
         if problem is None and tensor.width not in (1, None):
             problem = "takes several texts a row; a row has one image"
         shape = () if tensor.shape is None or len(tensor.shape) < 2 else (1,)
-        binding = InputBinding(
+        input_ = InputBinding(
             tensor.name, feature, DType.STRING, shape, None, source=Source.ENCODED
         )
     if problem is not None:
         raise UsageError(f"{where} {problem}")
-    return binding
+    return input_
 
 
 def rows_problem(tensor: TensorInfo) -> str | None:

@@ -1,4 +1,4 @@
-"""How rows are given to a model: what `fit` decides and scoring follows."""
+"""How rows are given to a model: what `bind` decides and scoring follows."""
 
 import enum
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class InputBinding:
         required: whether a row without a value and a default cannot be scored.
         truth: texts that mean true and false, the schema's; for a text that feeds a bool.
         source: what of the row feeds it.
-        pixels: what a PIXELS feed takes.
+        pixels: what a PIXELS input takes.
     """
 
     name: str
@@ -74,7 +74,7 @@ class SignatureBinding:
 
     Attributes:
         signature: of the model.
-        feeds: one an input; of a signature that takes tf.Example, one a feature in it.
+        inputs: one an input; of a signature that takes tf.Example, one a feature in it.
         score: which of the outputs' numbers is the score.
         notes: what the user should know and that is no mistake.
     """
@@ -97,20 +97,20 @@ class SignatureBinding:
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features that the model uses; what describes an image that it takes too."""
-        names = {binding.feature.name: None for binding in self.inputs}
-        if any(binding.source is not Source.VALUE for binding in self.inputs):
+        names = {input_.feature.name: None for input_ in self.inputs}
+        if any(input_.source is not Source.VALUE for input_ in self.inputs):
             names |= dict.fromkeys(sorted(IMAGE_NAMES))
         return tuple(names)
 
     @property
     def takes_encoded(self) -> bool:
         """Whether the model takes the bytes of images."""
-        return any(binding.source is Source.ENCODED for binding in self.inputs)
+        return any(input_.source is Source.ENCODED for input_ in self.inputs)
 
     @property
     def pixels(self) -> ImageTensorSpec | None:
         """The pixels that the model takes of an image."""
-        return next((binding.pixels for binding in self.inputs if binding.pixels is not None), None)
+        return next((input_.pixels for input_ in self.inputs if input_.pixels is not None), None)
 
     @property
     def max_rows(self) -> int:

@@ -21,14 +21,16 @@ from beam_jobs.score.scorer import Scorer
 class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):
     """RecordBatch -> the same RecordBatch with scores; the model is loaded once a process."""
 
-    def __init__(self, location: ModelLocation, plan: SignatureBinding, actions: Actions) -> None:
+    def __init__(
+        self, location: ModelLocation, binding: SignatureBinding, actions: Actions
+    ) -> None:
         super().__init__()
-        self._location, self._plan, self._actions = location, plan, dict(actions)
+        self._location, self._binding, self._actions = location, binding, dict(actions)
 
     def load_model(self) -> Scorer:
         """The model with its binding, once a process."""
-        predict = _loaded(self._location, self._plan.signature)
-        return Scorer(predict, self._plan, self._actions, name=self._location.path)
+        predict = _loaded(self._location, self._binding.signature)
+        return Scorer(predict, self._binding, self._actions, name=self._location.path)
 
     def run_inference(
         self,

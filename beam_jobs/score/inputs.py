@@ -43,34 +43,34 @@ _TFDV_TYPES = {
 }
 
 
-def check_inputs(batch: pa.RecordBatch, plan: SignatureBinding) -> list[Findings]:
+def check_inputs(batch: pa.RecordBatch, binding: SignatureBinding) -> list[Findings]:
     """Rows that the model cannot be given: a value that is missing, or does not fit the tensor.
 
     Args:
         batch: any rows; rows that are not to be scored should be left out.
-        plan: of the model.
+        binding: of the model.
     """
     found: list[Findings] = []
-    for binding in plan.inputs:
-        column = _column(batch, binding)
-        if binding.required and binding.default is None and column.null_count:
+    for input_ in binding.inputs:
+        column = _column(batch, input_)
+        if input_.required and input_.default is None and column.null_count:
             rows = np.flatnonzero(np.asarray(column.is_null()))
             detail = "is missing, and the schema has no default_value for it"
-            if binding.source is not Source.VALUE:
+            if input_.source is not Source.VALUE:
                 detail = "there is no image, and the model takes one"
             details = [detail] * len(rows)
-            found.append(Findings(Reason.MISSING_REQUIRED, rows, details, binding.feature.name))
-        if pt.is_list(column.type) and plan.signature.kind is SignatureKind.RAW:
-            found += _wrong_lengths(column, binding)
-        found += _unfit_values(column, binding)
+            found.append(Findings(Reason.MISSING_REQUIRED, rows, details, input_.feature.name))
+        if pt.is_list(column.type) and binding.signature.kind is SignatureKind.RAW:
+            found += _wrong_lengths(column, input_)
+        found += _unfit_values(column, input_)
     return found
 
 
-def to_arrays(batch: pa.RecordBatch, plan: SignatureBinding) -> dict[str, npt.NDArray[Any]]:
+def to_arrays(batch: pa.RecordBatch, binding: SignatureBinding) -> dict[str, npt.NDArray[Any]]:
     """{input: array [n, ...]} of rows without findings from `check_inputs`."""
-    if plan.signature.kind is SignatureKind.EXAMPLES:
-        return {plan.signature.inputs[0].name: to_examples(batch, plan.inputs)}
-    return {binding.name: _to_array(_column(batch, binding), binding) for binding in plan.inputs}
+    if binding.signature.kind is SignatureKind.EXAMPLES:
+        return {binding.signature.inputs[0].name: to_examples(batch, binding.inputs)}
+    return {input_.name: _to_array(_column(batch, input_), input_) for input_ in binding.inputs}
 
 
 def to_examples(batch: pa.RecordBatch, inputs: Sequence[InputBinding]) -> npt.NDArray[Any]:
@@ -78,24 +78,24 @@ def to_examples(batch: pa.RecordBatch, inputs: Sequence[InputBinding]) -> npt.ND
     from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
     columns, names = [], []
-    for binding in inputs:
-        column = _column(batch, binding)
-        if binding.default is not None:
-            column = _filled(column, binding.default)
-        columns.append(as_lists(column, _TFDV_TYPES[binding.feature.type]))
-        names.append(binding.feature.name)
+    for input_ in inputs:
+        column = _column(batch, input_)
+        if input_.default is not None:
+            column = _filled(column, input_.default)
+        columns.append(as_lists(column, _TFDV_TYPES[input_.feature.type]))
+        names.append(input_.feature.name)
     encoder = RecordBatchToExamplesEncoder()
     encoded = encoder.encode(pa.RecordBatch.from_arrays(columns, names=names))
     return np.array(encoded, dtype=object)
 
 
-def _column(batch: pa.RecordBatch, binding: InputBinding) -> pa.Array:
-    if binding.source is not Source.VALUE:
-        name = IMAGE if binding.source is Source.ENCODED else IMAGE_TENSOR
+def _column(batch: pa.RecordBatch, input_: InputBinding) -> pa.Array:
+    if input_.source is not Source.VALUE:
+        name = IMAGE if input_.source is Source.ENCODED else IMAGE_TENSOR
         column = column_or_none(batch, name)
         return pa.nulls(batch.num_rows, pa.binary()) if column is None else column
-    column = column_or_none(batch, binding.feature.name)
-    return pa.nulls(batch.num_rows, binding.feature.arrow) if column is None else column
+    column = column_or_none(batch, input_.feature.name)
+    return pa.nulls(batch.num_rows, input_.feature.arrow) if column is None else column
 
 
 def _filled(column: pa.Array, default: Default) -> pa.Array:
@@ -107,43 +107,43 @@ def _filled(column: pa.Array, default: Default) -> pa.Array:
     return column.fill_null(pa.scalar(default, column.type))
 
 
-def _to_array(column: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
-    width = binding.shape[0] if binding.shape else 1
+def _to_array(column: pa.Array, input_: InputBinding) -> npt.NDArray[Any]:
+    width = input_.shape[0] if input_.shape else 1
     rows = len(column)
-    if binding.source is Source.PIXELS:
-        return _pixels(column, binding)
-    if binding.source is Source.ENCODED:
+    if input_.source is Source.PIXELS:
+        return _pixels(column, input_)
+    if input_.source is Source.ENCODED:
         # Images hardly repeat: no dictionary, which would hash them all.
         images: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
-        return images.reshape((rows, *binding.shape))
+        return images.reshape((rows, *input_.shape))
     if pt.is_list(column.type):
         if column.null_count:
-            assert binding.default is not None
-            default = pa.scalar([binding.default] * width, column.type)
+            assert input_.default is not None
+            default = pa.scalar([input_.default] * width, column.type)
             column = pc.if_else(column.is_null(), default, column)
         values = column.flatten()
     else:
-        values = column if binding.default is None else _filled(column, binding.default)
-    return _values(values, binding).reshape((rows, *binding.shape))
+        values = column if input_.default is None else _filled(column, input_.default)
+    return _values(values, input_).reshape((rows, *input_.shape))
 
 
-def _pixels(column: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
+def _pixels(column: pa.Array, input_: InputBinding) -> npt.NDArray[Any]:
     """[n, h, w, c]: the column's own memory, not copied."""
-    assert binding.pixels is not None
-    shape = (len(column), *binding.shape)
+    assert input_.pixels is not None
+    shape = (len(column), *input_.shape)
     if not len(column):
-        return np.zeros(shape, binding.pixels.dtype)
-    start, width = column.offset, binding.pixels.nbytes
+        return np.zeros(shape, input_.pixels.dtype)
+    start, width = column.offset, input_.pixels.nbytes
     data = memoryview(column.buffers()[1])[start * width : (start + len(column)) * width]
-    return np.frombuffer(data, binding.pixels.dtype).reshape(shape)
+    return np.frombuffer(data, input_.pixels.dtype).reshape(shape)
 
 
-def _values(values: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
-    dtype = binding.dtype
+def _values(values: pa.Array, input_: InputBinding) -> npt.NDArray[Any]:
+    dtype = input_.dtype
     if dtype is DType.STRING:
         return _objects(values)
     if dtype is DType.BOOL and pt.is_string(values.type):
-        return np.asarray(pc.equal(values, binding.truth[0]))
+        return np.asarray(pc.equal(values, input_.truth[0]))
     return np.asarray(values).astype(_NUMPY[dtype], copy=False)
 
 
@@ -158,22 +158,22 @@ def _objects(values: pa.Array) -> npt.NDArray[Any]:
     return repeated
 
 
-def _wrong_lengths(column: pa.Array, binding: InputBinding) -> list[Findings]:
-    width = binding.shape[0] if binding.shape else 1
+def _wrong_lengths(column: pa.Array, input_: InputBinding) -> list[Findings]:
+    width = input_.shape[0] if input_.shape else 1
     lengths = pc.list_value_length(column)
     rows = np.flatnonzero(np.asarray(pc.not_equal(lengths, width).fill_null(False)))
     counts = lengths.take(pa.array(rows)).to_pylist()
     details = [f"{n} values, the model takes {width}" for n in counts]
-    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details, binding.feature.name)]
+    return [Findings(Reason.INVALID_VALUE_COUNT, rows, details, input_.feature.name)]
 
 
-def _unfit_values(column: pa.Array, binding: InputBinding) -> list[Findings]:
+def _unfit_values(column: pa.Array, input_: InputBinding) -> list[Findings]:
     """Values, in lists too, that a cast to the tensor's type would silently change."""
     values = column.flatten() if pt.is_list(column.type) else column
-    if binding.dtype is DType.BOOL:
-        reason, hit = Reason.INVALID_TYPE, _no_booleans(values, binding)
-    elif binding.dtype in _LIMITS and binding.feature.type is not FeatureType.BYTES:
-        reason, hit = Reason.OUT_OF_RANGE, _beyond(values, _LIMITS[binding.dtype])
+    if input_.dtype is DType.BOOL:
+        reason, hit = Reason.INVALID_TYPE, _no_booleans(values, input_)
+    elif input_.dtype in _LIMITS and input_.feature.type is not FeatureType.BYTES:
+        reason, hit = Reason.OUT_OF_RANGE, _beyond(values, _LIMITS[input_.dtype])
     else:
         return []
     places = np.flatnonzero(hit)
@@ -183,9 +183,9 @@ def _unfit_values(column: pa.Array, binding: InputBinding) -> list[Findings]:
     rows = places
     if pt.is_list(column.type):
         rows = np.asarray(pc.list_parent_indices(column), dtype=np.int64)[places]
-    wrong = "is no boolean" if binding.dtype is DType.BOOL else f"is beyond {binding.dtype.value}"
+    wrong = "is no boolean" if input_.dtype is DType.BOOL else f"is beyond {input_.dtype.value}"
     details = [f"{truncated(value)} {wrong}, which the model takes" for value in bad]
-    return [Findings(reason, rows, details, binding.feature.name)]
+    return [Findings(reason, rows, details, input_.feature.name)]
 
 
 def _beyond(values: pa.Array, limits: tuple[float, float]) -> npt.NDArray[Any]:
@@ -199,8 +199,8 @@ def _beyond(values: pa.Array, limits: tuple[float, float]) -> npt.NDArray[Any]:
     return np.asarray(pc.and_(beyond, pc.is_finite(values)).fill_null(False))
 
 
-def _no_booleans(values: pa.Array, binding: InputBinding) -> npt.NDArray[Any]:
+def _no_booleans(values: pa.Array, input_: InputBinding) -> npt.NDArray[Any]:
     """bool[n]: values that mean neither true nor false; a null is no such value."""
-    domain = list(binding.truth) if binding.feature.type is FeatureType.BYTES else [0, 1]
+    domain = list(input_.truth) if input_.feature.type is FeatureType.BYTES else [0, 1]
     known = pc.is_in(values, value_set=pa.array(domain, values.type))
     return ~np.asarray(pc.or_(known, values.is_null()))

@@ -16,7 +16,7 @@ from beam_jobs.score.score_choice import positive_column
 _FLOAT_BYTES = 4
 
 
-def check_outputs(outputs: Outputs, plan: SignatureBinding, rows: int) -> None:
+def check_outputs(outputs: Outputs, binding: SignatureBinding, rows: int) -> None:
     """Whether an answer holds a score for each row.
 
     Raises:
@@ -29,28 +29,28 @@ def check_outputs(outputs: Outputs, plan: SignatureBinding, rows: int) -> None:
                 f"the model gave output {name!r} of shape {list(value.shape)} for {rows} rows;"
                 " every output must have a row for each row of its input"
             )
-    score = outputs[plan.score_output]
+    score = outputs[binding.score_output]
     width = score.shape[1] if score.ndim > 1 else 1
-    index = plan.score_index
+    index = binding.score_index
     if score.ndim > 2 or (width not in (1, 2) if index is None else index >= width):
         raise RunError(
-            f"output {plan.score_output!r} has shape {list(score.shape)}, so no column"
+            f"output {binding.score_output!r} has shape {list(score.shape)}, so no column"
             f" {'that is surely' if index is None else f'{index} for'} the score; choose one with"
             " --score OUTPUT:INDEX"
         )
-    check_classes(outputs, plan.score)
+    check_classes(outputs, binding.score)
 
 
-def score_of(outputs: Outputs, plan: SignatureBinding) -> npt.NDArray[Any]:
+def score_of(outputs: Outputs, binding: SignatureBinding) -> npt.NDArray[Any]:
     """float64[n]."""
-    value = outputs[plan.score_output]
+    value = outputs[binding.score_output]
     if value.ndim == 1:
         return value.astype(np.float64)
-    index = positive_column(value.shape[1]) if plan.score_index is None else plan.score_index
+    index = positive_column(value.shape[1]) if binding.score_index is None else binding.score_index
     return value[:, index].astype(np.float64)
 
 
-def others_as_json(outputs: Outputs, plan: SignatureBinding, rows: int) -> pa.Array:
+def others_as_json(outputs: Outputs, binding: SignatureBinding, rows: int) -> pa.Array:
     """string[n]: {output: value or list}; null where the score is all that the model gives.
 
     The score's own output is among them where it has more columns than the score.
@@ -58,7 +58,7 @@ def others_as_json(outputs: Outputs, plan: SignatureBinding, rows: int) -> pa.Ar
     parts = []
     for name in sorted(outputs):
         value = outputs[name]
-        if name == plan.score_output and (value.ndim == 1 or value.shape[1] == 1):
+        if name == binding.score_output and (value.ndim == 1 or value.shape[1] == 1):
             continue
         parts.append(pc.binary_join_element_wise(json.dumps(name), _json(value), ":"))
     if not parts:

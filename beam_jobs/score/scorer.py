@@ -45,14 +45,14 @@ class Scorer:
 
     Attributes:
         predict: the model.
-        plan: how rows are given to it.
+        binding: how rows are given to it.
         actions: which findings keep a row from the model.
         max_rows: rows at a time; halved for good when the model runs out of memory.
         name: of the model, for messages.
     """
 
     predict: Predict
-    plan: SignatureBinding
+    binding: SignatureBinding
     actions: Actions
     max_rows: int = field(default=ROWS_PER_BATCH)
     name: str = ""
@@ -60,7 +60,7 @@ class Scorer:
     _whole_batches: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.max_rows = min(self.max_rows, self.plan.max_rows)
+        self.max_rows = min(self.max_rows, self.binding.max_rows)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Adds SCORE and OUTPUTS, null in rows that are not scored; images are left out.
@@ -73,7 +73,7 @@ class Scorer:
         """
         rows = np.flatnonzero(~quarantined_rows(batch, self.actions))
         candidates = _take(batch, rows)
-        found = check_inputs(candidates, self.plan)
+        found = check_inputs(candidates, self.binding)
         unfit = [f.rows for f in found]
         good = np.ones(len(rows), bool)
         if unfit:
@@ -101,9 +101,9 @@ class Scorer:
             except Exception as error:  # noqa: BLE001 (a model may raise anything)
                 return _line(error)
             for start, outputs in answers:
-                part = score_of(outputs, self.plan)
+                part = score_of(outputs, self.binding)
                 scores[start : start + len(part)] = part
-                others.append((start, others_as_json(outputs, self.plan, len(part))))
+                others.append((start, others_as_json(outputs, self.binding, len(part))))
             return None
 
         starts = range(0, batch.num_rows, self.max_rows)
@@ -134,14 +134,14 @@ class Scorer:
         while first < last:
             rows = min(last - first, self.max_rows)
             try:
-                outputs = self.predict(to_arrays(batch.slice(first, rows), self.plan))
+                outputs = self.predict(to_arrays(batch.slice(first, rows), self.binding))
             except Exception as error:
                 if rows == 1 or not _is_out_of_memory(error):
                     raise
                 # Another thread may have found a smaller one.
                 self.max_rows = min(self.max_rows, rows // 2)
                 continue
-            check_outputs(outputs, self.plan, rows)
+            check_outputs(outputs, self.binding, rows)
             answers.append((first, outputs))
             first += rows
         return answers

@@ -21,7 +21,7 @@ class Score(beam.PTransform[beam.PCollection[KeyedBatch], beam.PCollection[Keyed
 
     Attributes:
         location: of the model.
-        plan: how rows are given to it.
+        binding: how rows are given to it.
         actions: which findings keep a row from it.
 
     Raises:
@@ -29,13 +29,13 @@ class Score(beam.PTransform[beam.PCollection[KeyedBatch], beam.PCollection[Keyed
     """
 
     location: ModelLocation
-    plan: SignatureBinding
+    binding: SignatureBinding
     actions: Actions
 
     def expand(self, batches: beam.PCollection[KeyedBatch]) -> beam.PCollection[KeyedBatch]:
         """One step; the batch's key stays with it."""
         handler: KeyedModelHandler[BatchKey, pa.RecordBatch, pa.RecordBatch, Scorer] = (
-            KeyedModelHandler(ScoringHandler(self.location, self.plan, self.actions))
+            KeyedModelHandler(ScoringHandler(self.location, self.binding, self.actions))
         )
         scored: beam.PCollection[KeyedBatch] = batches | "Score" >> RunInference(handler)
         return scored

@@ -65,7 +65,7 @@ def _column_type(column: pa.Array, cells_are_text: bool) -> ColumnType:
 
 
 def join(censuses: Iterable[ColumnTypes]) -> dict[str, ColumnType]:
-    """One census of all batches; columns in the order in which they first appear."""
+    """The column types of all batches; columns in the order in which they first appear."""
     joined: dict[str, ColumnType] = {}
     for column_types in censuses:
         for name, column in column_types.items():

@@ -39,8 +39,8 @@ class Terms:
 
     Attributes:
         lease: without a sign of life of its holder a lock is free.
-        beat: between two signs; Cloud Storage lets an object change once a second.
-        poll: between two looks of whoever waits.
+        heartbeat: between two signs; Cloud Storage lets an object change once a second.
+        poll: between two questions of whoever waits.
         clock: seconds from any moment on.
     """
 

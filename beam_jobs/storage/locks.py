@@ -23,7 +23,7 @@ class Patience:
 
     Attributes:
         seconds: after so many it gives up.
-        pause: seconds between two looks at a local lock.
+        pause: seconds between two attempts at a local lock.
         clock: seconds that only grow.
         sleep: waits for so many seconds.
     """

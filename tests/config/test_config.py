@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,13 @@ ROOT = Path(__file__).parents[2]
 KNOWN = flags.names_in_file(verb.config for verb in VERBS.values()) | set(VERBS)
 
 
-def resolve(given: dict, settings: dict | None = None, folder: str = "") -> MonthlyConfig:
-    return flags.resolve(MonthlyConfig, "monthly", given, (settings or {}, folder), KNOWN)
+def resolve(
+    given: dict[str, Any], settings: dict[str, Any] | None = None, folder: str = ""
+) -> MonthlyConfig:
+    found: MonthlyConfig = flags.resolve(
+        MonthlyConfig, "monthly", given, (settings or {}, folder), KNOWN
+    )
+    return found
 
 
 def test_the_command_line_wins_over_the_verbs_table_over_the_top_level() -> None:
@@ -76,7 +82,8 @@ def test_every_flag_that_names_a_place_is_one_in_a_file(verb: str) -> None:
             assert flags._rooted(value, about, "/w [1]") == there, name
 
 
-def test_a_webhook_s_file_lies_beside_the_configuration(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tmp_path")
+def test_a_webhook_s_file_lies_beside_the_configuration() -> None:
     config = resolve(REQUIRED, {"notify": "secrets/hook.txt"}, "/work")
     assert config.notify == "/work/secrets/hook.txt"
     url = "https://hooks.slack.com/services/T0/B0/x"
@@ -135,7 +142,7 @@ def test_whole_numbers_in_a_file() -> None:
         ({"yes": True}, "unknown key 'yes'"),
     ],
 )
-def test_mistakes_in_the_file(file: dict, message: str) -> None:
+def test_mistakes_in_the_file(file: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         resolve(REQUIRED, file)
 
@@ -194,7 +201,7 @@ def test_help_of_every_verb_can_be_printed(capsys: pytest.CaptureFixture[str]) -
         assert "usage: beam-jobs" in capsys.readouterr().out
 
 
-def test_a_file_that_is_not_toml(tmp_path: os.PathLike) -> None:
+def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     path = os.path.join(tmp_path, "c.toml")
     with open(path, "w") as stream:
         stream.write("key = = 3")

@@ -5,11 +5,12 @@ import datetime
 import json
 import types
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pytest
 
-from beam_jobs.errors import InputError, RunError, RunInterruptedError
+from beam_jobs.errors import BeamJobsError, InputError, RunError, RunInterruptedError
 from beam_jobs.finish.failure import failed, failure_of, failure_recorded, failure_summary
 from beam_jobs.pipelines import run
 from beam_jobs.publish.publishing import publish_run
@@ -28,7 +29,7 @@ class Attempt:
         self.run = self.written[0]
         self.warehouse = open_catalog(url)
         nothing = dataclasses.replace(self.run, rows_read=0, rows_scored=0, rows_quarantined=0)
-        self.plan = types.SimpleNamespace(
+        self.plan: Any = types.SimpleNamespace(
             run_id="r1",
             job=Job.MONTHLY,
             period=OCTOBER,
@@ -45,7 +46,7 @@ class Attempt:
 
     def fails(self, error: BaseException, *, published: bool) -> BaseException:
         """What comes out of an attempt that fails, before or after it is published."""
-        with pytest.raises(BaseException) as raised, failure_recorded(self.plan):
+        with pytest.raises(BaseException) as raised, failure_recorded(self.plan):  # noqa: PT011, PT012  (the caller looks at it)
             if published:
                 self.publish()
             raise error
@@ -56,11 +57,11 @@ class Attempt:
 
 
 @pytest.fixture
-def attempt(url, tmp_path):
+def attempt(url: str, tmp_path: Path) -> Any:
     return Attempt(url, tmp_path)
 
 
-def test_a_failure_before_publication_keeps_its_cause(attempt):
+def test_a_failure_before_publication_keeps_its_cause(attempt: Any) -> None:
     error = attempt.fails(InputError("a.csv.gz: cut off"), published=False)
     assert type(error) is InputError
     assert str(error) == "a.csv.gz: cut off; nothing was published"
@@ -74,7 +75,7 @@ def test_a_failure_before_publication_keeps_its_cause(attempt):
 
 
 @on_duckdb
-def test_a_defect_names_its_traceback(attempt):
+def test_a_defect_names_its_traceback(attempt: Any) -> None:
     error = attempt.fails(ValueError("no such thing"), published=False)
     assert type(error) is RunError
     assert str(error) == (
@@ -85,9 +86,12 @@ def test_a_defect_names_its_traceback(attempt):
 
 
 @pytest.mark.parametrize("status", [RunStatus.PUBLISHED, RunStatus.HELD])
-def test_a_failure_after_publication_says_what_stands(url, tmp_path, status):
+def test_a_failure_after_publication_says_what_stands(
+    url: str, tmp_path: Path, status: Any
+) -> None:
     attempt = Attempt(url, tmp_path, status)
     error = attempt.fails(RunError("summary.json: cannot be written"), published=True)
+    assert isinstance(error, BeamJobsError)
     assert error.exit_code == 1
     assert str(error) == (
         f"run r1 is {status.value}; what failed after it: summary.json: cannot be written"
@@ -101,7 +105,7 @@ def test_a_failure_after_publication_says_what_stands(url, tmp_path, status):
 
 
 @on_duckdb
-def test_an_earlier_outcome_is_not_taken_for_this_attempts(attempt):
+def test_an_earlier_outcome_is_not_taken_for_this_attempts(attempt: Any) -> None:
     attempt.publish()
     attempt.plan.started_at += datetime.timedelta(hours=1)
     error = attempt.fails(RunError("away"), published=False)
@@ -113,15 +117,15 @@ def test_an_earlier_outcome_is_not_taken_for_this_attempts(attempt):
 
 
 @on_duckdb
-def test_what_a_worker_recorded_is_not_said_twice(attempt):
+def test_what_a_worker_recorded_is_not_said_twice(attempt: Any) -> None:
     plan = attempt.plan
     with pytest.raises(InputError) as raised, failure_recorded(plan), failure_recorded(plan):
         raise InputError("a.csv: cut off")
     assert str(raised.value) == "a.csv: cut off; nothing was published"
-    with pytest.raises(RunError) as raised, failure_recorded(plan), failure_recorded(plan):
-        attempt.publish()
+    attempt.publish()
+    with pytest.raises(RunError) as later, failure_recorded(plan), failure_recorded(plan):
         raise RunError("away")
-    assert str(raised.value) == "run r1 is PUBLISHED; what failed after it: away"
+    assert str(later.value) == "run r1 is PUBLISHED; what failed after it: away"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,9 @@ def test_what_a_worker_recorded_is_not_said_twice(attempt):
     [(False, "nothing of run r1 is published so far"), (True, "run r1 is PUBLISHED")],
 )
 @on_duckdb
-def test_an_interrupt_says_what_stands_and_what_goes_on(attempt, published, says):
+def test_an_interrupt_says_what_stands_and_what_goes_on(
+    attempt: Any, published: Any, says: str
+) -> None:
     error = attempt.fails(KeyboardInterrupt("the Dataflow job 7 goes on"), published=published)
     assert isinstance(error, RunInterruptedError)
     assert error.exit_code == 130
@@ -138,7 +144,7 @@ def test_an_interrupt_says_what_stands_and_what_goes_on(attempt, published, says
     )
 
 
-def test_a_warehouse_that_does_not_answer_is_said(tmp_path):
+def test_a_warehouse_that_does_not_answer_is_said(tmp_path: Path) -> None:
     (tmp_path / "ads.duckdb").mkdir()
     attempt = Attempt(f"duckdb:{tmp_path}/ads.duckdb", tmp_path)
     error = attempt.fails(RunError("out of memory"), published=False)
@@ -153,8 +159,10 @@ def test_a_warehouse_that_does_not_answer_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("remote", "says"), [(True, r"the Dataflow job 2026-11-01_7 goes on without"), (False, r"^$")]
 )
-def test_an_interrupt_names_the_job_on_dataflow(monkeypatch, remote, says):
-    def interrupt(_):
+def test_an_interrupt_names_the_job_on_dataflow(
+    monkeypatch: pytest.MonkeyPatch, remote: Any, says: str
+) -> None:
+    def interrupt(_: Any) -> None:
         raise KeyboardInterrupt
 
     result = types.SimpleNamespace(job_id=lambda: "2026-11-01_7", has_job=True)

@@ -19,7 +19,8 @@ STATUSES = ("PUBLISHED", "HELD", "FAILED", "UNCHANGED")
 
 
 def filter_of(metric: str) -> str:
-    return RESOURCES["google_logging_metric", metric]["filter"]
+    found: str = RESOURCES["google_logging_metric", metric]["filter"]
+    return found
 
 
 def outcome(status: str) -> RunSummary:
@@ -41,9 +42,9 @@ def worker_entry(told: RunSummary) -> dict[str, Any]:
     entries: list[beam_fn_api_pb2.LogEntry] = []
 
     class Queue:
-        put = staticmethod(lambda entry, block: entries.append(entry))
+        put = staticmethod(lambda entry, _: entries.append(entry))
 
-    handler._log_entry_queue = Queue()
+    handler._log_entry_queue = Queue()  # type: ignore[assignment]
     handler.formatter = None
     handler.emit(record)
     (entry,) = entries

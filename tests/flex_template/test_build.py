@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from beam_jobs.cli import JOBS
+from beam_jobs.commands.verbs import JOBS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"

@@ -5,12 +5,14 @@ import json
 import re
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apache_beam.runners.dataflow.internal.clients import dataflow
 from apitools.base.py import encoding
 
-from beam_jobs.cli import JOBS, VERBS, main
+from beam_jobs.cli import VERBS, main
+from beam_jobs.commands.verbs import JOBS
 from beam_jobs.config import flags
 from beam_jobs.config.verbs import Gate
 from beam_jobs.errors import UsageError
@@ -20,7 +22,7 @@ from beam_jobs.flex_template.metadata import default_of, example_of, metadata, p
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
-def fields(job: str) -> dict[str, dataclasses.Field]:
+def fields(job: str) -> dict[str, dataclasses.Field[Any]]:
     every = dataclasses.fields(VERBS[job].config)
     return {f.name: f for f in every if f.metadata["flag"].in_template}
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from beam_jobs.cli import JOBS, VERBS
+from beam_jobs.cli import VERBS
+from beam_jobs.commands.verbs import JOBS
 from beam_jobs.flex_template.metadata import metadata
 from support.terraform import (
     FILES,

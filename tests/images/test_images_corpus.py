@@ -2,16 +2,18 @@
 
 import resource
 import warnings
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from beam_jobs.images.features import IMAGE_FEATURES, features
+from beam_jobs.images.features import features
 from beam_jobs.images.headers import MAGIC
 from beam_jobs.images.inspect import CANONICAL_SIDE, Image, inspect
 from beam_jobs.images.limits import ImageLimits, ImageProblem
+from beam_jobs.images.table import IMAGE_FEATURES
 from support.banners import banner, encode
 from support.corpus import GOOD, corpus
 
@@ -28,7 +30,8 @@ def outcome(data: bytes) -> object:
     found = inspect(data, "ads/1.png", LIMITS)
     if isinstance(found, ImageProblem):
         assert found.detail.startswith("'ads/1.png' ")
-        assert found.detail.isprintable() and len(found.detail) <= 300
+        assert found.detail.isprintable()
+        assert len(found.detail) <= 300
         return found.reason
     assert isinstance(found, Image)
     assert found.width * found.height <= LIMITS.max_pixels
@@ -37,7 +40,7 @@ def outcome(data: bytes) -> object:
     return GOOD
 
 
-def test_the_corpus_is_judged_rightly():
+def test_the_corpus_is_judged_rightly() -> None:
     cases = list(corpus())
     assert len(cases) >= 2000
     outcome(encode(banner()))
@@ -54,7 +57,7 @@ def test_the_corpus_is_judged_rightly():
     assert peak_bytes() - before < 200 * MEBIBYTE
 
 
-def test_neighbours_of_bad_images_are_unharmed():
+def test_neighbours_of_bad_images_are_unharmed() -> None:
     good = encode(banner())
     expected = inspect(good, "1", LIMITS)
     assert isinstance(expected, Image)
@@ -65,7 +68,7 @@ def test_neighbours_of_bad_images_are_unharmed():
         assert features(again) == features(expected)
 
 
-def test_pillow_is_left_as_it_was():
+def test_pillow_is_left_as_it_was() -> None:
     before = (ImageFile.LOAD_TRUNCATED_IMAGES, Pillow.MAX_IMAGE_PIXELS)
     for case in list(corpus(seed=2))[::50]:
         inspect(case.data, "1", LIMITS)
@@ -77,5 +80,5 @@ STARTS = [start for starts in MAGIC.values() for start in starts] + [b"RIFF\xff\
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(STARTS), st.binary(max_size=300))
-def test_noise_after_a_signature_never_raises(start, noise):
+def test_noise_after_a_signature_never_raises(start: Any, noise: Any) -> None:
     outcome(start + noise)

@@ -20,7 +20,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_features():
+def test_features() -> None:
     table = rows(DOCS.split("<!-- features:")[1].split("<!-- end of features -->")[0])
     expected = [
         [f"`{spec.feature.name}`", spec.feature.type.value, spec.unit, spec.meaning, spec.source]
@@ -29,13 +29,13 @@ def test_features():
     assert table[2:] == expected
 
 
-def test_limits():
+def test_limits() -> None:
     table = {row[0]: row[1] for row in rows(DOCS)}
     for limit in dataclasses.fields(ImageLimits):
         assert table[f"`{limit.name}`"] == str(limit.default)
 
 
-def test_flags():
+def test_flags() -> None:
     """Each flag of images with its default; limits are shown by the flag that sets them."""
     table = {row[0].split()[0].strip("`"): row[1] for row in rows(DOCS)}
     for field in dataclasses.fields(DataConfig):
@@ -46,12 +46,12 @@ def test_flags():
     assert ImageLimits.max_pixels == DataConfig.image_max_pixels
 
 
-def test_reasons():
+def test_reasons() -> None:
     documented = {row[0].strip("`") for row in rows(DOCS)}
     assert {reason.value for reason in Reason if reason.value.startswith("IMAGE_")} <= documented
 
 
-def test_options():
+def test_options() -> None:
     table = {row[0]: row for row in rows(DOCS)}
     for key, choices in (("resize", ResizeMethod), ("fit", Fit), ("scaling", Scaling)):
         assert all(f"`{choice.value}`" in table[f"`{key}`"][1] for choice in choices)

@@ -1,5 +1,7 @@
 """Each feature against an independent reference."""
 
+from typing import Any
+
 import imagehash
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,6 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as Pillow
 
 from beam_jobs.images.features import (
-    IMAGE_FEATURES,
     colourfulness,
     columns,
     features,
@@ -22,6 +23,7 @@ from beam_jobs.images.features import (
 )
 from beam_jobs.images.inspect import Image, inspect
 from beam_jobs.images.limits import ImageLimits
+from beam_jobs.images.table import IMAGE_FEATURES
 from beam_jobs.schema import FeatureType
 from support.banners import ENCODINGS, banner, encode
 
@@ -32,7 +34,7 @@ pictures = hnp.arrays(
 )
 
 
-def described(data: bytes) -> tuple[Image, dict[str, str | int | float]]:
+def described(data: bytes) -> tuple[Image, dict[str, Any]]:
     image = inspect(data, "1", ImageLimits())
     assert isinstance(image, Image)
     names = [spec.feature.name for spec in IMAGE_FEATURES]
@@ -40,7 +42,7 @@ def described(data: bytes) -> tuple[Image, dict[str, str | int | float]]:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_all_features_of_a_banner(encoding):
+def test_all_features_of_a_banner(encoding: Any) -> None:
     data = encode(banner(), encoding)
     image, found = described(data)
     colour = np.asarray(image.canonical.convert("RGB"))
@@ -59,7 +61,7 @@ def test_all_features_of_a_banner(encoding):
 
 
 @given(pictures)
-def test_colourfulness_is_hasler_and_susstrunk(pixels):
+def test_colourfulness_is_hasler_and_susstrunk(pixels: Any) -> None:
     red, green, blue = np.moveaxis(pixels.astype(np.float64), 2, 0)
     rg, yb = red - green, (red + green) / 2 - blue
     expected = np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
@@ -67,7 +69,7 @@ def test_colourfulness_is_hasler_and_susstrunk(pixels):
 
 
 @given(pictures)
-def test_sharpness_is_the_variance_of_the_laplacian(pixels):
+def test_sharpness_is_the_variance_of_the_laplacian(pixels: Any) -> None:
     luma = pixels[:, :, 0]
     if min(luma.shape) < 3:
         assert sharpness(luma) == 0
@@ -77,7 +79,7 @@ def test_sharpness_is_the_variance_of_the_laplacian(pixels):
 
 
 @given(pictures)
-def test_hash_is_that_of_imagehash_but_for_ties(pixels):
+def test_hash_is_that_of_imagehash_but_for_ties(pixels: Any) -> None:
     luma = Pillow.fromarray(pixels).convert("L")
     small = luma.resize((32, 32), Pillow.Resampling.LANCZOS)
     low = scipy.fftpack.dct(scipy.fftpack.dct(np.asarray(small), axis=0), axis=1)[:8, :8]
@@ -87,7 +89,7 @@ def test_hash_is_that_of_imagehash_but_for_ties(pixels):
     np.testing.assert_array_equal(bits.reshape(8, 8)[clear], expected[clear])
 
 
-def test_blank_banners_share_one_hash():
+def test_blank_banners_share_one_hash() -> None:
     blanks = [
         Pillow.new("RGB", size, colour)
         for size in ((300, 250), (1200, 628), (33, 77))
@@ -97,7 +99,7 @@ def test_blank_banners_share_one_hash():
     assert hashes == {"8000000000000000"}
 
 
-def test_hash_survives_format_and_size():
+def test_hash_survives_format_and_size() -> None:
     near = imagehash.hex_to_hash(str(described(encode(banner(600, 500), "png"))[1]["image_hash"]))
     small = banner(600, 500).resize((300, 250), Pillow.Resampling.LANCZOS)
     for encoding in ENCODINGS:
@@ -107,8 +109,8 @@ def test_hash_survives_format_and_size():
     assert near - imagehash.hex_to_hash(str(stranger)) >= 16
 
 
-def test_extremes():
-    def flat(colour):
+def test_extremes() -> None:
+    def flat(colour: Any) -> Any:
         return described(encode(Pillow.new("RGB", (50, 40), colour), "png"))[1]
 
     assert flat("black")["image_brightness"] == 0
@@ -120,7 +122,7 @@ def test_extremes():
     assert described(encode(halves, "png"))[1]["image_contrast"] == 0.5
 
 
-def test_transparent_pixels_are_white_paper():
+def test_transparent_pixels_are_white_paper() -> None:
     picture = Pillow.new("RGBA", (40, 40), (0, 0, 0, 0))
     picture.paste((0, 0, 0, 255), (0, 0, 40, 10))
     found = described(encode(picture, "png"))[1]
@@ -128,7 +130,7 @@ def test_transparent_pixels_are_white_paper():
     assert found["image_brightness"] == pytest.approx(0.75)
 
 
-def test_darker_banners_are_darker_and_blurred_ones_less_sharp():
+def test_darker_banners_are_darker_and_blurred_ones_less_sharp() -> None:
     plain = described(encode(banner()))[1]
     dark = described(encode(banner().point(lambda level: level // 2)))[1]
     blurred = described(encode(banner().resize((30, 25)).resize((300, 250))))[1]
@@ -136,7 +138,7 @@ def test_darker_banners_are_darker_and_blurred_ones_less_sharp():
     assert blurred["image_sharpness"] < plain["image_sharpness"] / 2
 
 
-def test_columns():
+def test_columns() -> None:
     data = encode(banner())
     row = features(described(data)[0])
     found = columns([row, None, row])
@@ -150,6 +152,6 @@ def test_columns():
         assert all(column.to_pylist() == rows for column in columns(rows).values())
 
 
-def test_the_same_bytes_give_the_same_features():
+def test_the_same_bytes_give_the_same_features() -> None:
     data = encode(banner(1200, 628))
     assert described(data)[1] == described(data)[1]

@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,15 @@ def test_a_link_that_leaves_the_folder_is_not_read(folder: Path, name: str) -> N
 def test_what_is_no_file_is_missing(folder: Path, name: str) -> None:
     (row,) = rows_of(joined(batch_of([name]), spec_of(folder)))
     assert reasons(row) == ["IMAGE_MISSING"]
-    assert len(detail(row)) < 300 and detail(row).isprintable()
+    assert len(detail(row)) < 300
+    assert detail(row).isprintable()
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a/b.jpg", "inner.jpg", "a//b.jpg"])
 def test_what_lies_in_the_folder_is_read(folder: Path, name: str) -> None:
     (row,) = rows_of(joined(batch_of([name]), spec_of(folder)))
-    assert reasons(row) == [] and row["image_width"] == 300
+    assert reasons(row) == []
+    assert row["image_width"] == 300
 
 
 def test_a_folder_that_is_a_link_itself_is_followed(folder: Path, tmp_path: Path) -> None:
@@ -108,23 +111,24 @@ def test_a_safe_name_stays_below_the_folder_however_it_is_decoded(name: str) -> 
 def test_errors_that_pass_are_tried_again(folder: Path) -> None:
     fails = itertools.count()
 
-    def fail_twice(name: str) -> None:
+    def fail_twice(_name: str) -> None:
         if next(fails) < 2:
             raise OSError(errno.EIO, "Input/output error")
 
     seen = Storage(fail_twice)
     (row,) = rows_of(joined(batch_of(["a.jpg"]), spec_of(folder), seen.read))
-    assert reasons(row) == [] and seen.reads == {"a.jpg": 3}
+    assert reasons(row) == []
+    assert seen.reads == {"a.jpg": 3}
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError, TimeoutError, OSError])
 def test_a_storage_that_is_down_fails_the_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
 ) -> None:
-    def fail(name: str) -> None:
+    def fail(_name: str) -> None:
         raise error(errno.EIO, "went away")
 
-    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(InputError, match=r"a.jpg: cannot be read \(went away\), and no other"):
         joined(batch_of(["a.jpg"] * 5), spec_of(folder, timeout=1), Storage(fail).read)
 
@@ -144,15 +148,20 @@ def test_one_image_that_cannot_be_read_while_others_can_is_missing(folder: Path)
     seen = Storage(fail)
     rows = rows_of(joined(batch_of(["a.jpg", *names]), spec_of(folder, timeout=1), seen.read))
     assert [reasons(row) for row in rows] == [["IMAGE_MISSING"]] + [[]] * 120
-    assert "could not be read in" in detail(rows[0]) and "bad sector" in detail(rows[0])
+    assert "could not be read in" in detail(rows[0])
+    assert "bad sector" in detail(rows[0])
 
 
 def test_a_file_that_may_not_be_read_fails_the_run(folder: Path) -> None:
-    def forbid(name: str) -> None:
+    def forbid(_name: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with pytest.raises(InputError, match=r"a.jpg: cannot be read \(Permission denied\)"):
         joined(batch_of(["a.jpg"]), spec_of(folder), Storage(forbid).read)
+
+
+def never_answers(end: threading.Event) -> None:
+    end.wait()
 
 
 def test_a_storage_that_never_answers_fails_the_run(
@@ -161,15 +170,15 @@ def test_a_storage_that_never_answers_fails_the_run(
     end = threading.Event()
     monkeypatch.setattr(fetch, "_STALLED_AFTER", -0.9)
     try:
+        seen = Storage(lambda _: never_answers(end))
         with pytest.raises(InputError, match="does not answer"):
-            seen = Storage(lambda name: end.wait() and None)
             joined(batch_of(["a.jpg"]), spec_of(folder, timeout=1), seen.read)
     finally:
         end.set()
 
 
 def test_a_defect_of_ours_is_raised_where_it_is_waited_for(folder: Path) -> None:
-    def fail(name: str) -> None:
+    def fail(_name: str) -> None:
         raise ZeroDivisionError("a defect")
 
     with pytest.raises(ZeroDivisionError):
@@ -246,7 +255,7 @@ def test_threads_end_with_their_reader(folder: Path) -> None:
 
 
 @pytest.fixture
-def cloud(gcs: GcsServer, folder: Path) -> GcsServer:
+def cloud(gcs: GcsServer, folder: Path) -> GcsServer:  # noqa: ARG001  (it must run first)
     """The folder, its links aside, in Cloud Storage; beside it a secret, and one in a bucket."""
     for name in ("a.jpg", "a/b.jpg"):
         gcs.put(gcs.uri(f"banners/{name}"), GOOD)
@@ -292,7 +301,7 @@ def test_a_bucket_that_is_down_or_closed_fails_the_run(cloud: GcsServer) -> None
 
 
 def test_many_readers_wait_for_a_remote_storage() -> None:
-    reader = ImageReader(spec_of("gs://bucket/banners"), lambda uri, limit: GOOD)
+    reader = ImageReader(spec_of("gs://bucket/banners"), lambda _, __: GOOD)
     assert len(reader._threads) == fetch.REMOTE_READERS
     (look,) = reader.processed([("a.jpg", None)])
     assert look.row is not None

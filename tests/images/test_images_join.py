@@ -1,5 +1,8 @@
 """What joins the rows: features, findings, bytes and pixels, each row its own."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -45,11 +48,11 @@ def images() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def folder(images, tmp_path_factory):
+def folder(images: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return write(tmp_path_factory.mktemp("images"), images)
 
 
-def test_features_are_those_of_the_pure_functions(folder, images):
+def test_features_are_those_of_the_pure_functions(folder: Any, images: Any) -> None:
     names = [*images, None, *reversed(images)]
     ((first, part),) = joined(batch_of(names), spec_of(folder))
     assert first == 0
@@ -59,12 +62,13 @@ def test_features_are_those_of_the_pure_functions(folder, images):
     for row, name in zip(part.to_pylist(), names, strict=True):
         expected = (None,) * len(NAMES) if name is None else features(look(images[name]))
         assert tuple(row[feature] for feature in NAMES) == expected
-        assert row["banner"] == name and reasons(row) == []
+        assert row["banner"] == name
+        assert reasons(row) == []
     assert IMAGE not in part.schema.names
     assert IMAGE_TENSOR not in part.schema.names
 
 
-def test_a_model_gets_the_bytes_or_the_pixels_of_each_row(folder, images):
+def test_a_model_gets_the_bytes_or_the_pixels_of_each_row(folder: Any, images: Any) -> None:
     names = [name for name in images for _ in range(3)] + [None, "none.jpg"]
     np.random.default_rng(0).shuffle(names)
     spec = spec_of(folder, keeps_bytes=True, tensor=SMALL)
@@ -89,14 +93,15 @@ BAD = {
 }
 
 
-def test_a_problem_costs_its_rows_and_no_others(tmp_path):
+def test_a_problem_costs_its_rows_and_no_others(tmp_path: Path) -> None:
     good = encode(banner())
     write(tmp_path, {"good.jpg": good, **{name: data for name, (data, _) in BAD.items()}})
     names = ["good.jpg", *BAD, "none.jpg"] * 3
     spec = spec_of(tmp_path, limits=ImageLimits(max_bytes=200_000), keeps_bytes=True, tensor=SMALL)
     for row, name in zip(rows_of(joined(batch_of(names), spec)), names, strict=True):
         if name == "good.jpg":
-            assert reasons(row) == [] and row[IMAGE] == good
+            assert reasons(row) == []
+            assert row[IMAGE] == good
             continue
         reason = BAD[name][1] if name in BAD else Reason.IMAGE_MISSING
         assert reasons(row) == [reason.value]
@@ -107,7 +112,7 @@ def test_a_problem_costs_its_rows_and_no_others(tmp_path):
     )
 
 
-def test_a_record_that_is_malformed_is_not_looked_at(folder, images):
+def test_a_record_that_is_malformed_is_not_looked_at(folder: Any, images: Any) -> None:
     name = next(iter(images))
     found = Findings(Reason.MALFORMED_RECORD, np.array([0]), ["cut off"])
     seen = Storage()
@@ -118,16 +123,19 @@ def test_a_record_that_is_malformed_is_not_looked_at(folder, images):
 
 
 @pytest.mark.parametrize("keeps_bytes", [False, True])
-def test_rows_that_share_an_image_share_its_reading(folder, images, keeps_bytes):
+def test_rows_that_share_an_image_share_its_reading(
+    folder: Any, images: Any, keeps_bytes: Any
+) -> None:
     names = [*images] * 40
     seen = Storage()
     rows = rows_of(joined(batch_of(names), spec_of(folder, keeps_bytes=keeps_bytes), seen.read))
     assert len(rows) == 1_000
-    assert set(seen.reads.values()) == {1} and len(seen.reads) == len(images)
+    assert set(seen.reads.values()) == {1}
+    assert len(seen.reads) == len(images)
     assert [row["banner"] for row in rows] == names
 
 
-def test_the_next_batches_know_what_was_read(folder, images):
+def test_the_next_batches_know_what_was_read(folder: Any, images: Any) -> None:
     seen = Storage()
     reader = fetch.ImageReader(spec_of(folder), seen.read)
     for _ in range(3):
@@ -137,7 +145,9 @@ def test_the_next_batches_know_what_was_read(folder, images):
     assert seen.reads.total() == len(images)
 
 
-def test_what_the_next_batches_know_is_bounded(folder, images, monkeypatch):
+def test_what_the_next_batches_know_is_bounded(
+    folder: Any, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetch, "CACHE_BYTES", 8_000)
     reader = fetch.ImageReader(spec_of(folder))
     list(join.add_images(batch_of(list(images)), reader))
@@ -146,7 +156,7 @@ def test_what_the_next_batches_know_is_bounded(folder, images, monkeypatch):
     reader.close()
 
 
-def test_given_bytes_are_taken_instead_of_reading(folder, images):
+def test_given_bytes_are_taken_instead_of_reading(folder: Any, images: Any) -> None:
     """A request that carries its image inside: the same checks and features, nothing is read."""
     inside, other = encode(banner(seed=99)), encode(banner(seed=98), "png")
     name = next(iter(images))
@@ -175,7 +185,9 @@ def test_given_bytes_are_taken_instead_of_reading(folder, images):
     names=st.lists(st.sampled_from(["1k", "3k", "7k", "90k", "bad", "none", None]), max_size=60),
     part_bytes=st.sampled_from([1, 5_000, 20_000, 100_000, 1 << 30]),
 )
-def test_parts_are_the_batch_and_bounded(tmp_path_factory, names, part_bytes):
+def test_parts_are_the_batch_and_bounded(
+    tmp_path_factory: pytest.TempPathFactory, names: Any, part_bytes: Any
+) -> None:
     """Every row once, in parts whose first rows tell them apart, none heavier than it must be."""
     folder = tmp_path_factory.getbasetemp() / "sized"
     if not folder.exists():
@@ -191,13 +203,15 @@ def test_parts_are_the_batch_and_bounded(tmp_path_factory, names, part_bytes):
     starts = [first for first, _ in parts]
     assert starts == [sum(part.num_rows for _, part in parts[:n]) for n in range(len(parts))]
     for _, part in parts:
-        sizes = [len(value or b"") for value in part.to_pydict()[IMAGE]]
-        assert sum(sizes) <= part_bytes or sum(size > 0 for size in sizes) == 1
+        lengths = [len(value or b"") for value in part.to_pydict()[IMAGE]]
+        assert sum(lengths) <= part_bytes or sum(length > 0 for length in lengths) == 1
     again = joined(batch_of(names), spec_of(folder, keeps_bytes=True))
     assert sum(part.num_rows for _, part in again) == len(names)
 
 
-def test_an_image_of_more_rows_than_a_part_holds(tmp_path, monkeypatch):
+def test_an_image_of_more_rows_than_a_part_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, {"one.jpg": encode(banner())})
     monkeypatch.setattr(join, "PART_BYTES", 10 * SMALL.nbytes)
     seen = Storage()
@@ -205,23 +219,24 @@ def test_an_image_of_more_rows_than_a_part_holds(tmp_path, monkeypatch):
     assert [part.num_rows for _, part in parts] == [10] * 9 + [5]
     assert seen.reads.total() == 1
     pixels = {row[IMAGE_TENSOR] for row in rows_of(parts)}
-    assert len(pixels) == 1 and None not in pixels
+    assert len(pixels) == 1
+    assert None not in pixels
 
 
-def test_a_column_that_holds_no_texts_names_no_images(tmp_path):
+def test_a_column_that_holds_no_texts_names_no_images(tmp_path: Path) -> None:
     batch = pa.RecordBatch.from_arrays([pa.array([1, 2])], names=["other"])
     ((_, part),) = joined(with_findings(batch, []), spec_of(tmp_path))
     assert part.to_pydict()["image_width"] == [None, None]
 
 
-def test_an_empty_batch(tmp_path):
+def test_an_empty_batch(tmp_path: Path) -> None:
     for spec in (spec_of(tmp_path), spec_of(tmp_path, keeps_bytes=True, tensor=SMALL)):
         ((first, part),) = joined(batch_of([]), spec)
         assert (first, part.num_rows) == (0, 0)
         assert set(NAMES) <= set(part.schema.names)
 
 
-def test_the_corpus_through_the_stage(tmp_path):
+def test_the_corpus_through_the_stage(tmp_path: Path) -> None:
     """Two thousand broken files and a good one after each: the right reasons, good neighbours."""
     good = encode(banner())
     cases = list(corpus(seed=5))
@@ -240,4 +255,5 @@ def test_the_corpus_through_the_stage(tmp_path):
         assert (row["image_width"] is None) == bool(found)
     assert not wrong
     for row in rows[1::2]:
-        assert reasons(row) == [] and tuple(row[name] for name in NAMES) == expected
+        assert reasons(row) == []
+        assert tuple(row[name] for name in NAMES) == expected

@@ -1,6 +1,7 @@
 """Which column names the images, by what the flags, the schema and the names say."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def features(**types: FeatureType) -> list[Feature]:
         ("ad", features(ad=TEXT, banner=TEXT), ["banner"], "ad"),
     ],
 )
-def test_the_column_is_found(chosen, columns, domain, expected):
+def test_the_column_is_found(chosen: Any, columns: Any, domain: Any, expected: Any) -> None:
     assert image_column(chosen, columns, domain) == expected
 
 
@@ -47,13 +48,15 @@ def test_the_column_is_found(chosen, columns, domain, expected):
         ("image_hash", COMPUTED, [], "--image image_hash: is no column"),
     ],
 )  # fmt: skip
-def test_a_column_that_is_not_clear_must_be_named(chosen, columns, domain, message):
+def test_a_column_that_is_not_clear_must_be_named(
+    chosen: Any, columns: Any, domain: Any, message: str
+) -> None:
     with pytest.raises(UsageError, match=message) as raised:
         image_column(chosen, columns, domain)
     assert chosen or "--image NAME" in str(raised.value)
 
 
-def test_the_flags_become_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_flags_become_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "banners").mkdir()
     monkeypatch.chdir(tmp_path)
     data = DataConfig(images="banners/", image_max_bytes=9, image_max_pixels=8, image_timeout=7)
@@ -63,10 +66,11 @@ def test_the_flags_become_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (spec.limits.max_bytes, spec.limits.max_pixels) == (9, 8)
 
 
-def test_a_prefix_of_a_bucket(gcs: GcsServer):
+def test_a_prefix_of_a_bucket(gcs: GcsServer) -> None:
     gcs.put(gcs.uri("banners/a.jpg"), b"")
     spec = image_spec(DataConfig(images=gcs.uri("banners") + "/"), features(banner=TEXT))
-    assert spec is not None and spec.prefix == gcs.uri("banners")
+    assert spec is not None
+    assert spec.prefix == gcs.uri("banners")
     for prefix, message in (
         (gcs.uri("none"), "is not a folder, or is empty"),
         ("gs://no-such-bucket/banners", "there is no bucket no-such-bucket|or is empty"),
@@ -76,16 +80,17 @@ def test_a_prefix_of_a_bucket(gcs: GcsServer):
             image_spec(DataConfig(images=prefix), features(banner=TEXT))
 
 
-def test_records_may_carry_images_inside():
+def test_records_may_carry_images_inside() -> None:
     """Then the schema's word is enough; there is nowhere to look for one that is not given."""
     columns = features(picture=TEXT)
     spec = image_spec(DataConfig(), columns, ["picture"], may_be_given=True)
-    assert spec is not None and (spec.column, spec.prefix) == ("picture", None)
+    assert spec is not None
+    assert (spec.column, spec.prefix) == ("picture", None)
     assert image_spec(DataConfig(), columns, ["picture"]) is None
     assert image_spec(DataConfig(), columns, [], may_be_given=True) is None
 
 
-def test_without_the_flag_there_are_no_images():
+def test_without_the_flag_there_are_no_images() -> None:
     assert image_spec(DataConfig(), features(banner=TEXT)) is None
     columns = (*features(ad=TEXT), *COMPUTED)
     assert read_features(columns, None) == columns

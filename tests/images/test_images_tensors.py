@@ -1,8 +1,10 @@
 """Tensors equal what TensorFlow gave in training; options say what they do not like."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tensorflow as tf
 from PIL import Image as Pillow
@@ -32,7 +34,7 @@ def look(data: bytes) -> Image:
     return image
 
 
-def tensor(data: bytes, spec: ImageTensorSpec) -> np.ndarray:
+def tensor(data: bytes, spec: ImageTensorSpec) -> npt.NDArray[Any]:
     found = image_tensor(look(data), "1", spec)
     assert isinstance(found, np.ndarray), found
     assert found.shape == (spec.height, spec.width, spec.channels)
@@ -46,7 +48,7 @@ def spec(channels: int = 3, dtype: str = "float32", **options: object) -> ImageT
 
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("method", ResizeMethod)
-def test_resizing_is_that_of_tensorflow(method, antialias):
+def test_resizing_is_that_of_tensorflow(method: Any, antialias: Any) -> None:
     data = encode(banner())
     decoded = tf.io.decode_image(data, channels=3, expand_animations=False)
     expected = tf.image.resize(decoded, (64, 96), method.value, antialias=antialias)
@@ -55,7 +57,7 @@ def test_resizing_is_that_of_tensorflow(method, antialias):
 
 
 @pytest.mark.parametrize("encoding", ["jpeg", "progressive", "png", "gif", "bmp"])
-def test_decoding_is_that_of_tensorflow(encoding):
+def test_decoding_is_that_of_tensorflow(encoding: Any) -> None:
     data = encode(banner(), encoding)
     decoded = tf.io.decode_image(data, channels=3, expand_animations=False)
     expected = tf.image.resize(decoded, (64, 96)).numpy()
@@ -63,7 +65,7 @@ def test_decoding_is_that_of_tensorflow(encoding):
 
 
 @pytest.mark.parametrize(("encoding", "channels"), [("jpeg", 1), ("png", 1), ("png", 4)])
-def test_other_channel_counts_are_those_of_tensorflow(encoding, channels):
+def test_other_channel_counts_are_those_of_tensorflow(encoding: Any, channels: Any) -> None:
     picture = banner().convert("RGBA") if encoding == "png" else banner()
     if picture.mode == "RGBA":
         picture.putalpha(Pillow.linear_gradient("L").resize(picture.size))
@@ -73,7 +75,7 @@ def test_other_channel_counts_are_those_of_tensorflow(encoding, channels):
     np.testing.assert_array_equal(tensor(data, spec(channels)), expected)
 
 
-def test_cmyk_and_16_bit_are_those_of_tensorflow():
+def test_cmyk_and_16_bit_are_those_of_tensorflow() -> None:
     cmyk = encode(banner().convert("CMYK"))
     values = np.random.default_rng(1).integers(0, 65536, (50, 60, 3)).astype(np.uint16)
     for data in (cmyk, tf.io.encode_png(values).numpy()):
@@ -84,7 +86,7 @@ def test_cmyk_and_16_bit_are_those_of_tensorflow():
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("encoding", ["jpeg", "png", "gif", "webp-lossless", "bmp"])
-def test_every_format_gives_every_channel_count(encoding, channels):
+def test_every_format_gives_every_channel_count(encoding: Any, channels: Any) -> None:
     found = tensor(encode(banner(), encoding), spec(channels))
     pixels = np.asarray(banner().convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]), np.float32)
     expected = tf.image.resize(pixels.reshape(250, 300, channels), (64, 96)).numpy()
@@ -94,7 +96,7 @@ def test_every_format_gives_every_channel_count(encoding, channels):
 
 @pytest.mark.parametrize("encoding", ["jpeg", "png", "webp-lossless"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_orientation_is_applied_only_where_the_model_wants_it(encoding, channels):
+def test_orientation_is_applied_only_where_the_model_wants_it(encoding: Any, channels: Any) -> None:
     plain, turned = encode(banner(), encoding), encode(banner(), encoding, exif=exif(6))
     np.testing.assert_array_equal(tensor(turned, spec(channels)), tensor(plain, spec(channels)))
     picture = Pillow.fromarray(
@@ -107,7 +109,7 @@ def test_orientation_is_applied_only_where_the_model_wants_it(encoding, channels
     np.testing.assert_array_equal(found, expected)
 
 
-def test_fit():
+def test_fit() -> None:
     data = encode(banner(200, 100), "png")
     decoded = tf.io.decode_image(data, channels=3, expand_animations=False)
     square = ImageTensorSpec(50, 50, 3, "float32", ImageTensorOptions(fit=Fit.PAD))
@@ -118,7 +120,7 @@ def test_fit():
     np.testing.assert_array_equal(tensor(data, square), cropped)
 
 
-def test_scaling_and_types():
+def test_scaling_and_types() -> None:
     data = encode(banner())
     plain = tensor(data, spec())
     np.testing.assert_allclose(tensor(data, spec(scaling=Scaling.UNIT)), plain / 255, rtol=1e-6)
@@ -130,14 +132,14 @@ def test_scaling_and_types():
     np.testing.assert_array_equal(whole, np.clip(np.rint(edges), 0, 255))
 
 
-def test_batches():
+def test_batches() -> None:
     tensors = [tensor(encode(banner(seed=seed)), spec()) for seed in range(3)]
     batch = image_batch(tensors, spec())
     np.testing.assert_array_equal(batch, np.stack(tensors))
     assert image_batch([], spec(dtype="uint8")).shape == (0, 64, 96, 3)
 
 
-def test_options_are_read():
+def test_options_are_read() -> None:
     text = '{"resize": "area", "fit": "pad", "scaling": "unit", "antialias": true, "width": 9}'
     expected = ImageTensorOptions(
         resize=ResizeMethod.AREA, fit=Fit.PAD, scaling=Scaling.UNIT, antialias=True, width=9
@@ -159,12 +161,12 @@ def test_options_are_read():
         ('{"antialias": 1}', "antialias is 1; expected true or false"),
     ],
 )
-def test_options_that_are_refused(text, message):
+def test_options_that_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_options(text, "m/image.json")
 
 
-def test_specs():
+def test_specs() -> None:
     options = ImageTensorOptions(width=96)
     found = tensor_spec([None, 64, None, 3], "uint8", options, "--model m input x")
     assert found == ImageTensorSpec(64, 96, 3, "uint8", options)
@@ -181,13 +183,13 @@ def test_specs():
         ([None, None, 4, 3], "uint8", ImageTensorOptions(), "leaves the height open"),
     ],
 )
-def test_specs_that_are_refused(shape, dtype, options, message):
+def test_specs_that_are_refused(shape: Any, dtype: Any, options: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         tensor_spec(shape, dtype, options, "--model m input x")
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_what_the_full_decode_refuses_is_corrupt(channels):
+def test_what_the_full_decode_refuses_is_corrupt(channels: Any) -> None:
     image = look(encode(banner()))
     header = dataclasses.replace(image.header, payload=image.header.payload[:2000])
     found = image_tensor(dataclasses.replace(image, header=header), "ads/1.jpg", spec(channels))
@@ -197,7 +199,7 @@ def test_what_the_full_decode_refuses_is_corrupt(channels):
     assert ("refused by TensorFlow" in found.detail) == (channels == 3)
 
 
-def test_the_corpus_never_stops_a_model():
+def test_the_corpus_never_stops_a_model() -> None:
     small = ImageTensorSpec(8, 8, 3, "uint8", ImageTensorOptions())
     images = [
         image

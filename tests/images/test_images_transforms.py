@@ -1,5 +1,7 @@
 """The stage in a pipeline: parts of a batch have numbers of their own, the same each time."""
 
+from pathlib import Path
+
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
@@ -14,7 +16,9 @@ from support.image_batches import batch_of, spec_of, write
 
 
 @pytest.mark.parametrize("argv", [[], ["--direct_runner_bundle_repeat=1"]])
-def test_parts_are_numbered_by_their_rows(tmp_path, monkeypatch, argv):
+def test_parts_are_numbered_by_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
     data = encode(banner())
     write(tmp_path, {f"{n}.jpg": data for n in range(10)})
     monkeypatch.setattr(join, "PART_BYTES", 2 * len(data))
@@ -40,7 +44,7 @@ def test_parts_are_numbered_by_their_rows(tmp_path, monkeypatch, argv):
         assert_that(found, equal_to(expected))
 
 
-def test_without_images_nothing_is_added():
+def test_without_images_nothing_is_added() -> None:
     pipeline = beam.Pipeline(options=pipeline_options([]))
-    rows = pipeline | beam.Create([1])
+    rows = pipeline | beam.Create([(BatchKey(0, 0, 0), batch_of(["a.jpg"]))])
     assert (rows | AddImages(None)) is rows

@@ -1,5 +1,6 @@
-"""Broken records of every kind, through the whole monthly job: quarantined in their place, as
-they were, with all their reasons; the rows around them are scored as if they stood alone.
+"""Broken records of every kind, through the whole monthly job.
+
+They are quarantined as they were, with all reasons; the rows around them are scored as if alone.
 """
 
 import gzip
@@ -183,13 +184,15 @@ def encoded(value: str | bytes | None) -> bytes:
 
 def csv_record(file: str, row: int, bad: Bad | None) -> bytes:
     if bad and bad.record:
-        return filled(bad.record, file, row)
+        found: bytes = filled(bad.record, file, row)
+        return found
     return b",".join(map(encoded, cells_of(file, row, bad, GOOD).values()))
 
 
 def json_record(file: str, row: int, bad: Bad | None) -> bytes:
     if bad and bad.record:
-        return filled(bad.record, file, row)
+        found: bytes = filled(bad.record, file, row)
+        return found
     good = {name: text if name in NUMBERS else f'"{text}"' for name, text in GOOD.items()}
     cells = cells_of(file, row, bad, good)
     if not (bad and "ad_id" in bad.cells):
@@ -335,9 +338,10 @@ def as_shown(value: Any) -> list[Any]:
     return [value]
 
 
-def test_what_a_model_cannot_score_costs_its_row(demo: Path, tmp_path: Path, monthly: Run) -> None:
-    class Fragile(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, "bid")])
+@pytest.mark.usefixtures("demo")
+def test_what_a_model_cannot_score_costs_its_row(tmp_path: Path, monthly: Run) -> None:
+    class Fragile(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, "bid")])  # type: ignore[untyped-decorator]
         def score(self, bid: tf.Tensor) -> dict[str, tf.Tensor]:
             with tf.control_dependencies([tf.debugging.assert_less(bid, 90.0)]):
                 return {"score": tf.identity(bid) / 100.0}

@@ -41,7 +41,10 @@ def counts(warehouse: str) -> dict[str, int]:
 
 @pytest.fixture(params=["local", "gs"])
 def run(
-    request: pytest.FixtureRequest, demo: Path, tmp_path: Path, bigquery: BigQueryServer
+    request: pytest.FixtureRequest,
+    demo: Path,
+    tmp_path: Path,
+    bigquery: BigQueryServer,  # noqa: ARG001  (it must run first)
 ) -> Callable[..., Any]:
     """`beam-jobs monthly`, its run folder on this disk or in Cloud Storage."""
     runs = str(tmp_path / "runs")
@@ -93,7 +96,8 @@ def asked_tables(bigquery: BigQueryServer) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_wrong_data_set_is_found_before_work(run: Run, bigquery: BigQueryServer) -> None:
+@pytest.mark.usefixtures("bigquery")
+def test_a_wrong_data_set_is_found_before_work(run: Run) -> None:
     for argv in (["--plan"], []):
         done = run("--warehouse=bigquery:test-project.nowhere", *argv)
         assert done.code == 2

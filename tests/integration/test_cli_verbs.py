@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 Ask = Callable[[str], Any]
 COSTS = Path(__file__).parents[2] / "docs/costs.md"
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "run_id": str, "job": str, "period": str, "status": str, "rows": dict, "anomalies": int,
     "hold_reasons": list, "report": (str, type(None)), "run_folder": str, "seconds": (int, float),
     "notes": list,
@@ -48,11 +48,13 @@ def the_object(done: Result) -> dict[str, Any]:
     assert Path(result["run_folder"]).name == result["run_id"]
     assert result["report"] is None or Path(result["report"]).is_file()
     assert result["seconds"] >= 0
-    return result
+    found: dict[str, Any] = result
+    return found
 
 
 def rows_of(folder: str, table: str) -> int:
-    return pq.read_table(os.path.join(folder, table)).num_rows
+    found: int = pq.read_table(os.path.join(folder, table)).num_rows
+    return found
 
 
 def test_json_says_what_came_of_the_run(demo: Path, monthly: Run, ask: Ask, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_person_decides_by_the_command_line(monthly: Run, ask: Ask, tmp_path: 
 
     def is_current(result: dict[str, Any]) -> bool:
         found = ask("SELECT run_id, count(*) AS n FROM current_scores GROUP BY run_id")
-        return found == [{"run_id": result["run_id"], "n": result["rows"]["scored"]}]
+        return bool(found == [{"run_id": result["run_id"], "n": result["rows"]["scored"]}])
 
     def decide(*argv: str) -> tuple[int, str, str]:
         done = run_command(*argv, "--json", warehouse)
@@ -195,19 +197,19 @@ def _nothing(folder: Path, demo: Path) -> None:
     pass
 
 
-def _text(folder: Path, demo: Path) -> None:
+def _text(folder: Path, _demo: Path) -> None:
     (folder / "it").write_text("no more than a text")
 
 
-def _bytes(folder: Path, demo: Path) -> None:
+def _bytes(folder: Path, _demo: Path) -> None:
     (folder / "it").write_bytes(bytes(range(256)))
 
 
-def _ads(folder: Path, demo: Path) -> None:
+def _ads(folder: Path, _demo: Path) -> None:
     (folder / "it.txt").write_text("ad_id,clicked,bid\n")
 
 
-def _no_model(folder: Path, demo: Path) -> None:
+def _no_model(folder: Path, _demo: Path) -> None:
     (folder / "it").mkdir()
     (folder / "it/saved_model.pb").write_bytes(b"\xff\x00 no protocol buffer")
 
@@ -244,11 +246,11 @@ def _overwritten_database(folder: Path, demo: Path) -> None:
     (folder / "it").write_bytes(whole)
 
 
-def _bad_policy(folder: Path, demo: Path) -> None:
+def _bad_policy(folder: Path, _demo: Path) -> None:
     (folder / "it").write_text('[actions]\nOUT_OF_DOMIAN = "FLAG"\n')
 
 
-def _bad_config(folder: Path, demo: Path) -> None:
+def _bad_config(folder: Path, _demo: Path) -> None:
     (folder / "it").write_text('schemma = "schema.pbtxt"\n')
 
 

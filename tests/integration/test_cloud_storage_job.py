@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_jobs.commands import monthly
+from beam_jobs.plan import plan_monthly
 from support.commands import Run, monthly_flags, run_command
 from support.fault_server import FaultServer
 from support.servers.gcs import GcsServer
@@ -158,7 +159,7 @@ def test_what_changes_during_the_run_fails_it(
         made = io.BytesIO()
         pq.write_table(pa.table({"ad_id": ["a", "b"], "bid": [0.5, 1.5]}), made)
         gcs.put(gcs.uri(name), made.getvalue())
-    planned = monthly.plan_monthly
+    planned = plan_monthly
 
     def then_changed(*arguments: Any) -> Any:
         plan = planned(*arguments)
@@ -185,7 +186,8 @@ def test_an_alias_in_cloud_storage_picks_the_version(
     def version(model: str) -> str:
         done = cloud("--plan", "--json", f"--model={gcs.uri(model)}")
         assert done.code == 0, done.err
-        return done.json["model"]["path"]
+        found: str = done.json["model"]["path"]
+        return found
 
     gcs.put_folder(demo / "models/ads/1", gcs.uri("models/ads/10"))
     assert version("models/ads") == gcs.uri("models/ads/10")
@@ -247,8 +249,9 @@ def test_objects_that_may_be_listed_but_not_read_are_found_by_the_plan(
     assert f"--ads gs://{closed}/a.csv: cannot be read (no permission; the account" in done.err
 
 
+@pytest.mark.usefixtures("cloud")
 def test_the_baseline_and_its_configuration_lie_in_cloud_storage(
-    demo: Path, banners: str, cloud: Run, gcs: GcsServer, tmp_path: Path
+    demo: Path, banners: str, gcs: GcsServer, tmp_path: Path
 ) -> None:
     settings = {
         "data": "training/*.csv",

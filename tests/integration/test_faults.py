@@ -193,6 +193,7 @@ def alone(demo: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("tmp_path")
 @pytest.mark.parametrize(
     "mode",
     [
@@ -202,7 +203,7 @@ def alone(demo: Path) -> Path:
     ],
 )
 def test_however_many_workers_the_result_is_the_same(
-    demo: Path, alone: Path, tmp_path: Path, monthly: Run, mode: list[str]
+    demo: Path, alone: Path, monthly: Run, mode: list[str]
 ) -> None:
     previous = next((demo / "runs/monthly/2026-09").iterdir()) / "statistics.binpb"
     done = monthly("--json", f"--previous={previous}", *mode, month=MONTH)

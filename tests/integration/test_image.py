@@ -42,7 +42,7 @@ def mounts_overlays(folder: Path) -> bool:
     for name in ("lower", "upper", "work", "mounted"):
         (folder / name).mkdir(parents=True)
     where = ",".join(f"{name}dir={folder / name}" for name in ("lower", "upper", "work"))
-    mounted = ["mount", "-t", "overlay", "overlay", "-o", where, folder / "mounted"]
+    mounted = ["mount", "-t", "overlay", "overlay", "-o", where, str(folder / "mounted")]
     if subprocess.run(mounted, capture_output=True, check=False).returncode:
         return False
     subprocess.run(["umount", folder / "mounted"], check=True)
@@ -167,7 +167,8 @@ def test_the_dockerfile_is_clean() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_image_says_how_dataflow_uses_it(builder: Builder, container: str) -> None:
+@pytest.mark.usefixtures("container")
+def test_the_image_says_how_dataflow_uses_it(builder: Builder) -> None:
     found = json.loads(builder("inspect", "--type=image", IMAGE))["OCIv1"]["config"]
     environment = dict(word.split("=", 1) for word in found["Env"])
     assert found["Entrypoint"] == ["/opt/apache/beam/boot"]

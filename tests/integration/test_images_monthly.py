@@ -2,9 +2,11 @@
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,6 @@ import pytest
 import tensorflow as tf
 
 from beam_jobs import storage
-from beam_jobs.images import fetch
 from beam_jobs.images.features import features
 from beam_jobs.images.inspect import Image, inspect
 from beam_jobs.images.limits import ImageLimits
@@ -24,7 +25,7 @@ from support.banners import GIF_BOMB, banner, encode
 from support.commands import run_command
 
 pytestmark = pytest.mark.integration
-Ask = Callable[[Path, str], list[dict]]
+Ask = Callable[[Path, str], list[dict[str, Any]]]
 
 FORMATS = ("jpeg", "png", "gif", "bmp", "progressive")
 GOOD = {f"ads/{n}.jpg": encode(banner(seed=n), FORMATS[n % 5]) for n in range(40)}
@@ -58,7 +59,7 @@ def pixels_model(dtype: tf.DType) -> tf.Module:
     """Gives back what it was given, so that each pixel is compared."""
     module = tf.Module()
 
-    @tf.function(
+    @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[
             tf.TensorSpec([None], tf.float32, "bid"),
             tf.TensorSpec([None, 6, 8, 3], dtype, "pixels"),
@@ -74,7 +75,7 @@ def pixels_model(dtype: tf.DType) -> tf.Module:
 def bytes_model() -> tf.Module:
     module = tf.Module()
 
-    @tf.function(
+    @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[
             tf.TensorSpec([None, 1], tf.float32, "bid"),
             tf.TensorSpec([None, 1], tf.string, "picture"),
@@ -96,7 +97,7 @@ def examples_model() -> tf.Module:
         "image_width": tf.io.FixedLenFeature([], tf.int64),
     }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])  # type: ignore[untyped-decorator]
     def serve(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         ads = tf.io.parse_example(examples, parsing)
         bucket = tf.strings.to_hash_bucket_fast(ads["banner"], 1 << 20)
@@ -109,7 +110,7 @@ def examples_model() -> tf.Module:
 def tabular_model() -> tf.Module:
     module = tf.Module()
 
-    @tf.function(
+    @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[
             tf.TensorSpec([None], tf.float32, "bid"),
             tf.TensorSpec([None], tf.float32, "image_brightness"),
@@ -200,7 +201,8 @@ def test_each_image_has_its_reason_and_its_neighbours_are_scored(
     quarantine, scores = results[model]["quarantine"], results[model]["scores"]
     month = month_of(world)
     assert set(scores.key) == set(month.index[month.banner.isin(list(GOOD))])
-    assert len(scores) == ROWS and len(quarantine) == 2 * len(BAD) + 1
+    assert len(scores) == ROWS
+    assert len(quarantine) == 2 * len(BAD) + 1
     for row in quarantine.itertuples():
         name = month.banner[row.key]
         expected = BAD[name][1] if name in BAD else "MISSING_REQUIRED"
@@ -209,9 +211,8 @@ def test_each_image_has_its_reason_and_its_neighbours_are_scored(
         assert (finding["reason"], finding["feature"]) == (expected, "banner"), finding
 
 
-def test_features_stand_beside_the_score(
-    world: Path, results: dict[str, dict[str, pd.DataFrame]]
-) -> None:
+@pytest.mark.usefixtures("world")
+def test_features_stand_beside_the_score(results: dict[str, dict[str, pd.DataFrame]]) -> None:
     expected = {}
     for name, data in GOOD.items():
         image = inspect(data, name, ImageLimits())
@@ -224,8 +225,9 @@ def test_features_stand_beside_the_score(
             assert tuple(row[1:]) == expected[row.banner]
 
 
+@pytest.mark.usefixtures("world")
 def test_the_raw_record_has_no_more_than_was_read(
-    world: Path, results: dict[str, dict[str, pd.DataFrame]]
+    results: dict[str, dict[str, pd.DataFrame]],
 ) -> None:
     quarantine = results["tabular"]["quarantine"]
     from_parquet = quarantine[quarantine.source_file.str.endswith(".parquet")]
@@ -340,16 +342,17 @@ def test_a_storage_that_fails_publishes_nothing(
 ) -> None:
     read_bytes = storage.read_bytes
 
-    def down(uri: str, limit: int | None = None, deadline: float | None = None) -> bytes:
+    def down(uri: str, limit: int | None = None, _deadline: float | None = None) -> bytes:
         if limit is None:
             return read_bytes(uri)
         raise ConnectionResetError(104, "Connection reset by peer")
 
     monkeypatch.setattr(storage, "read_bytes", down)
-    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     (tmp_path / "policy.toml").write_text("")
     done = run_command(*flags_of(world, tmp_path, "tabular"), "--image-timeout=1")
     assert (done.code, done.json["status"]) == (1, "FAILED")
     line = done.err.strip().splitlines()[-1]
-    assert "cannot be read (Connection reset by peer)" in line and "banners/" in line
+    assert "cannot be read (Connection reset by peer)" in line
+    assert "banners/" in line
     assert "Traceback" not in done.err

@@ -176,7 +176,8 @@ def test_the_job_runs_our_image_as_the_worker_with_labels(launched: Launched, cl
         assert IMAGE.encode() in each.payload
 
 
-def test_what_is_staged_is_the_graph_and_needs_no_network(launched: Launched, cloud: Cloud) -> None:
+@pytest.mark.usefixtures("launched")
+def test_what_is_staged_is_the_graph_and_needs_no_network(cloud: Cloud) -> None:
     names = [uri.removeprefix(f"gs://{cloud.bucket}/staging/") for uri in staged(cloud)]
     assert all(name.startswith("ads-monthly-1.") for name in names), names
     files = sorted(name.split("/")[-1] for name in names)
@@ -245,8 +246,9 @@ def test_the_submitted_graph_does_what_the_local_run_does(
     assert rows(tmp_path / "ads.duckdb") == rows(launched.folder / "ads.duckdb")
 
 
+@pytest.mark.usefixtures("launched")
 def test_a_launch_that_cannot_be_planned_is_told_as_a_failed_run(
-    launched: Launched, cloud: Cloud, tmp_path: Path
+    cloud: Cloud, tmp_path: Path
 ) -> None:
     before = len(cloud.dataflow.jobs)
     ads = f"gs://{cloud.bucket}/none/{{month}}/*.csv"
@@ -259,8 +261,9 @@ def test_a_launch_that_cannot_be_planned_is_told_as_a_failed_run(
     assert len(cloud.dataflow.jobs) == before
 
 
+@pytest.mark.usefixtures("launched")
 def test_a_launch_with_nothing_to_do_submits_a_job_that_does_nothing(
-    launched: Launched, cloud: Cloud, tmp_path: Path
+    cloud: Cloud, tmp_path: Path
 ) -> None:
     """An empty queue is a success; a launch without a job would be none."""
     before, base = len(cloud.dataflow.jobs), f"gs://{cloud.bucket}"
@@ -278,9 +281,8 @@ def test_a_launch_with_nothing_to_do_submits_a_job_that_does_nothing(
     assert not [name for name in names if name.startswith(("Finalize", "Score", "Read"))]
 
 
-def test_a_template_location_gets_the_job_s_description(
-    launched: Launched, cloud: Cloud, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("launched")
+def test_a_template_location_gets_the_job_s_description(cloud: Cloud, tmp_path: Path) -> None:
     """So the launcher asks for the job where it submits it itself."""
     before = len(cloud.dataflow.jobs)
     where = f"gs://{cloud.bucket}/staging/template_launches/1/job_object"

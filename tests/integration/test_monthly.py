@@ -45,7 +45,8 @@ def test_clean_months_raise_no_false_alarm(demo: Path) -> None:
         assert [a for a in summary["anomalies"] if a["severity"] != "INFO"] == []
 
 
-def test_every_record_ends_in_exactly_one_table(monthly: Run, ask: Ask) -> None:
+@pytest.mark.usefixtures("ask")
+def test_every_record_ends_in_exactly_one_table(monthly: Run) -> None:
     done = monthly("--json", month="2026-10")
     assert done.code == 3, done.err
     result = done.json

@@ -22,11 +22,11 @@ from support.queues import (
     answers_in,
     ask,
     assert_all_answered_once,
+    delivered,
     good,
     published,
     put,
     queue_flags,
-    released,
     warehouse_of,
 )
 from support.waiting import until
@@ -169,7 +169,9 @@ def test_days_hold_many_runs_and_a_new_generation_is_a_new_file(
     assert runs[0]["period"] == runs[1]["period"]
     assert ask(tmp_path, "SELECT count(*), count(DISTINCT run_id) FROM current_scores") == [(9, 2)]
     assert ask(tmp_path, "SELECT status FROM runs") == [("PUBLISHED",)] * 2
-    names = {(uri, generation): path.name for (uri, generation), path in released(tmp_path).items()}
+    names = {
+        (uri, generation): path.name for (uri, generation), path in delivered(tmp_path).items()
+    }
     assert names[first.uri, first.generation] == "a.jsonl"
     assert names[second.uri, second.generation] == f"a~{second.generation}.jsonl"
     assert [row["id"] for row in answer(tmp_path, "a.jsonl")] == ["a-0", "a-1", "a-2"]
@@ -186,7 +188,8 @@ def hold(requests: Run, tmp_path: Path, *argv: str) -> dict[str, Any]:
     put(tmp_path, "b.jsonl", [*good("b", 2), *bad])
     held = requests(f"--policy={tmp_path}/hold.toml", *argv)
     assert (held.code, held.json["status"]) == (3, "HELD"), held.err
-    return held.json
+    found: dict[str, Any] = held.json
+    return found
 
 
 def test_a_held_run_keeps_its_files_and_answers_until_it_is_approved(
@@ -227,7 +230,7 @@ def test_force_takes_the_files_of_a_held_run_and_never_answered_ones(
     refused = decide(tmp_path, "approve", held["run_id"])
     assert (refused.code, "has its request files" in refused.err) == (2, True)
     assert requests("--force").json["status"] == "UNCHANGED"
-    assert len(published(tmp_path)) == len(released(tmp_path)) == 4
+    assert len(published(tmp_path)) == len(delivered(tmp_path)) == 4
 
 
 def test_an_interrupted_release_is_finished_by_the_next_run_even_of_an_empty_queue(
@@ -253,7 +256,7 @@ def test_an_interrupted_release_is_finished_by_the_next_run_even_of_an_empty_que
     kept = version(tmp_path / "responses" / "a.jsonl")
     done = server.run("requests", *flags)
     assert (done.code, done.json["status"]) == (0, "UNCHANGED")
-    assert "released the answers" in done.err
+    assert "delivered the answers" in done.err
     assert version(tmp_path / "responses" / "a.jsonl") == kept
     assert_all_answered_once(tmp_path, files, set(files))
 

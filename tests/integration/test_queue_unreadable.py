@@ -11,9 +11,11 @@ import pytest
 
 from beam_jobs import storage
 from beam_jobs.commands import requests as requests_command
+from beam_jobs.commands import run as run_module
 from beam_jobs.read.byte_ranges import candidate_ranges
 from beam_jobs.request_files import transforms
 from beam_jobs.request_files.groups import groups_of
+from beam_jobs.validation.keys import files_with_repeats
 from support.commands import Result, run_command
 from support.queues import (
     answers_in,
@@ -143,7 +145,7 @@ def test_a_file_in_ranges_and_ids_that_come_again_leave_it_out_alike(
     gone = put(tmp_path, "a.jsonl", good("r", 40))
     cut = put_cut(tmp_path, "b.jsonl.gz", 40)
     put(tmp_path, "c.jsonl", [*good("r", 5), *good("b.jsonl.gz", 5), *good("r", 2)])
-    compute = requests_command.compute
+    compute = run_module.compute
 
     def vanishes(*arguments: Any) -> Any:
         os.remove(gone.uri)
@@ -165,7 +167,8 @@ def change_behind_the_scan(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[int], object]
 ) -> list[int]:
     """Calls `change` with 1, 2, ... when all files are scanned, and none is read; the calls."""
-    whole, calls = transforms.files_with_repeats, []
+    whole = files_with_repeats
+    calls: list[int] = []
 
     def changed(*arguments: Any) -> Any:
         calls.append(len(calls) + 1)
@@ -201,7 +204,7 @@ def test_a_queue_whose_files_have_all_changed_leaves_no_run(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = put(tmp_path, "a.jsonl", good("a", 3))
-    compute = requests_command.compute
+    compute = run_module.compute
 
     def vanishes(*arguments: Any) -> Any:
         os.remove(gone.uri)

@@ -18,10 +18,10 @@ pytestmark = [
 ]
 
 
-class Model(tf.Module):
+class Model(tf.Module):  # type: ignore[misc]
     """Position decides."""
 
-    @tf.function(
+    @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[
             tf.TensorSpec([None], tf.int64, "position"),
             tf.TensorSpec([None], tf.float32, "propensity_score"),
@@ -59,7 +59,11 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )  # fmt: skip
     assert done.code in (0, 3), done.err
     summary = Path(done.json["run_folder"]) / "summary.json"
-    return done.json | {"summary": json.loads(summary.read_text()), "folder": folder}
+    found: dict[str, Any] = done.json | {
+        "summary": json.loads(summary.read_text()),
+        "folder": folder,
+    }
+    return found
 
 
 def test_all_rows_end_in_one_of_the_two_tables(result: dict[str, Any]) -> None:

@@ -84,7 +84,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def running_prism(hold: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
+def running_prism(hold: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:  # noqa: ARG001  (it must run first)
     running = Prism(tmp_path_factory.mktemp("prism"))
     yield running
     running.stop()
@@ -97,7 +97,7 @@ def prism(running_prism: Prism) -> Prism:
 
 
 @pytest.fixture
-def runner(request: pytest.FixtureRequest, hold: Path) -> list[str]:
+def runner(request: pytest.FixtureRequest, hold: Path) -> list[str]:  # noqa: ARG001  (it must run first)
     """Flags that choose a runner."""
     if request.param == "prism":
         prism: Prism = request.getfixturevalue("prism")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from beam_jobs.models.evidence import ParsedFeature, Use
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import Signature, SignatureKind, read_signature
 from beam_jobs.schema import FeatureType
-from beam_jobs.score.bind import fit
+from beam_jobs.score.bind import bind
 from beam_jobs.score.binding import ModelImages, Source
 from support.exports import estimator_exports
 from support.models import batch_of, plan_of, save, schema_of, score_with
@@ -47,48 +48,48 @@ PARSED_LOOSE = {
 }
 
 
-def score_of(ads: dict) -> dict[str, tf.Tensor]:
+def score_of(ads: dict[str, Any]) -> dict[str, tf.Tensor]:
     bid = ads["bid"]
     return {"score": tf.reshape(bid.flat_values if hasattr(bid, "flat_values") else bid, [-1])}
 
 
-def parsed_at_once(texts: tf.Tensor) -> dict:
+def parsed_at_once(texts: tf.Tensor) -> dict[str, Any]:
     return score_of(tf.io.parse_example(texts, PARSING))
 
 
-def parsed_loosely(texts: tf.Tensor) -> dict:
+def parsed_loosely(texts: tf.Tensor) -> dict[str, Any]:
     return score_of(tf.io.parse_example(texts, LOOSE))
 
 
-def parsed_one_by_one(texts: tf.Tensor) -> dict:
+def parsed_one_by_one(texts: tf.Tensor) -> dict[str, Any]:
     one = lambda text: tf.io.parse_single_example(text, PARSING)["bid"]  # noqa: E731
     return {"score": tf.map_fn(one, texts, fn_output_signature=tf.float32)}
 
 
-def parsed_in_a_branch(texts: tf.Tensor) -> dict:
+def parsed_in_a_branch(texts: tf.Tensor) -> dict[str, Any]:
     inner = tf.function(lambda t: tf.io.parse_example(tf.identity(t), PARSING)["bid"])
     flat = tf.reshape(texts, [-1])
     return {"score": tf.cond(tf.size(flat) > 0, lambda: inner(flat), lambda: tf.zeros([0]))}
 
 
-def decoded_first(texts: tf.Tensor) -> dict:
+def decoded_first(texts: tf.Tensor) -> dict[str, Any]:
     return score_of(tf.io.parse_example(tf.io.decode_base64(texts), PARSING))
 
 
-def parsed_as_message(texts: tf.Tensor) -> dict:
+def parsed_as_message(texts: tf.Tensor) -> dict[str, Any]:
     found = tf.io.decode_proto(texts, "tensorflow.Example", ["features"], [tf.string])
     return {"score": tf.cast(tf.strings.length(found.values[0][:, 0]), tf.float32)}
 
 
-def looked_up(texts: tf.Tensor) -> dict:
+def looked_up(texts: tf.Tensor) -> dict[str, Any]:
     return {"score": tf.cast(tf.strings.lower(texts) == "tv", tf.float32)}
 
 
-def hashed(texts: tf.Tensor) -> dict:
+def hashed(texts: tf.Tensor) -> dict[str, Any]:
     return {"score": tf.cast(tf.strings.to_hash_bucket_fast(texts, 9), tf.float32)}
 
 
-def seen(texts: tf.Tensor) -> dict:
+def seen(texts: tf.Tensor) -> dict[str, Any]:
     def light(text: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(text), tf.float32))
 
@@ -96,7 +97,10 @@ def seen(texts: tf.Tensor) -> dict:
 
 
 def model_of(
-    folder: Path, function: Callable, name: str = "inputs", shape: tuple = (None,)
+    folder: Path,
+    function: Callable[..., Any],
+    name: str = "inputs",
+    shape: tuple[Any, ...] = (None,),
 ) -> Signature:
     model = save(folder / "model", function, [tf.TensorSpec(shape, tf.string, name)])
     return read_signature(resolve_model(str(model)), "serving_default")
@@ -119,7 +123,7 @@ def model_of(
     ids=lambda x: getattr(x, "__name__", ""),
 )
 def test_the_graph_tells_what_a_text_is_whatever_its_name(
-    tmp_path: Path, function: Callable, use: Use, parsed: set | None, name: str
+    tmp_path: Path, function: Callable[..., Any], use: Use, parsed: set[Any] | None, name: str
 ) -> None:
     signature = model_of(tmp_path, function, name)
     assert signature.evidence.use_of(name).use is use
@@ -155,7 +159,7 @@ def test_an_estimators_graph_tells_what_it_parses(tmp_path: Path) -> None:
 
 
 def test_a_parsed_text_among_other_inputs_is_refused(tmp_path: Path) -> None:
-    def serve(examples: tf.Tensor, bid: tf.Tensor) -> dict:
+    def serve(examples: tf.Tensor, bid: tf.Tensor) -> dict[str, Any]:
         return {"score": tf.io.parse_example(examples, PARSING)["bid"] + bid}
 
     specs = [
@@ -168,7 +172,7 @@ def test_a_parsed_text_among_other_inputs_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_parsed_as_a_sequence_is_refused(tmp_path: Path) -> None:
-    def serve(texts: tf.Tensor) -> dict:
+    def serve(texts: tf.Tensor) -> dict[str, Any]:
         bid = {"bid": tf.io.FixedLenFeature([], tf.float32)}
         return {"score": tf.io.parse_sequence_example(texts, bid)[0]["bid"]}
 
@@ -210,10 +214,10 @@ def text_model(folder: Path) -> Path:
     return folder
 
 
-def fitted(model: Path, schema: str, *, key: str | None = "ad_id", images: bool = False):
+def fitted(model: Path, schema: str, *, key: str | None = "ad_id", images: bool = False) -> Any:
     signature = read_signature(resolve_model(str(model)), "serving_default")
     of_model = ModelImages("banner", ImageTensorOptions(), "image.json") if images else None
-    return fit(signature, schema_of(schema), None, None, of_model, key)
+    return bind(signature, schema_of(schema), None, None, of_model, key)
 
 
 def test_a_model_of_texts_gets_the_only_text(tmp_path: Path) -> None:
@@ -251,10 +255,12 @@ def test_of_several_texts_one_must_be_named(
 
 
 @pytest.mark.parametrize("function", [looked_up, decoded_first])
-def test_a_text_of_another_name_is_not_guessed(tmp_path: Path, function: Callable) -> None:
+def test_a_text_of_another_name_is_not_guessed(
+    tmp_path: Path, function: Callable[..., Any]
+) -> None:
     signature = model_of(tmp_path, function, "colour" if function is looked_up else "examples")
     with pytest.raises(UsageError, match=r"is absent.*; export it under the name of the text"):
-        fit(signature, schema_of(SCHEMA), None, None, None, "ad_id")
+        bind(signature, schema_of(SCHEMA), None, None, None, "ad_id")
 
 
 IMAGES = SCHEMA + 'feature { name: "banner" type: BYTES image_domain {} }'
@@ -278,15 +284,15 @@ def test_words_are_no_image_and_images_are_no_words(tmp_path: Path) -> None:
         fitted(named, IMAGES, images=True)
 
 
-def example_plan(folder: Path, parsing: dict, schema: str, **more: str | None):
-    def serve(examples: tf.Tensor) -> dict:
+def example_plan(folder: Path, parsing: dict[str, Any], schema: str, **more: str | None) -> Any:
+    def serve(examples: tf.Tensor) -> dict[str, Any]:
         ads = tf.io.parse_example(examples, parsing)
         values = [v.values if hasattr(v, "values") else v for v in ads.values()]
         with tf.control_dependencies(values):
             return {"score": tf.zeros([tf.size(examples)])}
 
     signature = model_of(folder, serve, "examples")
-    return fit(signature, schema_of(schema), more.get("label"), None)
+    return bind(signature, schema_of(schema), more.get("label"), None)
 
 
 FIXED = tf.io.FixedLenFeature
@@ -320,7 +326,7 @@ FIXED = tf.io.FixedLenFeature
     ],
 )  # fmt: skip
 def test_what_fails_in_every_row_is_refused(
-    tmp_path: Path, parsing: dict, schema: str, message: str
+    tmp_path: Path, parsing: dict[str, Any], schema: str, message: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
         example_plan(tmp_path, parsing, f"feature {{ {schema} }}", label="clicked")

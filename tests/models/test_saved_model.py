@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -33,15 +34,15 @@ def keras_model(folder: str) -> None:
 
 
 def module(folder: str) -> None:
-    class Module(tf.Module):
-        @tf.function(
+    class Module(tf.Module):  # type: ignore[misc]
+        @tf.function(  # type: ignore[untyped-decorator]
             input_signature=[
                 tf.TensorSpec([None], tf.string, "text"),
                 tf.TensorSpec(None, tf.int32, "any"),
                 tf.TensorSpec([], tf.bool, "scalar"),
             ]
         )
-        def serve(self, text: tf.Tensor, any: tf.Tensor, scalar: tf.Tensor) -> dict:
+        def serve(self, text: tf.Tensor, any: tf.Tensor, scalar: tf.Tensor) -> dict[str, Any]:
             return {"length": tf.strings.length(text), "same": any, "flag": scalar}
 
     made = Module()
@@ -71,10 +72,11 @@ EXPORTS = [keras_model, module, session_model, session_model_with_a_sparse_input
 def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("exports") / request.param.__name__
     request.param(str(folder))
-    return (folder / "saved_model.pb").read_bytes()
+    found: bytes = (folder / "saved_model.pb").read_bytes()
+    return found
 
 
-def tensors(infos: dict, name_of: Callable[[int], str]) -> dict:
+def tensors(infos: dict[str, Any], name_of: Callable[[int], str]) -> dict[str, Any]:
     return {
         key: (
             info.name,
@@ -87,7 +89,7 @@ def tensors(infos: dict, name_of: Callable[[int], str]) -> dict:
     }
 
 
-def everything(saved: object, name_of: Callable[[int], str]) -> list:
+def everything(saved: Any, name_of: Callable[[int], str]) -> list[Any]:
     """All that the light messages know, of either kind of message."""
     return [
         (

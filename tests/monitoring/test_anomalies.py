@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from google.protobuf import text_format
@@ -58,7 +59,7 @@ def find(
     schema: schema_pb2.Schema,
     baseline: Columns | Statistics | None = None,
     previous: Columns | Statistics | None = None,
-    context: FeatureRoles = CONTEXT,
+    roles: FeatureRoles = CONTEXT,
 ) -> AnomalyReport:
     """Names of the one data set: as a run, a file of TFX and a file of TFDV have them."""
     current, skew, drift = (
@@ -66,7 +67,7 @@ def find(
         for data, name in ((now, "all"), (baseline, ""), (previous, "All Examples"))
     )
     assert current is not None
-    return find_anomalies(current, schema, skew, drift, Policy(), COUNTS, context)
+    return find_anomalies(current, schema, skew, drift, Policy(), COUNTS, roles)
 
 
 def ads(rows: int = 1000, mobile: float = 0.5, cheap: float = 0.5) -> dict[str, pa.Array]:
@@ -208,14 +209,16 @@ def two_samples(seed: int, rows: int, shift: float = 0.0) -> tuple[Statistics, S
 
 @pytest.mark.parametrize(("rows", "by_chance"), [(200, 2), (20_000, 0)])
 def test_samples_of_one_distribution_raise_no_alarm(rows: int, by_chance: int) -> None:
-    """The noise of a distance is its 99.9 % point: of 300 distances of small samples, more than
-    two lie above in 0.4 % of cases; of large samples, the noise is far below the thresholds.
+    """The noise of a distance is its 99.9 % point.
+
+    Of 300 distances of small samples, more than two lie above in 0.4 % of cases; of large samples,
+    the noise is far below the thresholds.
     """
-    context = FeatureRoles(used=tuple(feature.name for feature in KINDS_OF_DATA.feature))
+    roles = FeatureRoles(used=tuple(feature.name for feature in KINDS_OF_DATA.feature))
     by_tfdv, found = 0, set()
     for seed in range(30):
         before, now = two_samples(seed, rows)
-        report = find(now, KINDS_OF_DATA, before, before, context)
+        report = find(now, KINDS_OF_DATA, before, before, roles)
         by_tfdv += len(report.proto.anomaly_info)
         found |= {(seed, row.feature, row.severity, row.value) for row in alarms(report)}
     assert by_tfdv > 10, "the samples are too easy: TFDV alone finds nothing in them"
@@ -254,7 +257,8 @@ def test_one_outlier_is_no_drift() -> None:
     report = find(normal(20_000, 0, 1e6), ONLY_NORMAL, None, normal(20_000, 0))
     (row,) = report.anomalies
     assert (row.code, row.severity) == ("COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH", Severity.INFO)
-    assert row.value is not None and row.value > 0.99
+    assert row.value is not None
+    assert row.value > 0.99
     assert "chance alone" in row.description
 
 
@@ -296,7 +300,7 @@ def test_a_shift_within_a_slice_has_its_name() -> None:
     random = np.random.default_rng(5)
     a, b = random.normal(0, 1, (2, 5000)), random.normal(3, 1, (2, 5000))
 
-    def month(first: np.ndarray, second: np.ndarray) -> Statistics:
+    def month(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Statistics:
         made = statistics({"normal": pa.array(np.concatenate([first, second]))}, ONLY_NORMAL)
         for name, values in (("coin=a", first), ("coin=b", second)):
             part = statistics({"normal": pa.array(values)}, ONLY_NORMAL, name)

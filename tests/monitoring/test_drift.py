@@ -51,8 +51,8 @@ def find(
         )
         for column, schema in zip((now, before), schemas, strict=True)
     )
-    context = FeatureRoles(used=("x",) if used else ())
-    return find_anomalies(current, schemas[0], baseline, None, policy or Policy(), counts, context)
+    roles = FeatureRoles(used=("x",) if used else ())
+    return find_anomalies(current, schemas[0], baseline, None, policy or Policy(), counts, roles)
 
 
 def lines(report: AnomalyReport) -> list[tuple[str, str, str]]:

@@ -200,8 +200,8 @@ def anomalies(policy: Policy, *, empty: bool = False, high: bool = False) -> tup
     )
     if empty:
         counts = RunCounts(0, 0, 0, {})
-    context = FeatureRoles(used=("device", "price", "brand"), image_hash="image_hash")
-    return find_anomalies(now, SCHEMA, before, before, policy, counts, context).anomalies
+    roles = FeatureRoles(used=("device", "price", "brand"), image_hash="image_hash")
+    return find_anomalies(now, SCHEMA, before, before, policy, counts, roles).anomalies
 
 
 def severities(found: tuple[Anomaly, ...], code: str, feature: str) -> set[str]:

@@ -1,5 +1,7 @@
 """One image in many rows: what is said of it, and what is not."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -12,7 +14,7 @@ HASHES = [f"{number:016x}" for number in range(400)]
 BLANK = "8000000000000000"
 
 
-def pair(now: list[str | None], before: list[str | None]) -> Pair:
+def pair(now: Sequence[str | None], before: Sequence[str | None]) -> Pair:
     sides = [
         reference({"image_hash": pa.array(values, pa.string())}).datasets[0].features[0]
         for values in (now, before)
@@ -20,19 +22,20 @@ def pair(now: list[str | None], before: list[str | None]) -> Pair:
     return Pair("all", "image_hash", *sides)
 
 
-def found(now: list[str | None], before: list[str | None]) -> list[Anomaly]:
+def found(now: Sequence[str | None], before: Sequence[str | None]) -> list[Anomaly]:
     return shared_images(pair(now, before), Kind.SKEW, Policy())
 
 
 def shown(rows: int, blank: int = 0) -> list[str | None]:
-    return [BLANK] * blank + [HASHES[row % len(HASHES)] for row in range(rows - blank)]
+    return [*[BLANK] * blank, *(HASHES[row % len(HASHES)] for row in range(rows - blank))]
 
 
 def test_a_placeholder_in_many_rows_is_named_with_its_rows() -> None:
     (anomaly,) = found(shown(20_000, blank=1_000), shown(20_000))
     assert (anomaly.kind, anomaly.code) == (Kind.QUALITY, "SHARED_IMAGE")
     assert anomaly.severity is Severity.WARN
-    assert anomaly.value == 0.05 and anomaly.threshold == 0.01
+    assert anomaly.value == 0.05
+    assert anomaly.threshold == 0.01
     assert f"{BLANK} in 1,000 rows (5.0%; in the baseline 0.0%)" in anomaly.description
 
 
@@ -57,7 +60,7 @@ def test_samples_of_one_month_raise_no_alarm() -> None:
 
 
 def test_rows_without_an_image_are_not_counted() -> None:
-    assert found([None] * 5_000 + shown(5_000, blank=20), shown(5_000)) == []
+    assert found([*[None] * 5_000, *shown(5_000, blank=20)], shown(5_000)) == []
     assert found([None] * 10, shown(10)) == []
 
 

@@ -1,6 +1,7 @@
 """How a run uses the machine where the user does not say."""
 
 import os
+from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
@@ -21,7 +22,9 @@ CORES = len(os.sched_getaffinity(0))
         (["--runner=DataflowRunner"], WORKERS_PAY_BYTES, "in_memory", 1),
     ],
 )
-def test_workers_where_they_pay_and_the_user_says_nothing(flags, size, mode, workers):
+def test_workers_where_they_pay_and_the_user_says_nothing(
+    flags: Any, size: Any, mode: Any, workers: Any
+) -> None:
     options = pipeline_options(flags, size)
     direct = options.view_as(DirectOptions)
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)

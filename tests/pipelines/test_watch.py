@@ -43,25 +43,25 @@ class FakeService:
         self.states: queue.Queue[Any] = queue.Queue()
         self.states.put(RUNNING)
 
-    def GetJobs(self, _: Any, timeout: float) -> api.GetJobsResponse:
+    def GetJobs(self, _: Any, timeout: float) -> api.GetJobsResponse:  # noqa: N802, ARG002  (Beam's interface)
         others = api.JobInfo(job_id="job-0012", job_name="other")
         return api.GetJobsResponse(job_info=[others, api.JobInfo(job_id="job-001", job_name=NAME)])
 
-    def GetJobMetrics(self, _: Any, timeout: float) -> api.GetJobMetricsResponse:
+    def GetJobMetrics(self, _: Any, timeout: float) -> api.GetJobMetricsResponse:  # noqa: N802, ARG002  (Beam's interface)
         self._left -= 1
         if not self._left:
             self.states.put(DONE)
         info = metrics_pb2.MonitoringInfo(urn="x", payload=bytes([next(self._figures)]))
         return api.GetJobMetricsResponse(metrics=api.MetricResults(attempted=[info]))
 
-    def Cancel(self, _: Any) -> None:
+    def Cancel(self, _: Any) -> None:  # noqa: N802  (Beam's interface)
         if self._ends_as is not None:
             self.states.put(self._ends_as)
 
-    def GetMessageStream(self, _: Any) -> Iterator[api.JobMessagesResponse]:
+    def GetMessageStream(self, _: Any) -> Iterator[api.JobMessagesResponse]:  # noqa: N802  (Beam's interface)
         return iter(())
 
-    def GetStateStream(self, _: Any) -> Iterator[api.JobStateEvent]:
+    def GetStateStream(self, _: Any) -> Iterator[api.JobStateEvent]:  # noqa: N802  (Beam's interface)
         while True:
             state = self.states.get(timeout=PATIENCE)
             if isinstance(state, Exception):
@@ -83,7 +83,7 @@ def over_time() -> Iterator[Any]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look is 10 s later than the one before."""
     ticks = itertools.count(step=10.0)
-    patience = watch.Patience(look=0.001, reported=30, silent=200, clock=lambda: next(ticks))
+    patience = watch.Patience(pause=0.001, reported=30, silent=200, clock=lambda: next(ticks))
     monkeypatch.setattr(watch, "patience", patience)
 
 
@@ -191,7 +191,7 @@ def test_a_runner_that_tells_figures_at_the_end_only_is_left_alone(
 
 
 def test_a_job_service_that_goes_away_is_one_clear_line() -> None:
-    class Gone(grpc.RpcError):
+    class Gone(grpc.RpcError):  # type: ignore[misc]
         pass
 
     service = FakeService(figures=itertools.count())

@@ -21,8 +21,9 @@ from beam_jobs.models.registry import ModelLocation
 from beam_jobs.monitoring.policy import Policy, Thresholds
 from beam_jobs.plan import identity, plan_monthly
 from beam_jobs.plan.identity import decided_by, run_id_of
-from beam_jobs.plan.plan import Job, Plan, Reference
-from beam_jobs.runs.run_row import RunRow, RunStatus
+from beam_jobs.plan.plan import Plan, Reference
+from beam_jobs.plan.results_version import RESULTS_VERSION
+from beam_jobs.runs.run_row import Job, RunRow, RunStatus
 
 DAY = datetime.date(2026, 10, 1)
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -73,7 +74,7 @@ OTHERS: dict[str, list[Any]] = {
     ],
     "gate": [Gate.PUBLISH, Gate.HOLD_ALWAYS],
     "data": [
-        dataclasses.replace(DataConfig(), **{field.name: value})
+        dataclasses.replace(DataConfig(), **{field.name: value})  # type: ignore[arg-type]
         for field in dataclasses.fields(DataConfig)
         for value in [77 if field.name in ("image_max_bytes", "image_max_pixels", "image_timeout")
                       else ("x",) if field.name == "slice" else "x"]
@@ -108,7 +109,7 @@ def test_what_does_not_decide_does_not_count() -> None:
 
 def test_a_raised_results_version_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     before = run_id_of(decided_by(**BASE))
-    monkeypatch.setattr(identity, "RESULTS_VERSION", identity.RESULTS_VERSION + 1)
+    monkeypatch.setattr(identity, "RESULTS_VERSION", RESULTS_VERSION + 1)
     assert run_id_of(decided_by(**BASE)) != before
 
 
@@ -142,7 +143,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]
     monkeypatch.chdir(tmp_path)
 
     def run(**more: Any) -> Plan:
-        flags = {
+        flags: dict[str, Any] = {
             "month": "2026-10", "ads": ("ads.csv",), "model": "models", "schema": "schema.pbtxt",
             "runs": "runs", "warehouse": "duckdb:w.duckdb", "images": "images", "json": False,
         }  # fmt: skip
@@ -183,7 +184,7 @@ def test_a_changed_file_makes_another_run(
 
 def test_the_plan_tells_what_decided(plan: Callable[..., Plan]) -> None:
     made = plan().to_json()
-    assert made["results_version"] == identity.RESULTS_VERSION
+    assert made["results_version"] == RESULTS_VERSION
     assert len(made["images"]["fingerprint"]) == 16
 
 

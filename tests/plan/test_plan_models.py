@@ -1,6 +1,7 @@
 """The command line with models that do not fit: exit code 2, one line, nothing made."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorflow.core.protobuf import saved_model_pb2
@@ -34,7 +35,7 @@ def write_model(
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Plans a month with the model in `model`; gives the exit code."""
     (tmp_path / "schema.pbtxt").write_text(SCHEMA)
     (tmp_path / "ads.csv").write_text("bid,device,clicked\n0.5,tv,1\n")
@@ -48,7 +49,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_a_model_that_fits_is_planned(plan, capsys: pytest.CaptureFixture) -> None:
+def test_a_model_that_fits_is_planned(plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
     write_model(Path("model"), {"bid": (FLOAT, [-1]), "device": (STRING, [-1, 1])}, {"p": [-1, 2]})
     assert plan("--model", "model") == 0
     assert "signature serving_default" in capsys.readouterr().out
@@ -72,7 +73,12 @@ def test_a_model_that_fits_is_planned(plan, capsys: pytest.CaptureFixture) -> No
     ],
 )  # fmt: skip
 def test_a_model_that_does_not_fit_is_refused(
-    plan, capsys: pytest.CaptureFixture, inputs: dict, outputs: dict, more: list[str], message: str
+    plan: Any,
+    capsys: pytest.CaptureFixture[str],
+    inputs: dict[str, Any],
+    outputs: dict[str, Any],
+    more: list[str],
+    message: str,
 ) -> None:
     write_model(Path("model"), inputs, outputs)
     assert plan("--model", "model", *more) == 2

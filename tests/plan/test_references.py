@@ -73,7 +73,7 @@ class Runs(RunCatalog):
         return "duckdb:ads.duckdb"
 
     def _runs(
-        self, bounds: Sequence[str], parameters: Mapping[str, Any], order: str, limit: int = 0
+        self, _bounds: Sequence[str], parameters: Mapping[str, Any], _order: str, _limit: int = 0
     ) -> list[RunRow]:
         found = self.found
         for name, value in parameters.items():
@@ -124,7 +124,8 @@ def test_a_run_may_be_named_to_measure_drift_against(tmp_path: Path) -> None:
     warehouse = Runs([september, failed, queue])
     found = find_previous(config(previous_run="sep"), warehouse, OCTOBER)
     assert found.run == september
-    assert found.reference is not None and found.statistics is not None
+    assert found.reference is not None
+    assert found.statistics is not None
     assert (found.reference.run_id, found.notes) == ("sep", ())
     for name, message in (
         ("bad", "has failed"), ("queue", "is of the job requests"), ("none", "no such run"),

@@ -50,4 +50,4 @@ def test_tables_with_columns_of_any_name_are_made_and_filled(url: str, tmp_path:
 @pytest.mark.parametrize("name", ["plain", "back`tick", "back\\slash", 'quo"te', "`; DROP TABLE x"])
 def test_any_name_is_quoted(name: str) -> None:
     (text,) = ddl.for_duckdb(f"SELECT 1 AS {ddl.quoted(name)}")
-    assert [column[0] for column in duckdb.sql(text).description] == [name]
+    assert [column[0] for column in duckdb.execute(text).description or ()] == [name]

@@ -2,6 +2,8 @@
 
 import shutil
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from support.publishing import month_state, write_run
 RUNS = ("older", "old", "held")
 
 
-def _fill(url, runs):
+def _fill(url: str, runs: Any) -> None:
     """A month with an older, a published and a held run."""
     warehouse = open_catalog(url)
     for order, name in enumerate(RUNS):
@@ -23,7 +25,7 @@ def _fill(url, runs):
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Folder of a DuckDB file, and of the runs, as `_fill` makes them."""
     folder = tmp_path_factory.mktemp("before")
     _fill(f"duckdb:{folder}/ads.duckdb", str(folder / "runs"))
@@ -31,18 +33,20 @@ def filled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def datasets():
+def datasets() -> Any:
     """{PROJECT.DATASET: folder of the runs}, as `_fill` makes them; the first test does."""
     return {}
 
 
 @pytest.fixture(params=["duckdb", "bigquery"])
-def before(request, tmp_path, datasets, tmp_path_factory):
+def before(
+    request: Any, tmp_path: Path, datasets: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     """Gives a filled warehouse of its own with each call: (URL, folder of the runs)."""
     if request.param == "duckdb":
         filled = request.getfixturevalue("filled")
 
-        def copy():
+        def copy() -> Any:
             shutil.copy(filled / "ads.duckdb", tmp_path / "ads.duckdb")
             return f"duckdb:{tmp_path}/ads.duckdb", str(filled / "runs")
 
@@ -57,10 +61,10 @@ def before(request, tmp_path, datasets, tmp_path_factory):
 
 
 @pytest.fixture
-def empty(request, url, tmp_path):
+def empty(request: Any, url: str, tmp_path: Path) -> Any:
     """Gives a warehouse without tables with each call."""
 
-    def remove():
+    def remove() -> Any:
         if url.startswith("bigquery:"):
             return f"bigquery:{request.getfixturevalue('bigquery').new_dataset()}", runs
         (tmp_path / "w/ads.duckdb").unlink(missing_ok=True)
@@ -70,13 +74,13 @@ def empty(request, url, tmp_path):
     return remove
 
 
-def _kill_everywhere(action, fresh, step):
+def _kill_everywhere(action: Any, fresh: Any, step: int) -> Any:
     """Kills the action after every `step`-th step; True in the list where it had happened."""
     url, runs = fresh()
     old = month_state(open_catalog(url))
     crashes.act(action, url, runs)
     after = month_state(open_catalog(url))
-    happened = []
+    happened: list[Any] = []
     for number in range(0, 1000, step):
         url, runs = fresh()
         warehouse = open_catalog(url)
@@ -109,7 +113,7 @@ def _kill_everywhere(action, fresh, step):
     ],
     indirect=["before"],
 )
-def test_killed_after_any_step_the_month_is_whole(before, action, step):
+def test_killed_after_any_step_the_month_is_whole(before: Any, action: Any, step: int) -> None:
     happened = _kill_everywhere(action, before, step)
     assert len(happened) * step > 25
     # Only the transaction, at the very end, makes it happen.
@@ -119,7 +123,9 @@ def test_killed_after_any_step_the_month_is_whole(before, action, step):
 
 
 @pytest.mark.parametrize(("url", "step"), [("duckdb", 9), ("bigquery", 15)], indirect=["url"])
-def test_killed_while_the_warehouse_is_made_there_is_none_or_a_whole_one(empty, step):
+def test_killed_while_the_warehouse_is_made_there_is_none_or_a_whole_one(
+    empty: Any, step: int
+) -> None:
     happened = _kill_everywhere(crashes.publish, empty, step)
     assert happened == sorted(happened)
     assert not any(happened[:-1])
@@ -132,7 +138,7 @@ DELAYS = {"duckdb": (0.0, 0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.25, 0.3),
 @pytest.mark.parametrize(
     ("before", "delay"), [(kind, s) for kind, d in DELAYS.items() for s in d], indirect=["before"]
 )
-def test_killed_at_any_time_the_month_is_whole(before, tmp_path, delay):
+def test_killed_at_any_time_the_month_is_whole(before: Any, tmp_path: Path, delay: Any) -> None:
     url, _ = before()
     runs = str(tmp_path / "new-runs")
     warehouse = open_catalog(url)

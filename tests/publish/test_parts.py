@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +38,7 @@ from support.publishing import FEATURES, OCTOBER, scored_batch
 RUN = RunIdentity("r1", "monthly", OCTOBER, "7")
 
 
-def test_scores_have_the_tables_columns_and_the_ads_own():
+def test_scores_have_the_tables_columns_and_the_ads_own() -> None:
     batch = scored_batch(1, 3)
     part = scores_part(batch, RUN, FEATURES)
     assert part.schema == scores_schema(FEATURES)
@@ -61,7 +62,7 @@ def test_scores_have_the_tables_columns_and_the_ads_own():
     assert rows[0]["flags"] == ["OUT_OF_DOMAIN"]
 
 
-def test_a_feature_that_clashes_with_a_column_is_renamed_and_a_missing_one_is_null():
+def test_a_feature_that_clashes_with_a_column_is_renamed_and_a_missing_one_is_null() -> None:
     features = (Feature("score", FeatureType.INT), Feature("gone", FeatureType.FLOAT))
     batch = set_column(scored_batch(1, 2), "score", pa.array([5, 6]))
     rows = pa.Table.from_batches([scores_part(batch, RUN, features)]).to_pylist()
@@ -71,13 +72,13 @@ def test_a_feature_that_clashes_with_a_column_is_renamed_and_a_missing_one_is_nu
     ]
 
 
-def test_scores_of_no_rows_keep_the_schema():
+def test_scores_of_no_rows_keep_the_schema() -> None:
     part = scores_part(scored_batch(1, 4).slice(0, 0), RUN, FEATURES)
     assert part.num_rows == 0
     assert part.schema == scores_schema(FEATURES)
 
 
-def test_quarantine_keeps_reasons_details_and_the_record():
+def test_quarantine_keeps_reasons_details_and_the_record() -> None:
     part = quarantine_part(scored_batch(5, 2, broken=[6]).slice(1), RUN)
     assert part.schema == arrow_schema("quarantine")
     (row,) = pa.Table.from_batches([part]).to_pylist()
@@ -90,14 +91,14 @@ def test_quarantine_keeps_reasons_details_and_the_record():
 
 
 @pytest.mark.parametrize("excess", [-1, 0, 1, 5000])
-def test_raw_is_cut_at_the_limit(excess):
+def test_raw_is_cut_at_the_limit(excess: Any) -> None:
     raw = b"x" * (RAW_LIMIT_BYTES + excess)
     batch = set_column(scored_batch(1, 2), RAW, pa.array([b"short", raw]))
     kept = quarantine_part(batch, RUN).column(6).to_pylist()
     assert kept == [b"short", raw[:RAW_LIMIT_BYTES]]
 
 
-def test_raw_of_a_row_without_a_record_is_its_own_columns_as_json():
+def test_raw_of_a_row_without_a_record_is_its_own_columns_as_json() -> None:
     batch = scored_batch(1, 2)
     batch = set_column(batch, RAW, pa.array([None, b"kept"], pa.binary()))
     batch = set_column(batch, "price", pa.array([math.nan, 1.0]))
@@ -115,7 +116,7 @@ def test_raw_of_a_row_without_a_record_is_its_own_columns_as_json():
     }
 
 
-def test_a_part_reads_back_as_written_one_row_group_a_batch(tmp_path):
+def test_a_part_reads_back_as_written_one_row_group_a_batch(tmp_path: Path) -> None:
     batches = [scores_part(scored_batch(1 + n * 10, 10), RUN, FEATURES) for n in range(3)]
     uri = str(tmp_path / "scores" / "part.parquet")
     writer = PartWriter(PartTable.SCORES, uri)
@@ -130,7 +131,7 @@ def test_a_part_reads_back_as_written_one_row_group_a_batch(tmp_path):
     assert pq.read_metadata(uri).num_row_groups == 3
 
 
-def test_an_aborted_part_leaves_nothing(tmp_path):
+def test_an_aborted_part_leaves_nothing(tmp_path: Path) -> None:
     writer = PartWriter(PartTable.SCORES, str(tmp_path / "part.parquet"))
     writer.write(scores_part(scored_batch(1, 10), RUN, FEATURES))
     writer.abort()
@@ -138,7 +139,7 @@ def test_an_aborted_part_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "scores").write_text("a file")
     with pytest.raises(RunError, match=r"scores/p.parquet: cannot be written"):
         PartWriter(PartTable.SCORES, str(tmp_path / "scores" / "p.parquet"))
@@ -165,7 +166,7 @@ except RunError as error:
 """
 
 
-def test_a_full_disk_is_one_clear_line_and_leaves_no_part(tmp_path):
+def test_a_full_disk_is_one_clear_line_and_leaves_no_part(tmp_path: Path) -> None:
     script = _FULL.format(kit=str(Path(__file__).parents[1]), folder=str(tmp_path / "run"))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -176,7 +177,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_no_part(tmp_path):
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
-def _rows(parts, table):
+def _rows(parts: Any, table: Any) -> Any:
     tables = [pq.read_table(part.uri).to_pylist() for part in parts if part.table is table]
     return [row for rows in tables for row in rows]
 
@@ -192,7 +193,9 @@ def _rows(parts, table):
         unique_by=lambda byte_range: byte_range[:2],
     )
 )
-def test_every_row_is_in_exactly_one_part_and_counted(tmp_path_factory, byte_ranges):
+def test_every_row_is_in_exactly_one_part_and_counted(
+    tmp_path_factory: pytest.TempPathFactory, byte_ranges: Any
+) -> None:
     folder = tmp_path_factory.mktemp("run")
     writer = RangeWriter(str(folder), RUN, FEATURES, DEFAULT_ACTIONS)
     parts, expected, first = [], [], 1
@@ -221,7 +224,9 @@ def test_every_row_is_in_exactly_one_part_and_counted(tmp_path_factory, byte_ran
         assert {r: n for r, n in counts.reasons if r is not Reason.OUT_OF_DOMAIN} == wanted
 
 
-def test_a_part_is_closed_when_it_is_large_and_when_the_byte_range_changes(tmp_path, monkeypatch):
+def test_a_part_is_closed_when_it_is_large_and_when_the_byte_range_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(RangeWriter, "MAX_ROWS", 20)
     writer = RangeWriter(str(tmp_path), RUN, FEATURES, DEFAULT_ACTIONS)
     for number in range(3):
@@ -237,7 +242,7 @@ def test_a_part_is_closed_when_it_is_large_and_when_the_byte_range_changes(tmp_p
     assert len(writer.write(BatchKey(5, 0, 0), scored_batch(1, 10))) == 1
 
 
-def test_counts_add_up_reason_by_reason():
+def test_counts_add_up_reason_by_reason() -> None:
     left = SourceCounts(0, 3, 1, 2, ((Reason.NOT_FINITE, 2),), ((Reason.OUT_OF_DOMAIN, 1),))
     right = SourceCounts(0, 4, 3, 1, ((Reason.INVALID_TYPE, 1), (Reason.NOT_FINITE, 1)))
     assert left + right == SourceCounts(
@@ -250,7 +255,7 @@ def test_counts_add_up_reason_by_reason():
     )
 
 
-def test_a_row_with_one_reason_twice_counts_once(tmp_path):
+def test_a_row_with_one_reason_twice_counts_once(tmp_path: Path) -> None:
     found = Findings(Reason.NOT_FINITE, np.array([1, 1, 2]), ["price: nan", "x: inf", "price: nan"])
     batch = with_findings(scored_batch(1, 4), [found])
     writer = RangeWriter(str(tmp_path), RUN, FEATURES, DEFAULT_ACTIONS)

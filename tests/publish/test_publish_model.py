@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import itertools
 import tempfile
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,7 @@ from beam_jobs.publish.publishing import fail_run, publish_run
 from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.runs.run_row import RunStatus
 from support.publishing import WHOLE_MONTH, write_run
+from support.servers.bigquery import BigQueryServer
 
 PERIODS = st.sampled_from([datetime.date(2026, 9, 1), datetime.date(2026, 10, 1)])
 ANY = st.integers(0, 20)
@@ -38,7 +40,7 @@ class _Run:
 class PublishMachine(RuleBasedStateMachine):
     """The warehouse beside the model; they are compared after every step."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.warehouse = open_catalog(self.new_url())
@@ -47,13 +49,13 @@ class PublishMachine(RuleBasedStateMachine):
         self.paths: dict[datetime.date, list[tuple[str, ...]]] = {}
         self.decided: list[tuple[str, str, str | None]] = []
 
-    def new_url(self):
+    def new_url(self) -> Any:
         return f"duckdb:{self.folder.name}/ads.duckdb"
 
-    def teardown(self):
+    def teardown(self) -> None:
         self.folder.cleanup()
 
-    def _write(self, period, status, name=None):
+    def _write(self, period: Any, status: Any, name: str | None = None) -> Any:
         order = next(self.clock) if name is None else self.runs[name].order
         name = name or f"run{order}"
         rows = 5 + order
@@ -62,16 +64,16 @@ class PublishMachine(RuleBasedStateMachine):
             runs, name, period, status, rows=rows, quarantined=1, order=order
         )
 
-    def _published(self, period):
+    def _published(self, period: Any) -> Any:
         for name, run in self.runs.items():
             if run.period == period and run.status is RunStatus.PUBLISHED:
                 return name
         return None
 
-    def _path(self, period):
+    def _path(self, period: Any) -> Any:
         return self.paths.get(period, [()])[-1]
 
-    def _becomes_published(self, name, action, path=None):
+    def _becomes_published(self, name: str, action: Any, path: Any = None) -> None:
         """`path` leads to the run, where that is not the current one with the run added."""
         period = self.runs[name].period
         current = self._published(period)
@@ -84,7 +86,7 @@ class PublishMachine(RuleBasedStateMachine):
         self.paths.setdefault(period, []).append(path)
         self.decided.append((name, action, current))
 
-    def _path_back_to(self, name):
+    def _path_back_to(self, name: str) -> Any:
         """Where the run was last on the way here, else where it was last at all."""
         paths = self.paths[self.runs[name].period]
         before = paths[-1][:-1]
@@ -93,27 +95,27 @@ class PublishMachine(RuleBasedStateMachine):
         return [path for path in paths if path[-1] == name][-1]
 
     @rule(period=PERIODS)
-    def publish(self, period):
+    def publish(self, period: Any) -> None:
         run, written = self._write(period, RunStatus.PUBLISHED)
         publish_run(self.warehouse, *written)
         self.runs[written[0].run_id] = dataclasses.replace(run, status=RunStatus.HELD)
         self._becomes_published(written[0].run_id, "PUBLISHED")
 
     @rule(period=PERIODS)
-    def hold(self, period):
+    def hold(self, period: Any) -> None:
         run, written = self._write(period, RunStatus.HELD)
         publish_run(self.warehouse, *written)
         self.runs[written[0].run_id] = run
 
     @rule(period=PERIODS)
-    def fail(self, period):
+    def fail(self, period: Any) -> None:
         run, written = self._write(period, RunStatus.FAILED)
         fail_run(self.warehouse, written[0])
         self.runs[written[0].run_id] = run
 
     @precondition(lambda self: self.runs)
     @rule(at=ANY, status=st.sampled_from([RunStatus.PUBLISHED, RunStatus.HELD]))
-    def run_again(self, at, status):
+    def run_again(self, at: Any, status: Any) -> None:
         name = sorted(self.runs)[at % len(self.runs)]
         old = self.runs[name]
         _, written = self._write(old.period, status, name)
@@ -125,7 +127,7 @@ class PublishMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.runs)
     @rule(at=ANY)
-    def approve(self, at):
+    def approve(self, at: Any) -> None:
         name = sorted(self.runs)[at % len(self.runs)]
         if self.runs[name].status in (RunStatus.HELD, RunStatus.PUBLISHED):
             approve(self.warehouse, name, "good")
@@ -135,7 +137,7 @@ class PublishMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.runs)
     @rule(at=ANY)
-    def reject(self, at):
+    def reject(self, at: Any) -> None:
         name = sorted(self.runs)[at % len(self.runs)]
         status = self.runs[name].status
         if status is RunStatus.HELD:
@@ -147,7 +149,7 @@ class PublishMachine(RuleBasedStateMachine):
             self._refused(reject, name)
 
     @rule(period=PERIODS)
-    def rollback(self, period):
+    def rollback(self, period: Any) -> None:
         path = self._path(period)[:-1]
         while path and self.runs[path[-1]].status is not RunStatus.SUPERSEDED:
             path = path[:-1]
@@ -159,7 +161,7 @@ class PublishMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.runs)
     @rule(at=ANY, period=PERIODS)
-    def rollback_to(self, at, period):
+    def rollback_to(self, at: Any, period: Any) -> None:
         name = sorted(self.runs)[at % len(self.runs)]
         run = self.runs[name]
         if run.period == period and run.status in (RunStatus.SUPERSEDED, RunStatus.PUBLISHED):
@@ -169,7 +171,7 @@ class PublishMachine(RuleBasedStateMachine):
         else:
             self._refused(rollback, "monthly", period, name)
 
-    def _refused(self, action, *arguments):
+    def _refused(self, action: Any, *arguments: Any) -> None:
         try:
             action(self.warehouse, *arguments)
         except UsageError:
@@ -177,7 +179,7 @@ class PublishMachine(RuleBasedStateMachine):
         raise AssertionError(f"{action.__name__} was not refused")
 
     @invariant()
-    def the_warehouse_is_the_model(self):
+    def the_warehouse_is_the_model(self) -> None:
         if not self.runs:
             return
         expected = {("runs", name, 1) for name in self.runs}
@@ -209,17 +211,18 @@ TestPublishMachine.settings = settings(max_examples=6, stateful_step_count=10, d
 class BigQueryMachine(PublishMachine):
     """The same on BigQuery."""
 
-    server = None
+    server: BigQueryServer | None = None
 
-    def new_url(self):
+    def new_url(self) -> Any:
+        assert self.server is not None
         return f"bigquery:{self.server.new_dataset()}"
 
 
 @pytest.fixture
-def machine_server(bigquery, monkeypatch):
+def machine_server(bigquery: BigQueryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BigQueryMachine, "server", bigquery)
 
 
 @pytest.mark.usefixtures("machine_server")
-class TestBigQueryMachine(BigQueryMachine.TestCase):
+class TestBigQueryMachine(BigQueryMachine.TestCase):  # type: ignore[valid-type, misc]
     settings = settings(max_examples=2, stateful_step_count=8, deadline=None)

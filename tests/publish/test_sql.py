@@ -1,5 +1,7 @@
 """The SQL itself: what it reads is bounded by `period`, by which BigQuery partitions the tables."""
 
+from typing import Any
+
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -17,23 +19,23 @@ LEDGER = ("inputs", "runs")
 """A request file is looked for on all days: a line a file and a line a run, no rows of data."""
 
 
-def _parsed(name, job=Job.MONTHLY):
+def _parsed(name: str, job: Any = Job.MONTHLY) -> Any:
     text = statements.statement(name, STAGED, arrow_schema("scores"), job)
     return [tree for tree in sqlglot.parse(text, read="bigquery") if tree is not None]
 
 
-def _tables(tree):
+def _tables(tree: Any) -> Any:
     return [table for table in tree.find_all(exp.Table) if table.name in TABLES]
 
 
-def _scope(table):
+def _scope(table: Any) -> Any:
     """The statement or subquery that reads or changes the table; None for an INSERT's target."""
     if isinstance(table.find_ancestor(exp.Schema, exp.Select, exp.Insert), exp.Schema | exp.Insert):
         return None
     return table.find_ancestor(exp.Select, exp.Delete, exp.Update)
 
 
-def _is_bounded(scope):
+def _is_bounded(scope: Any) -> Any:
     """Whether `period = @period` is one of the conditions that all must hold."""
     where = scope.args.get("where")
     if where is None:
@@ -45,7 +47,7 @@ def _is_bounded(scope):
 
 @pytest.mark.parametrize("job", list(Job))
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_statement_bounds_the_period_of_every_table(name, job):
+def test_every_statement_bounds_the_period_of_every_table(name: str, job: Any) -> None:
     looked_at = 0
     for tree in _parsed(name, job):
         for table in _tables(tree):
@@ -58,7 +60,7 @@ def test_every_statement_bounds_the_period_of_every_table(name, job):
     assert looked_at > 0 or name in AUDITS or is_empty
 
 
-def test_the_test_itself_finds_what_is_not_bounded():
+def test_the_test_itself_finds_what_is_not_bounded() -> None:
     for sql in (
         "DELETE FROM scores WHERE run_id = @run_id",
         "DELETE FROM scores WHERE period = @period OR job = @job",
@@ -69,12 +71,12 @@ def test_the_test_itself_finds_what_is_not_bounded():
         assert not all(_is_bounded(_scope(table)) for table in _tables(tree))
 
 
-def test_the_audit_reads_the_run_s_own_rows_only():
+def test_the_audit_reads_the_run_s_own_rows_only() -> None:
     for name in AUDITS:
         assert [table.name for tree in _parsed(name) for table in _tables(tree)] == []
 
 
-def test_a_bound_on_a_view_s_period_reaches_the_tables():
+def test_a_bound_on_a_view_s_period_reaches_the_tables() -> None:
     """`WHERE period = ...` outside can be moved inside: it is a column, and all joins use it."""
     views = [tree for tree in sqlglot.parse(statements.views(), read="bigquery") if tree]
     assert [view.this.name for view in views] == list(statements.VIEWS)

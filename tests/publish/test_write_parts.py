@@ -3,7 +3,9 @@
 import hashlib
 import pickle
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pyarrow.parquet as pq
@@ -19,7 +21,7 @@ RUN = RunIdentity("r1", "monthly", OCTOBER, "7")
 RANGES = [(index, byte_range) for index in range(2) for byte_range in range(3)]
 
 
-def _batches(byte_range: tuple[int, int]):
+def _batches(byte_range: tuple[int, int]) -> Iterator[Any]:
     for number in range(4):
         first = 1 + byte_range[1] * 80 + number * 20
         batch = scored_batch(first, 20, f"{byte_range[0]}.csv", [first + 3])
@@ -27,13 +29,13 @@ def _batches(byte_range: tuple[int, int]):
 
 
 class _Dump(beam.DoFn):
-    def process(self, element, path):
+    def process(self, element: Any, path: Any) -> None:
         Path(path, hashlib.sha256(pickle.dumps(element)).hexdigest()).write_bytes(
             pickle.dumps(element)
         )
 
 
-def _run(folder: Path, out: Path, *flags: str):
+def _run(folder: Path, out: Path, *flags: str) -> Any:
     out.mkdir()
     options = PipelineOptions(["--runner=apache_beam.runners.direct.DirectRunner", *flags])
     with beam.Pipeline(options=options) as pipeline:
@@ -44,7 +46,7 @@ def _run(folder: Path, out: Path, *flags: str):
             | WriteParts(str(folder), RUN, FEATURES, DEFAULT_ACTIONS)
         )
         both = (written[PARTS], written[COUNTS] | beam.Map(lambda counts: counts))
-        _ = both | beam.Flatten() | beam.ParDo(_Dump(), str(out))
+        _ = both | beam.Flatten() | beam.ParDo(_Dump(), str(out))  # type: ignore[no-untyped-call]  # DoFn has no types
     return [pickle.loads(path.read_bytes()) for path in out.iterdir()]
 
 
@@ -56,7 +58,7 @@ def _content(folder: Path) -> dict[str, str]:
     }
 
 
-def test_rows_are_written_once_and_repeated_bundles_give_the_same_files(tmp_path):
+def test_rows_are_written_once_and_repeated_bundles_give_the_same_files(tmp_path: Path) -> None:
     once = _run(tmp_path / "once", tmp_path / "o1")
     twice = _run(tmp_path / "twice", tmp_path / "o2", "--direct_runner_bundle_repeat=2")
     assert _content(tmp_path / "once") == _content(tmp_path / "twice")
@@ -64,7 +66,7 @@ def test_rows_are_written_once_and_repeated_bundles_give_the_same_files(tmp_path
     assert {Path(part.uri).name for part in parts} == {
         Path(element.uri).name for element in twice if hasattr(element, "uri")
     }
-    rows = Counter()
+    rows: Counter[tuple[PartTable, str, int]] = Counter()
     for part in parts:
         table = pq.read_table(part.uri)
         assert table.num_rows == part.rows

@@ -147,7 +147,7 @@ def test_a_bad_record_between_good_ones(
         assert set(broken.values.values()) == {None}
         assert broken.key is None
     for row, number, raw, values in zip((first, second), (1, 3), good, GOOD_VALUES, strict=True):
-        assert row == Row(values, values["id"], str(path), number, raw, [], [])
+        assert row == Row(values, str(values["id"]), str(path), number, raw, [], [])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".csv.gz", ".jsonl.gz"])

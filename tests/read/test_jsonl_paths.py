@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.read import jsonl
+from beam_jobs.read import jsonl, jsonl_blocks
 from beam_jobs.read.lines import Block
 from beam_jobs.schema import Feature, FeatureType
 from support.reading import read_rows
@@ -101,7 +101,7 @@ def as_rows(columns: jsonl.Columns, key: str | None) -> Any:
 def check_same(lines: list[bytes], key: str | None) -> bool:
     """Whether the fast path took the block; both paths then agree."""
     block = block_of(lines)
-    if jsonl.parse_at_once(block, FEATURES, key) is None:
+    if jsonl_blocks.parse_at_once(block, FEATURES, key) is None:
         return False
     fast = jsonl.read_block(block, FEATURES, key, key_only=False)
     slow = jsonl._parse_one_by_one(block, FEATURES, key, key_only=False)
@@ -169,7 +169,10 @@ def test_what_is_read_is_what_python_reads() -> None:
         )
     ]
     lines = [json.dumps(row).encode() for row in rows]
-    for parse in (jsonl.parse_at_once, lambda *a: jsonl._parse_one_by_one(*a, key_only=False)[0]):
+    for parse in (
+        jsonl_blocks.parse_at_once,
+        lambda block, features, key: jsonl._parse_one_by_one(block, features, key, False)[0],
+    ):
         table = parse(block_of(lines), FEATURES, "id")
         assert table is not None
         for name in rows[0]:
@@ -188,7 +191,7 @@ def test_any_byte_ranges_give_the_records_of_one(
     path.write_bytes(("\n" * blank).join(json.dumps(record) for record in records).encode())
 
     # Whether a column of unknown fields exists is decided batch by batch: only features compare.
-    def rows(range_bytes: int) -> list[tuple]:
+    def rows(range_bytes: int) -> list[tuple[Any, ...]]:
         return [
             (row.key, row.number, row.raw, [row.values[f.name] for f in FEATURES], row.details)
             for row in read_rows(path, FEATURES, range_bytes=range_bytes)

@@ -33,7 +33,7 @@ def reference(data: bytes, longest: int) -> Split:
 
 
 def _first_record(data: bytes, start: int) -> tuple[int | None, bool]:
-    """(the byte behind the record at `start`, None where it is not closed; whether it is faulty)"""
+    """(the byte behind the record at `start`, None if not closed; whether it is faulty)."""
     inside = faulty = False
     for place in range(start, len(data)):
         byte = data[place : place + 1]

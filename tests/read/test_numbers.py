@@ -111,14 +111,16 @@ def check(row: Row, cell: str, is_csv: bool) -> None:
     if is_csv:
         assert row.values["b"] == row.values["unknown"] == cell
         return
-    assert row.values["b"] is None and "is not text" in found["b"]
+    assert row.values["b"] is None
+    assert "is not text" in found["b"]
     unknown = text_of(row.values["unknown"])
     if _INT.fullmatch(cell):
         assert unknown == ("0" if cell == "-0" else cell)
     elif finite is None:
         assert unknown == cell
     else:
-        assert unknown is not None and float(unknown) == finite
+        assert unknown is not None
+        assert float(unknown) == finite
 
 
 @pytest.mark.parametrize("file", FORMATS)
@@ -133,7 +135,7 @@ def test_every_cell_is_exact_or_told(tmp_path: Path, file: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[Any, ...]]:
     """{(file, cell): what becomes of it in a file of its own}."""
     folder = tmp_path_factory.mktemp("alone")
     cells = {"ads.csv": (*JSON_NUMBERS, *OTHER_CELLS), "ads.jsonl": JSON_NUMBERS}
@@ -144,7 +146,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tup
     }
 
 
-def outcome(row: Row) -> tuple:
+def outcome(row: Row) -> tuple[Any, ...]:
     known = [repr(row.values[name]) for name in ("n", "x", "b")]
     return (
         row.key,
@@ -164,7 +166,7 @@ def outcome(row: Row) -> tuple:
 )
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cell_does_not_depend_on_its_neighbours(
-    tmp_path: Path, alone: dict[tuple[str, str], tuple], case: tuple[str, list[str]]
+    tmp_path: Path, alone: dict[tuple[str, str], tuple[Any, ...]], case: tuple[str, list[str]]
 ) -> None:
     file, cells = case
     rows = read(tmp_path, file, cells) if cells else []
@@ -206,7 +208,8 @@ def test_a_key_of_json_that_is_no_number_is_judged_as_any_text(tmp_path: Path) -
     with_key, without = read_rows(path, features, "key"), read_rows(path, features, None)
     for row, other in zip(with_key[:-1], without[:-1], strict=True):
         assert (row.values["key"], row.reasons) == (other.values["key"], other.reasons)
-    assert with_key[-1].values["key"] == "18446744073709551615" and not with_key[-1].reasons
+    assert with_key[-1].values["key"] == "18446744073709551615"
+    assert not with_key[-1].reasons
     assert without[-1].reasons == [Reason.INVALID_TYPE]
 
 
@@ -259,7 +262,8 @@ def test_a_text_feature_that_is_the_key_takes_every_type_of_parquet(
         path = tmp_path / "ads.parquet"
         pq.write_table(pa.table({"key": column}), path)
         (row,) = read_rows(path, features, "key")
-        assert row.values["key"] == row.key == str(value) and not row.reasons, column.type
+        assert row.values["key"] == row.key == str(value), column.type
+        assert not row.reasons, column.type
 
 
 def test_a_batch_with_an_id_beyond_int64_keeps_the_others_exact(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_file_that_changes_after_planning_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:  # noqa: ARG001  (it must run first)
     """{seed: what became of its file}; a process that ends is followed by one behind its file."""
     found: dict[int, str] = {}
     while len(found) < SEEDS:
@@ -98,14 +98,14 @@ def test_what_ends_a_decoder_is_an_error_that_names_the_file(
         try:
             assert len(read_rows(path, (), key=None)) == ROWS
         except InputError as error:
-            assert str(error).startswith(f"{path}: the Parquet data cannot be read (")
+            assert str(error).startswith(f"{path}: the Parquet data cannot be read (")  # noqa: PT017  (not of all)
 
 
 @pytest.mark.parametrize("data", good_files()[::5])
 def test_undamaged_files_of_every_kind(data: bytes) -> None:
     file = open_file(io.BytesIO(data))
     names = footer_of(file).names
-    batches = [b for g in range(2) for b in decode(file, g, names, 7, lambda place: None)]
+    batches = [b for g in range(2) for b in decode(file, g, names, 7, lambda _: None)]
     found = [row for batch in batches for row in batch.to_pylist()]
     assert found == pq.read_table(io.BytesIO(data)).to_pylist()
 
@@ -114,7 +114,7 @@ def test_a_decoder_that_dies_is_told_with_file_row_group_and_column(tmp_path: Pa
     path = tmp_path / "ads.parquet"
     # More than fits between the two processes.
     pq.write_table(pa.table({"id": range(500_000), "n": range(500_000)}), path)
-    with (
+    with (  # noqa: PT012  (the process ends when it is left)
         pytest.raises(InputError, match=rf"{CANNOT} \(row group 1 of 1, column .*SIGSEGV"),
         parquet_process.opened(storage.info(str(path))) as process,
     ):

@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -79,11 +80,11 @@ def test_a_cell_of_100_mb_is_one_broken_record() -> None:
 FEATURES = (Feature("a", FeatureType.BYTES), Feature("b", FeatureType.INT))
 
 
-def read(path: Path, range_bytes: int) -> list[tuple]:
+def read(path: Path, range_bytes: int) -> list[tuple[Any, ...]]:
     byte_ranges = candidate_ranges(storage.info(str(path)), 0, range_bytes)
     if needs_scan(byte_ranges):
         byte_ranges = resolve_ranges([scan_range(byte_range) for byte_range in byte_ranges])
-    rows = []
+    rows: list[Any] = []
     for byte_range in byte_ranges:
         for batch in read_range(byte_range, ReadSpec(FEATURES, "a")):
             table = pa.Table.from_batches([batch]).to_pydict()

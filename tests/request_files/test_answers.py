@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -69,7 +70,7 @@ def batch_of(
     }
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     found = [
-        Findings(reason, [number], [detail], feature)
+        Findings(reason, np.array([number]), [detail], feature)
         for number, row in enumerate(rows)
         for reason, detail, feature in row[3]
     ]
@@ -105,7 +106,8 @@ def test_lines_read_back_as_what_was_found(rows: list[tuple[Any, ...]]) -> None:
         if row[0] is None:
             assert line is None
             continue
-        assert line.endswith("\n") and line.count("\n") == 1
+        assert line.endswith("\n")
+        assert line.count("\n") == 1
         answer = json.loads(line)
         assert list(answer) == list(expected(row))
         # As texts: 0 and -0.0 are equal numbers.
@@ -244,7 +246,7 @@ def test_the_queue_holds_what_waits(tmp_path: Path) -> None:
     names = [Path(file.uri).name for file in queue.files]
     assert names == ["a.jsonl.gz", "b.jsonl"]
     assert [Path(uri).name for uri in queue.unfinished] == ["c.jsonl.tmp", "d.jsonl.gz.tmp"]
-    assert [Path(uri).name for uri in queue.strange] == ["notes.txt"]
+    assert [Path(uri).name for uri in queue.of_other_kinds] == ["notes.txt"]
     consumed = {(file.uri, file.generation) for file in queue.files}
     assert unconsumed(queue.files, consumed) == ()
     (tmp_path / "b.jsonl").write_bytes(b"{}\n{}\n")

@@ -65,7 +65,8 @@ def test_a_large_file_between_small_ones(tmp_path: Path) -> None:
     assert [row.number for row in rows] == [1, *range(1, 20_001), 1]
 
 
-def test_groups_hold_every_file_once_in_order(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tmp_path")
+def test_groups_hold_every_file_once_in_order() -> None:
     sizes = [5, 5, 1, 30, 0, 0, 0, 9, 9 << 20, 9]
     files = [storage.FileInfo(f"{n}.jsonl", size, "") for n, size in enumerate(sizes)]
     groups = groups_of(files, max_bytes=10, max_files=2)

@@ -144,7 +144,7 @@ def check(row: Row, line: bytes) -> None:
     identity = value.get("id")
     is_text = isinstance(identity, str) and identity != "" and is_unicode(identity)
     is_number = isinstance(identity, int) and not isinstance(identity, bool)
-    if is_number and not -(2**63) <= identity < 2**64:
+    if isinstance(identity, int) and is_number and not -(2**63) <= identity < 2**64:
         is_number = row.key is not None  # a number of that size may be read as a double
     assert row.key == (str(identity) if is_text or is_number else None)
     assert (not row.reasons) == (good and not strange and (is_text or is_number)), row
@@ -207,6 +207,7 @@ def test_all_shapes_say_the_same(tmp_path: Path, requests: list[dict[str, Any]])
         ],
     }  # fmt: skip
     for shape, lines in shapes.items():
+        assert isinstance(lines, list)
         rows = [row.content for row in read_lines(tmp_path, _lines(lines))]
         assert rows == plain, shape
 
@@ -216,7 +217,7 @@ def _lines(values: list[Any]) -> list[bytes]:
 
 
 R = Reason
-BAD = {
+BAD: dict[str, tuple[bytes, list[tuple[str | None, Reason | None]]]] = {
     "not JSON": (b"hello", [(None, R.MALFORMED_RECORD)]),
     "a list": (b"[1, 2]", [(None, R.MALFORMED_RECORD)]),
     "truncated": (b'{"id": "a", "bid": 0.', [("a", R.MALFORMED_RECORD)]),

@@ -53,7 +53,8 @@ def test_the_text_feature_that_is_the_key_takes_numbers_as_written(
     (row,) = read_lines(tmp_path, [line], spec)
     assert (row.key, row.values["device"], row.details) == ("a", number, ())
     (other,) = read_lines(tmp_path, [line])
-    assert other.values["device"] is None and other.reasons == {R.INVALID_TYPE}
+    assert other.values["device"] is None
+    assert other.reasons == {R.INVALID_TYPE}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from beam_jobs.errors import ChangedError, InputError, StorageError, StorageTime
 from beam_jobs.read.byte_ranges import opened
 from beam_jobs.request_files.groups import Group
 from beam_jobs.request_files.read import lines_of, read_requests
-from beam_jobs.request_files.scan import glance
+from beam_jobs.request_files.scan import scan_ids
 from beam_jobs.request_files.unreadable import Trouble, Unreadable, check_some_readable, unreadable
 from support.request_lines import SPEC, write
 
@@ -26,11 +26,13 @@ WHOLE = gzip.compress(b"\n".join(LINES) + b"\n")
 def trouble_of(file: storage.FileInfo) -> Trouble | None:
     """None where the file can be read."""
     told: list[Unreadable] = []
-    for _ in glance(Group(0, 0, (file,)), SPEC, lambda _, e: told.append(unreadable(file, e))):
+    for _ in scan_ids(Group(0, 0, (file,)), SPEC, lambda _, e: told.append(unreadable(file, e))):
         pass
-    (found,) = told or [None]
-    assert found is None or file.uri in found.error
-    return found and found.trouble
+    if not told:
+        return None
+    (found,) = told
+    assert file.uri in found.error
+    return found.trouble
 
 
 def damaged(seed: int) -> bytes:

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +13,10 @@ from beam_jobs import cli
 from beam_jobs.batch import Reason
 from beam_jobs.publish.decisions import reject
 from beam_jobs.publish.publishing import fail_run, publish_run
+from beam_jobs.runs.catalog import RunCatalog
 from beam_jobs.runs.details import SAMPLES, details
 from beam_jobs.runs.folder import RunFolder
-from beam_jobs.runs.run_row import RunStatus
+from beam_jobs.runs.run_row import RunRow, RunStatus
 from beam_jobs.runs.summary import ScoreFigures, write_summary
 from support.publishing import OCTOBER, on_duckdb, write_run
 from support.summaries import summary
@@ -28,10 +32,10 @@ PLAN = {
 
 
 @pytest.fixture
-def make(tmp_path, warehouse):
+def make(tmp_path: Path, warehouse: RunCatalog) -> Any:
     """Publishes or holds a run whose folder has what a job writes beside its parts."""
 
-    def publish(name, **options):
+    def publish(name: str, **options: Any) -> Any:
         run, parts, tables = write_run(str(tmp_path / "runs"), name, **options)
         run = publish_run(warehouse, run, parts, tables)
         folder = RunFolder(run.run_folder)
@@ -43,7 +47,7 @@ def make(tmp_path, warehouse):
     return publish
 
 
-def test_a_held_run_is_shown_whole(warehouse, make):
+def test_a_held_run_is_shown_whole(warehouse: RunCatalog, make: Callable[..., RunRow]) -> None:
     run = make("r1", status=RunStatus.HELD, quarantined=40)
     found = details(warehouse, "r1")
     assert found["run"] == run.to_json()
@@ -81,7 +85,9 @@ def test_a_held_run_is_shown_whole(warehouse, make):
 
 
 @on_duckdb
-def test_a_superseded_run_tells_its_decisions(warehouse, make):
+def test_a_superseded_run_tells_its_decisions(
+    warehouse: RunCatalog, make: Callable[..., RunRow]
+) -> None:
     make("r1")
     make("r2", order=1)
     found = details(warehouse, "r1")
@@ -94,7 +100,7 @@ def test_a_superseded_run_tells_its_decisions(warehouse, make):
 
 
 @on_duckdb
-def test_a_failed_run_tells_why_and_what_it_read(warehouse, tmp_path):
+def test_a_failed_run_tells_why_and_what_it_read(warehouse: RunCatalog, tmp_path: Path) -> None:
     run, _, _ = write_run(str(tmp_path / "runs"), "r1")
     fail_run(warehouse, dataclasses.replace(run, error="planned.csv: cut off"))
     folder = RunFolder(run.run_folder)
@@ -109,7 +115,9 @@ def test_a_failed_run_tells_why_and_what_it_read(warehouse, tmp_path):
 
 @pytest.mark.parametrize("damage", ["gone", "part", "table", "summary"])
 @on_duckdb
-def test_what_is_gone_costs_itself_and_is_named(warehouse, make, damage):
+def test_what_is_gone_costs_itself_and_is_named(
+    warehouse: RunCatalog, make: Callable[..., RunRow], damage: Any
+) -> None:
     folder = RunFolder(make("r1", status=RunStatus.HELD).run_folder)
     if damage == "gone":
         shutil.rmtree(folder.path)
@@ -132,7 +140,9 @@ def test_what_is_gone_costs_itself_and_is_named(warehouse, make, damage):
 
 
 @on_duckdb
-def test_the_verb_shows_it_to_people_and_programs(warehouse, make, capsys):
+def test_the_verb_shows_it_to_people_and_programs(
+    warehouse: RunCatalog, make: Callable[..., RunRow], capsys: pytest.CaptureFixture[str]
+) -> None:
     make("r1", status=RunStatus.HELD)
     assert cli.main(["show", "r1", "--warehouse", warehouse.url]) == 0
     out = capsys.readouterr().out
@@ -157,8 +167,8 @@ def test_the_verb_shows_it_to_people_and_programs(warehouse, make, capsys):
 
 
 def test_anomalies_of_a_run_that_is_no_longer_in_the_warehouse_come_from_its_folder(
-    warehouse, make, capsys
-):
+    warehouse: RunCatalog, make: Callable[..., RunRow], capsys: pytest.CaptureFixture[str]
+) -> None:
     first = make("r1")
     make("r2", order=1)
     ask = ("anomalies", "r1", "--warehouse", warehouse.url, "--json")

@@ -24,7 +24,8 @@ def test_it_says_which_run_is_the_latest(
     publish_run(warehouse, *write_run(f"{tmp_path}/runs", "r2", order=1, status=RunStatus.HELD))
     whose, header, row = printed().splitlines()
     assert whose == "r2 (monthly 2026-10) is HELD"
-    assert header.startswith("severity\tkind") and "\tr2\t" in row
+    assert header.startswith("severity\tkind")
+    assert "\tr2\t" in row
     assert printed("r2").splitlines() == [header, row]
     (only,) = json.loads(printed("--json"))
     assert (only["run_id"], only["job"], only["period"]) == ("r2", "monthly", "2026-10-01")

@@ -1,6 +1,9 @@
 """The ledger of the queue: days of many runs, and what only the transaction itself finds."""
 
 import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -9,8 +12,9 @@ from beam_jobs.errors import RunError
 from beam_jobs.publish import publishing
 from beam_jobs.publish.decisions import approve
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.ledger import TakenError, consumed
-from beam_jobs.runs.run_row import RunStatus
+from beam_jobs.runs.catalog import RunCatalog
+from beam_jobs.runs.ledger import TakenError, check_ledger, consumed
+from beam_jobs.runs.run_row import RunRow, RunStatus
 from beam_jobs.storage import FileInfo
 from support.publishing import ask, write_run
 
@@ -24,11 +28,11 @@ UNION ALL SELECT status, run_id, 1 FROM runs
 
 
 @pytest.fixture
-def make(tmp_path, warehouse):
+def make(tmp_path: Path, warehouse: RunCatalog) -> Any:
     """Writes and publishes a queue run of two request files of this generation."""
     count = iter(range(100))
 
-    def publish(name, generation="1", takes_held=False, **options):
+    def publish(name: str, generation: Any = "1", takes_held: Any = False, **options: Any) -> Any:
         run, parts, tables = write_run(
             str(tmp_path / "runs"), name, DAY, order=next(count), job="requests", **options
         )
@@ -41,11 +45,11 @@ def make(tmp_path, warehouse):
     return publish
 
 
-def state(warehouse):
+def state(warehouse: RunCatalog) -> Any:
     return set(ask(warehouse, STATE).rows)
 
 
-def whole(run, status="PUBLISHED"):
+def whole(run: Any, status: Any = "PUBLISHED") -> Any:
     return {
         ("scores", run.run_id, run.rows_scored),
         ("quarantine", run.run_id, run.rows_quarantined),
@@ -54,7 +58,9 @@ def whole(run, status="PUBLISHED"):
     }
 
 
-def test_runs_of_a_day_stand_side_by_side_and_each_may_be_published_again(warehouse, make):
+def test_runs_of_a_day_stand_side_by_side_and_each_may_be_published_again(
+    warehouse: RunCatalog, make: Callable[..., RunRow]
+) -> None:
     first, second = make("r1", "1"), make("r2", "2", rows=30)
     assert state(warehouse) == whole(first) | whole(second)
     make("r1", "1")
@@ -65,7 +71,9 @@ def test_runs_of_a_day_stand_side_by_side_and_each_may_be_published_again(wareho
     assert consumed(warehouse, odd) >= {("a.csv", "1"), ("b.csv", "2")}
 
 
-def test_an_approved_run_cannot_be_taken(warehouse, make):
+def test_an_approved_run_cannot_be_taken(
+    warehouse: RunCatalog, make: Callable[..., RunRow]
+) -> None:
     make("r1", status=RunStatus.HELD)
     approved = approve(warehouse, "r1")
     assert approved.status is RunStatus.PUBLISHED
@@ -75,14 +83,14 @@ def test_an_approved_run_cannot_be_taken(warehouse, make):
 
 
 def test_the_transaction_itself_finds_what_another_published_since_the_check(
-    warehouse, make, monkeypatch
-):
+    warehouse: RunCatalog, make: Callable[..., RunRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As where a warehouse lets two sessions write at once."""
     first = make("r1")
     asked = []
-    check = publishing.check_ledger
+    check = check_ledger
 
-    def passes_once(*arguments, **options):
+    def passes_once(*arguments: Any, **options: Any) -> None:
         asked.append(arguments)
         if len(asked) > 1:
             check(*arguments, **options)

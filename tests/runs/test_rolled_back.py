@@ -13,8 +13,9 @@ from support.publishing import OCTOBER, write_run
 
 
 def history(text: str) -> list[Publication]:
-    """`a b>a`: a was published, then b in the place of a; `<` for a rollback, `x` for a rejection;
-    `!` for an approval.
+    """`a b>a`: a was published, then b in the place of a.
+
+    `<` stands for a rollback, `x` for a rejection, `!` for an approval.
     """
     actions = {
         ">": Action.PUBLISHED, "<": Action.ROLLED_BACK, "!": Action.APPROVED, "x": Action.REJECTED,

@@ -7,6 +7,7 @@ import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from support.publishing import OCTOBER, write_run
 from support.waiting import PATIENCE
 
 
-def test_the_path_names_job_period_and_run(tmp_path, monkeypatch):
+def test_the_path_names_job_period_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = RunFolder.of("runs", "monthly", OCTOBER, "r1")
     assert folder.path == f"{tmp_path}/runs/monthly/2026-10/r1"
@@ -30,14 +31,14 @@ def test_the_path_names_job_period_and_run(tmp_path, monkeypatch):
     assert day.path == "/r/requests/2026-10-05/r1"
 
 
-def test_the_manifest_reads_back(tmp_path):
+def test_the_manifest_reads_back(tmp_path: Path) -> None:
     run, parts, _ = write_run(str(tmp_path), "r1")
     folder = RunFolder(run.run_folder)
     folder.write_manifest(Manifest(run, tuple(parts)))
     assert folder.read_manifest() == Manifest(run, tuple(sorted(parts)))
 
 
-def test_a_folder_may_move(tmp_path):
+def test_a_folder_may_move(tmp_path: Path) -> None:
     run, parts, _ = write_run(str(tmp_path / "a"), "r1")
     RunFolder(run.run_folder).write_manifest(Manifest(run, tuple(parts)))
     moved = tmp_path / "elsewhere"
@@ -46,7 +47,7 @@ def test_a_folder_may_move(tmp_path):
     assert all(Path(part.uri).exists() for part in found.parts)
 
 
-def test_sweep_leaves_what_is_listed_and_the_other_files(tmp_path):
+def test_sweep_leaves_what_is_listed_and_the_other_files(tmp_path: Path) -> None:
     run, parts, _ = write_run(str(tmp_path), "r1")
     folder = RunFolder(run.run_folder)
     folder.write(folder.plan, b"{}")
@@ -64,11 +65,11 @@ def test_sweep_leaves_what_is_listed_and_the_other_files(tmp_path):
     assert folder.sweep(parts) == []
 
 
-def test_sweep_of_an_unfinished_folder_is_nothing(tmp_path):
+def test_sweep_of_an_unfinished_folder_is_nothing(tmp_path: Path) -> None:
     assert RunFolder(str(tmp_path / "none")).sweep([]) == []
 
 
-def test_a_table_gets_the_runs_columns(tmp_path):
+def test_a_table_gets_the_runs_columns(tmp_path: Path) -> None:
     run, _, tables = write_run(str(tmp_path), "r1")
     folder = RunFolder(run.run_folder)
     folder.write_table("inputs", tables["inputs"], run)
@@ -80,7 +81,7 @@ def test_a_table_gets_the_runs_columns(tmp_path):
         folder.write_table("inputs", pa.table({"uri": ["x"]}), run)
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     folder = RunFolder(str(tmp_path / "file" / "r1"))
     with pytest.raises(RunError, match="file/r1: cannot be written"), folder.lock():
@@ -89,7 +90,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         folder.write(folder.plan, b"{}")
 
 
-def test_a_second_process_waits_and_says_for_whom(tmp_path):
+def test_a_second_process_waits_and_says_for_whom(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path / "r1"))
     holder = crashes.CONTEXT.Process(target=crashes.keep_lock, args=(folder.path,))
     holder.start()
@@ -98,8 +99,9 @@ def test_a_second_process_waits_and_says_for_whom(tmp_path):
         assert holder.is_alive()
     told = []
 
-    def waiting(sentence):
+    def waiting(sentence: str) -> None:
         told.append(sentence)
+        assert holder.pid is not None
         os.kill(holder.pid, signal.SIGKILL)
 
     with folder.lock(waiting):
@@ -112,11 +114,11 @@ def test_a_second_process_waits_and_says_for_whom(tmp_path):
     assert line.endswith("; waiting for it to end, for at most 600 s")
 
 
-def test_the_lock_is_free_again_after_an_error(tmp_path):
+def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
     with pytest.raises(KeyError), folder.lock():
         raise KeyError
-    told = []
+    told: list[Any] = []
     with folder.lock(told.append):
         assert told == []
         waiter = threading.Thread(target=lambda: folder.lock(told.append).__enter__(), daemon=True)
@@ -127,7 +129,7 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
     assert not waiter.is_alive()
 
 
-def test_what_an_earlier_version_wrote_is_refused_with_the_way_out(tmp_path):
+def test_what_an_earlier_version_wrote_is_refused_with_the_way_out(tmp_path: Path) -> None:
     run, parts, tables = write_run(str(tmp_path), "r1")
     folder = RunFolder(run.run_folder)
     for name in RUN_TABLES:

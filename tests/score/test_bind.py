@@ -4,7 +4,8 @@ import pytest
 
 from beam_jobs.errors import UsageError
 from beam_jobs.models.signature import Signature, SignatureKind, TensorInfo
-from beam_jobs.score.bind import SignatureBinding, fit
+from beam_jobs.score.bind import bind
+from beam_jobs.score.binding import SignatureBinding
 from support.models import SCORE_TENSOR, raw_signature, schema_of, tensor, with_default
 
 SCHEMA = """
@@ -23,10 +24,12 @@ default_environment: "SERVING"
 def plan(
     *inputs: TensorInfo, schema: str = SCHEMA, label: str | None = None, **defaults: str
 ) -> SignatureBinding:
-    return fit(raw_signature(inputs, [SCORE_TENSOR]), with_default(schema, **defaults), label, None)
+    return bind(
+        raw_signature(inputs, [SCORE_TENSOR]), with_default(schema, **defaults), label, None
+    )
 
 
-def examples(name: str = "examples", method: str = "tensorflow/serving/predict") -> Signature:
+def examples(name: str = "examples", _method: str = "tensorflow/serving/predict") -> Signature:
     inputs = (TensorInfo(name, "input_example_tensor:0", "string", (None,)),)
     return Signature("predict", inputs, (SCORE_TENSOR,), SignatureKind.EXAMPLES)
 
@@ -89,7 +92,7 @@ def test_the_label_is_never_fed() -> None:
 
 
 def test_an_example_holds_what_serving_expects_and_not_the_label() -> None:
-    fitted = fit(examples(), schema_of(SCHEMA), "ad_id", None)
+    fitted = bind(examples(), schema_of(SCHEMA), "ad_id", None)
     assert fitted.features == ("bid", "age", "device", "sizes")
     assert {binding.dtype.value for binding in fitted.inputs} == {"float32", "int64", "string"}
 
@@ -97,7 +100,7 @@ def test_an_example_holds_what_serving_expects_and_not_the_label() -> None:
 def test_a_text_feature_of_the_inputs_name_is_no_example() -> None:
     """Feeding serialized examples to a model of texts would give numbers, and all of them wrong."""
     schema = schema_of('feature { name: "example" type: BYTES }')
-    fitted = fit(examples("example"), schema, None, None)
+    fitted = bind(examples("example"), schema, None, None)
     assert fitted.signature.kind is SignatureKind.RAW
     assert fitted.features == ("example",)
 
@@ -124,7 +127,7 @@ def test_the_column_of_a_representation_may_have_another_name() -> None:
     made.dense_tensor.default_value.int_value = 2
     ragged = schema.tensor_representation_group["any"].tensor_representation["age"]
     ragged.ragged_tensor.feature_path.step.append("age")
-    fitted = fit(
+    fitted = bind(
         raw_signature(
             [tensor("bid", "float64", None), tensor("age", "int64", None)], [SCORE_TENSOR]
         ),
@@ -159,7 +162,7 @@ def test_a_default_that_fits_nothing_is_refused(
 
 def chosen(*outputs: TensorInfo, score: str | None = None) -> tuple[str, int | None]:
     signature = raw_signature([tensor("bid", "float32", None)], outputs)
-    fitted = fit(signature, schema_of(SCHEMA), None, score)
+    fitted = bind(signature, schema_of(SCHEMA), None, score)
     return fitted.score_output, fitted.score_index
 
 

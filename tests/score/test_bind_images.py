@@ -1,5 +1,7 @@
 """Which input takes a row's image, and what is said where none can."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +12,7 @@ from beam_jobs.images.tensor_options import ImageTensorOptions, Scaling
 from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import Signature, SignatureKind, TensorInfo, read_signature
-from beam_jobs.score.bind import fit
+from beam_jobs.score.bind import bind
 from beam_jobs.score.binding import CALL_BYTES, ModelImages, SignatureBinding, Source
 from beam_jobs.score.scorer import Scorer
 from support.models import SCORE_TENSOR, raw_signature, reasons, save, schema_of, tensor
@@ -30,7 +32,7 @@ PIXELS = tensor("anything", "uint8", None, 6, 8, 3)
 def plan(
     *inputs: TensorInfo, images: ModelImages | None = IMAGES, schema: str = SCHEMA
 ) -> SignatureBinding:
-    return fit(raw_signature(inputs, [SCORE_TENSOR]), schema_of(schema), None, None, images)
+    return bind(raw_signature(inputs, [SCORE_TENSOR]), schema_of(schema), None, None, images)
 
 
 def sources(found: SignatureBinding) -> dict[str, Source]:
@@ -97,10 +99,11 @@ def test_what_does_not_fit_is_refused(
 def test_examples_hold_the_bytes_or_nothing() -> None:
     inputs = (TensorInfo("examples", "examples:0", "string", (None,)),)
     signature = Signature("predict", inputs, (SCORE_TENSOR,), SignatureKind.EXAMPLES)
-    found = fit(signature, schema_of(SCHEMA), None, None, IMAGES)
+    found = bind(signature, schema_of(SCHEMA), None, None, IMAGES)
     assert sources(found) == {"banner": Source.ENCODED}
-    without = fit(signature, schema_of(SCHEMA), None, None)
-    assert "banner" not in without.features and sources(without) == {}
+    without = bind(signature, schema_of(SCHEMA), None, None)
+    assert "banner" not in without.features
+    assert sources(without) == {}
 
 
 def test_a_model_is_given_few_rows_where_images_make_them_heavy() -> None:
@@ -113,7 +116,7 @@ def test_a_model_is_given_few_rows_where_images_make_them_heavy() -> None:
 
 
 @pytest.fixture(scope="module")
-def echo(tmp_path_factory):
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import tensorflow as tf
 
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -123,9 +126,9 @@ def echo(tmp_path_factory):
     return save(folder, serve, [tf.TensorSpec([None, 2, 2, 1], tf.uint8, "pixels")])
 
 
-def test_a_row_without_an_image_is_not_given_to_a_model_that_takes_one(echo) -> None:
+def test_a_row_without_an_image_is_not_given_to_a_model_that_takes_one(echo: Any) -> None:
     signature = read_signature(resolve_model(str(echo)), "serving_default")
-    found = fit(signature, schema_of(SCHEMA), None, None, IMAGES)
+    found = bind(signature, schema_of(SCHEMA), None, None, IMAGES)
     scorer = Scorer(load_model(resolve_model(str(echo)), signature), found, DEFAULT_ACTIONS)
     scorer.max_rows = 2
     pixels = [bytes([0, n, 0, 0]) for n in range(7)]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from beam_jobs.batch import DEFAULT_ACTIONS, OUTPUTS, SCORE
 from beam_jobs.errors import RunError, UsageError
-from beam_jobs.score.bind import fit
+from beam_jobs.score.bind import bind
 from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.class_names import LabelWords, positive_class
 from beam_jobs.score.scorer import Scorer
@@ -47,29 +48,33 @@ def test_which_of_two_names_is_the_positive_one(
     assert positive_class(names[::-1], words) == swapped
 
 
-def tiled(names: list, bid: tf.Tensor) -> tf.Tensor:
+def tiled(names: list[Any], bid: tf.Tensor) -> tf.Tensor:
     return tf.tile(tf.constant([names]), [tf.shape(bid)[0], 1])
 
 
-def stacked(names: list, bid: tf.Tensor) -> tf.Tensor:
+def stacked(names: list[Any], bid: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.fill(tf.shape(bid), name) for name in names], 1)
 
 
-def numbered(names: list, bid: tf.Tensor) -> tf.Tensor:
+def numbered(names: list[Any], bid: tf.Tensor) -> tf.Tensor:
     """As an Estimator without a vocabulary."""
     step = 1 if names == ["0", "1"] else -1
     texts = tf.as_string(tf.range(int(names[0]), int(names[1]) + step, step))
     return tf.tile(tf.expand_dims(texts, 0), [tf.shape(bid)[0], 1])
 
 
-def looked_up(names: list, bid: tf.Tensor) -> tf.Tensor:
+def looked_up(names: list[Any], bid: tf.Tensor) -> tf.Tensor:
     """Not a constant of the graph: the answer tells first."""
     both = tf.constant([names, names])
     return tf.gather(both, tf.cast(bid > 0, tf.int64))
 
 
 def model_of(
-    folder: Path, names: list, make: Callable, shape: tuple = (None, 2), column: int = 1
+    folder: Path,
+    names: list[Any],
+    make: Callable[..., Any],
+    shape: tuple[Any, ...] = (None, 2),
+    column: int = 1,
 ) -> Path:
     def serve(bid: tf.Tensor) -> dict[str, tf.Tensor]:
         scores = tf.stack([1 - bid, bid] if column else [bid, 1 - bid], 1)
@@ -82,7 +87,7 @@ def model_of(
 @pytest.mark.parametrize("make", [tiled, stacked, numbered])
 @pytest.mark.parametrize(("names", "column"), [(["0", "1"], 1), (["1", "0"], 0)])
 def test_the_graph_tells_which_column_is_the_positive_class(
-    tmp_path: Path, make: Callable, names: list[str], column: int
+    tmp_path: Path, make: Callable[..., Any], names: list[str], column: int
 ) -> None:
     model = model_of(tmp_path, names, make, column=column)
     schema = schema_of(SCHEMA % "INT")
@@ -122,7 +127,7 @@ def test_more_classes_are_named_where_one_must_be_chosen(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("shape", [(None, 2), (None, None)])
 def test_classes_that_only_the_answer_names_are_weighed_at_run_time(
-    tmp_path: Path, shape: tuple
+    tmp_path: Path, shape: tuple[Any, ...]
 ) -> None:
     schema = schema_of(SCHEMA % "INT")
     batch = batch_of(schema, bid=[-1.0, 2.0])
@@ -138,7 +143,7 @@ def test_classes_that_only_the_answer_names_are_weighed_at_run_time(
 def plan_without_evidence() -> SignatureBinding:
     outputs = [tensor("scores", "float32", None, 2), tensor("classes", "string", None, 2)]
     signature = raw_signature([tensor("bid", "float32", None)], outputs)
-    return fit(signature, schema_of(SCHEMA % "INT"), "clicked", None)
+    return bind(signature, schema_of(SCHEMA % "INT"), "clicked", None)
 
 
 SCORES = np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]], np.float32)
@@ -164,7 +169,9 @@ SCORES = np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]], np.float32)
         ("device", [b"yes", b"no", b"yes"], None),
     ],
 )  # fmt: skip
-def test_answers_that_contradict_the_column(name: str, classes: list, message: str | None) -> None:
+def test_answers_that_contradict_the_column(
+    name: str, classes: list[Any], message: str | None
+) -> None:
     texts = isinstance(np.ravel(np.array(classes, object))[0], bytes)
     answer = {"scores": SCORES, name: np.array(classes, object if texts else np.int64)}
     scorer = Scorer(lambda _: answer, plan_without_evidence(), DEFAULT_ACTIONS)
@@ -185,10 +192,10 @@ FLOAT = tensor("logits", "float32", None)
 def test_the_number_of_a_class_is_no_score_beside_other_numbers(name: str) -> None:
     outputs = [tensor(name, "int64", None), FLOAT]
     signature = raw_signature([tensor("bid", "float32", None)], outputs)
-    plan = fit(signature, schema_of(SCHEMA % "INT"), None, name)
+    plan = bind(signature, schema_of(SCHEMA % "INT"), None, name)
     assert plan.score_output == name
     with pytest.raises(UsageError, match="--score: name the output that is the score"):
-        fit(
+        bind(
             raw_signature([tensor("bid", "float32", None)], [*outputs, tensor("x", "float32", 1)]),
             schema_of(SCHEMA % "INT"), None, None,
         )  # fmt: skip

@@ -1,12 +1,15 @@
 """Columns -> tensors: a value arrives unchanged, or its row is quarantined; never altered."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.score.bind import SignatureBinding, fit
+from beam_jobs.score.bind import bind
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.inputs import check_inputs, to_arrays
 from support.models import SCORE_TENSOR, batch_of, raw_signature, schema_of, tensor, with_default
 
@@ -17,12 +20,17 @@ feature { name: "wholes" type: INT value_count { min: 0 } }
 feature { name: "reals" type: FLOAT value_count { min: 0 } }
 feature { name: "words" type: BYTES value_count { min: 0 } }
 """
-NUMPY = {"int32": np.int32, "int64": np.int64, "float32": np.float32, "float64": np.float64}
+NUMPY: dict[str, Any] = {
+    "int32": np.int32,
+    "int64": np.int64,
+    "float32": np.float32,
+    "float64": np.float64,
+}
 
 
 def plan_of(name: str, dtype: str, *width: int, **defaults: str) -> SignatureBinding:
     signature = raw_signature([tensor(name, dtype, None, *width)], [SCORE_TENSOR])
-    return fit(signature, with_default(SCHEMA, **defaults), None, None)
+    return bind(signature, with_default(SCHEMA, **defaults), None, None)
 
 
 def found_in(batch: pa.RecordBatch, plan: SignatureBinding) -> dict[int, set[str]]:
@@ -65,7 +73,7 @@ def test_real_numbers(values: list[float | None], dtype: str) -> None:
     check_scalars("real", values, dtype)
 
 
-def check_scalars(name: str, values: list, dtype: str) -> None:
+def check_scalars(name: str, values: list[Any], dtype: str) -> None:
     plan = plan_of(name, dtype)
     batch = batch_of(schema_of(SCHEMA), **{name: values})
     good = [fits(value, dtype) for value in values]
@@ -111,7 +119,7 @@ def test_lists_of_whole_numbers(rows: list[list[int] | None], dtype: str) -> Non
         ("words", [["true", "false"], ["true", "yes"]], {1}),
     ],
 )
-def test_what_means_neither_true_nor_false(name: str, values: list, bad: set[int]) -> None:
+def test_what_means_neither_true_nor_false(name: str, values: list[Any], bad: set[int]) -> None:
     width = [2] if isinstance(values[0], list) else []
     plan = plan_of(name, "bool", *width)
     batch = batch_of(schema_of(SCHEMA), **{name: values})
@@ -137,7 +145,7 @@ def test_what_means_neither_true_nor_false(name: str, values: list, bad: set[int
     ],
 )  # fmt: skip
 def test_the_schemas_default_stands_for_a_missing_value(
-    name: str, dtype: str, width: list[int], default: str, values: list, expected: list
+    name: str, dtype: str, width: list[int], default: str, values: list[Any], expected: list[Any]
 ) -> None:
     plan = plan_of(name, dtype, *width, **{name: default})
     batch = batch_of(schema_of(SCHEMA), **{name: values})

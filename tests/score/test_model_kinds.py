@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import tensorflow as tf
@@ -33,7 +34,9 @@ from support.models import (
 v1 = tf.compat.v1
 
 
-def direct(model: Path, name: str = "serving_default", **inputs: Any) -> dict[str, np.ndarray]:
+def direct(
+    model: Path, name: str = "serving_default", **inputs: Any
+) -> dict[str, npt.NDArray[Any]]:
     """The signature called as TensorFlow 2 would call it."""
     loaded = tf.saved_model.load(str(model))
     return {k: v.numpy() for k, v in loaded.signatures[name](**inputs).items()}
@@ -49,7 +52,7 @@ feature { name: "three" type: FLOAT value_count { min: 3 max: 3 } }
 feature { name: "four" type: INT shape { dim { size: 4 } } }
 feature { name: "two" type: BYTES value_count { min: 2 max: 2 } }
 """
-VALUES: Mapping[str, list] = {
+VALUES: Mapping[str, list[Any]] = {
     "whole": [0, -7, 2**31 - 1, -(2**31), 5],
     "real": [0.0, 0.1, -1e30, 3.4e38, 1e-40],
     "flag": [0, 1, 1, 0, 1],
@@ -127,7 +130,7 @@ def estimator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return estimator_exports(tmp_path_factory.mktemp("estimator") / "1")
 
 
-def some_ads(rows: int) -> dict[str, list]:
+def some_ads(rows: int) -> dict[str, list[Any]]:
     random = np.random.default_rng(11)
     return {
         "bid": [None if row % 7 == 3 else float(x) for row, x in enumerate(random.random(rows))],
@@ -137,7 +140,7 @@ def some_ads(rows: int) -> dict[str, list]:
     }
 
 
-def examples_of(ads: Mapping[str, list]) -> list[bytes]:
+def examples_of(ads: Mapping[str, list[Any]]) -> list[bytes]:
     """tf.Example by hand, with TensorFlow's own messages."""
     examples = []
     for row in range(len(ads["age"])):
@@ -249,7 +252,9 @@ def test_a_simple_save_of_a_session(tmp_path: Path) -> None:
     schema = schema_of(AD)
     batch = batch_of(schema, bid=[1.0, 0.1, 3.0], device=["tv", "radio", "mobile"])
     found = score_with(folder, plan_of(folder, schema), batch)
-    expected = np.float32([1.0, 0.1, 3.0]) * np.float32(2) + np.float32([0.25, -1, 0.5])
+    expected = np.array([1.0, 0.1, 3.0], np.float32) * np.float32(2) + np.array(
+        [0.25, -1, 0.5], np.float32
+    )
     np.testing.assert_array_equal(found[SCORE], expected.astype(float))
 
 
@@ -322,10 +327,8 @@ def test_outputs_of_every_type_are_kept(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("width", "column"), [(1, 0), (2, 1)])
-def test_a_score_of_unknown_width_is_the_positive_class(
-    tmp_path: Path, width: int, column: int
-) -> None:
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_score_of_unknown_width_is_the_positive_class(tmp_path: Path, width: int) -> None:
     """The signature does not tell, so the model's answer does: of two classes the second."""
 
     def serve(bid: tf.Tensor) -> dict[str, tf.Tensor]:

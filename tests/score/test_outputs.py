@@ -3,19 +3,21 @@
 import json
 import math
 import re
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from beam_jobs.score.bind import fit
+from beam_jobs.score.bind import bind
 from beam_jobs.score.outputs import others_as_json
 from support.models import SCORE_TENSOR, raw_signature, schema_of, tensor
 
-PLAN = fit(
+PLAN = bind(
     raw_signature([tensor("bid", "float32", None)], [SCORE_TENSOR]),
     schema_of('feature { name: "bid" type: FLOAT }'),
     None,
@@ -23,7 +25,7 @@ PLAN = fit(
 )
 
 
-def texts_of(values: np.ndarray) -> list[str]:
+def texts_of(values: npt.NDArray[Any]) -> list[str]:
     """What stands for the output `x` in each row."""
     outputs = {"score": np.zeros(len(values)), "x": values}
     texts = others_as_json(outputs, PLAN, len(values)).to_pylist()
@@ -74,7 +76,7 @@ def test_floats_have_a_point_or_exponent_and_give_themselves_back(
         (np.array([b"a\xff", b"a\xfe"], object), ['"a\\\\xff"', '"a\\\\xfe"']),
     ],
 )
-def test_every_other_type_has_one_json_type(values: np.ndarray, expected: list[str]) -> None:
+def test_every_other_type_has_one_json_type(values: npt.NDArray[Any], expected: list[str]) -> None:
     assert texts_of(values) == expected
     for text in expected:
         json.loads(text)

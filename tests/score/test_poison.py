@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs.batch import DEFAULT_ACTIONS, ROWS_PER_BATCH, SCORE
 from beam_jobs.errors import RunError
-from beam_jobs.score.bind import fit
+from beam_jobs.score.bind import bind
 from beam_jobs.score.poison import WHOLE, Failed, find_failing
 from beam_jobs.score.scorer import WHOLE_BATCHES, Scorer
 from support.models import (
@@ -29,7 +31,7 @@ ROWS = ROWS_PER_BATCH
 class Calls:
     """Fails for pieces that hold a poison row; counts, and remembers what it took."""
 
-    def __init__(self, poison: np.ndarray) -> None:
+    def __init__(self, poison: npt.NDArray[Any]) -> None:
         self.poison = poison
         self.count = 0
         self.taken = np.zeros(len(poison), int)
@@ -42,12 +44,12 @@ class Calls:
         return None
 
 
-def search(poison: np.ndarray) -> tuple[Calls, Failed]:
+def search(poison: npt.NDArray[Any]) -> tuple[Calls, Failed]:
     calls = Calls(poison)
     return calls, find_failing(calls, [(0, len(poison))])
 
 
-def check(poison: np.ndarray) -> Calls:
+def check(poison: npt.NDArray[Any]) -> Calls:
     """Every row was taken once, or failed alone."""
     calls, found = search(poison)
     assert found.untried == []
@@ -110,7 +112,7 @@ class Model:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         self.calls += 1
         if (inputs["bid"] < 0).any():
             raise ValueError("a bid below 0")
@@ -119,10 +121,10 @@ class Model:
 
 def scorer_of(model: Model) -> Scorer:
     signature = raw_signature([tensor("bid", "float64", None)], [SCORE_TENSOR])
-    return Scorer(model, fit(signature, SCHEMA, None, None), DEFAULT_ACTIONS, name="models/ads/3")
+    return Scorer(model, bind(signature, SCHEMA, None, None), DEFAULT_ACTIONS, name="models/ads/3")
 
 
-def batch(value: float, rows: int = 5_000):
+def batch(value: float, rows: int = 5_000) -> Any:
     return batch_of(SCHEMA, bid=np.full(rows, value))
 
 

@@ -1,6 +1,7 @@
 """Scoring: as the SavedModel called directly; poison rows alone; defaults; misfits."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,8 @@ from beam_jobs.errors import UsageError
 from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import read_signature
-from beam_jobs.score.bind import SignatureBinding, fit
+from beam_jobs.score.bind import bind
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
 
 SCHEMA = text_format.Parse(
@@ -38,10 +40,10 @@ SCHEMA = text_format.Parse(
 )
 
 
-class Model(tf.Module):
+class Model(tf.Module):  # type: ignore[misc]
     """Fails for negative bids, as an assertion inside a graph does."""
 
-    @tf.function(
+    @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[
             tf.TensorSpec([None, 1], tf.float32, "bid"),
             tf.TensorSpec([None], tf.float32, "age"),
@@ -66,18 +68,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan_of(
     model: Path, schema: schema_pb2.Schema = SCHEMA, score: str | None = None
 ) -> SignatureBinding:
-    return fit(read_signature(resolve_model(str(model)), "serving_default"), schema, None, score)
+    return bind(read_signature(resolve_model(str(model)), "serving_default"), schema, None, score)
 
 
-def batch_of(bid: list, age: list, device: list) -> pa.RecordBatch:
+def batch_of(bid: list[Any], age: list[Any], device: list[Any]) -> pa.RecordBatch:
     columns = [pa.array(bid, pa.float64()), pa.array(age, pa.int64()), pa.array(device)]
     return with_findings(pa.RecordBatch.from_arrays(columns, names=["bid", "age", "device"]), [])
 
 
-def scored(model: Path, batch: pa.RecordBatch) -> dict[str, list]:
+def scored(model: Path, batch: pa.RecordBatch) -> dict[str, list[Any]]:
     plan = plan_of(model)
     predict = load_model(resolve_model(str(model)), plan.signature)
-    return Scorer(predict, plan, DEFAULT_ACTIONS).score(batch).to_pydict()
+    found: dict[str, list[Any]] = Scorer(predict, plan, DEFAULT_ACTIONS).score(batch).to_pydict()
+    return found
 
 
 def test_scores_are_those_of_a_direct_call(model: Path) -> None:

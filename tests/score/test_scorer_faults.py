@@ -1,8 +1,10 @@
 """Rows and models that go wrong, with models made of numpy: no TensorFlow graph in between."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import tensorflow as tf
@@ -21,7 +23,8 @@ from beam_jobs.batch import (
 )
 from beam_jobs.errors import RunError
 from beam_jobs.models.signature import TensorInfo
-from beam_jobs.score.bind import SignatureBinding, fit
+from beam_jobs.score.bind import bind
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
 from support.models import (
     SCORE_TENSOR,
@@ -34,12 +37,12 @@ from support.models import (
 )
 
 SCHEMA = schema_of('feature { name: "bid" type: FLOAT }')
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def plan(*outputs: TensorInfo) -> SignatureBinding:
     signature = raw_signature([tensor("bid", "float64", None)], outputs or (SCORE_TENSOR,))
-    return fit(signature, SCHEMA, None, "score")
+    return bind(signature, SCHEMA, None, "score")
 
 
 OUT_OF_MEMORY = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
@@ -52,7 +55,7 @@ class Fragile:
         self.memory, self.error = memory, error
         self.sizes: list[int] = []
 
-    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def __call__(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         bid = inputs["bid"]
         self.sizes.append(len(bid))
         if len(bid) > self.memory:
@@ -109,7 +112,7 @@ def test_a_row_that_alone_needs_too_much_memory_is_quarantined() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_no_number_is_an_error_of_the_model(value: float) -> None:
-    def predict(inputs: Arrays) -> dict[str, np.ndarray]:
+    def predict(inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         return {
             "score": np.where(inputs["bid"] == 3, value, inputs["bid"]).astype(np.float32),
             "other": inputs["bid"],
@@ -133,7 +136,7 @@ def test_a_score_that_is_no_number_is_an_error_of_the_model(value: float) -> Non
     ],
 )
 def test_a_model_that_does_not_answer_each_row_fails_the_run(
-    outputs: dict[str, np.ndarray], message: str
+    outputs: dict[str, npt.NDArray[Any]], message: str
 ) -> None:
     """Rows could not be told apart, so no row of it can be trusted; bisection would hide it."""
     scorer = Scorer(lambda _: outputs, plan(), DEFAULT_ACTIONS)
@@ -183,7 +186,7 @@ def test_a_batch_of_which_no_row_is_scored_is_not_given_to_the_model() -> None:
 
 
 def test_the_message_of_a_failed_row_begins_with_what_failed() -> None:
-    def predict(_: Arrays) -> dict[str, np.ndarray]:
+    def predict(_: Arrays) -> dict[str, npt.NDArray[Any]]:
         raise tf.errors.InvalidArgumentError(
             None,
             None,

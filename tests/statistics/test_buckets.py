@@ -1,8 +1,10 @@
 """Distances of numbers from histograms with any number of buckets, against the rows themselves."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -11,21 +13,22 @@ from scipy.spatial.distance import jensenshannon
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from beam_jobs.statistics.distances import Distance, jensen_shannon, linf, why_not_comparable
-from beam_jobs.statistics.histograms import FeatureStats, missing_share
+from beam_jobs.statistics.files import FeatureStats
+from beam_jobs.statistics.histograms import missing_share
 from beam_jobs.statistics.tfdv import tfdv
 
 ROWS = 4_000
 THRESHOLD = 0.03
 
 
-def stats_of(values: np.ndarray, buckets: int, **options: object) -> FeatureStats:
+def stats_of(values: npt.NDArray[Any], buckets: int, **options: object) -> FeatureStats:
     """As TFDV makes them; 10 buckets are its default."""
     made = tfdv.StatsOptions(num_quantiles_histogram_buckets=buckets, **options)
     frame = pd.DataFrame({"x": np.asarray(values)})
     return tfdv.generate_statistics_from_dataframe(frame, made).datasets[0].features[0]
 
 
-def true_divergence(a: np.ndarray, b: np.ndarray) -> float:
+def true_divergence(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Of the rows, in 20 bins of equal mass of both together; a value of many rows is one bin."""
     both = np.concatenate([a, b])
     levels = np.quantile(both, np.arange(1, 20) / 20, method="inverted_cdf")
@@ -37,12 +40,13 @@ def true_divergence(a: np.ndarray, b: np.ndarray) -> float:
 
 def measured(a: FeatureStats, b: FeatureStats) -> Distance:
     there, back = jensen_shannon(a, b), jensen_shannon(b, a)
-    assert there is not None and back is not None
+    assert there is not None
+    assert back is not None
     assert there.value == pytest.approx(back.value, abs=1e-9)
     return there
 
 
-Make = Callable[[np.random.Generator], np.ndarray]
+Make = Callable[[np.random.Generator], npt.NDArray[Any]]
 DISTRIBUTIONS: dict[str, Make] = {
     "normal": lambda random: random.normal(size=ROWS),
     "heavy tail": lambda random: random.pareto(1.0, ROWS),

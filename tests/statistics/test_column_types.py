@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -101,6 +102,6 @@ def test_columns_stand_in_the_order_in_which_they_appear() -> None:
 
 def test_malformed_rows_and_reserved_columns_do_not_count() -> None:
     batch = batch_of(x=pa.array(["1", "x"]), **{SOURCE_ROW: pa.array([1, 2])})
-    broken = Findings(Reason.MALFORMED_RECORD, [1], ["the record has 3 cells"])
+    broken = Findings(Reason.MALFORMED_RECORD, np.array([1]), ["the record has 3 cells"])
     batch = with_findings(batch, [broken])
     assert column_types_of(batch, cells_are_text=True) == {"x": ColumnType(INT)}

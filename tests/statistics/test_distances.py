@@ -1,8 +1,10 @@
 """Distances: hand-computed, as TFDV measures them, and where TFDV's own are fragile."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -15,11 +17,11 @@ from beam_jobs.statistics.distances import (
     jensen_shannon,
     linf,
 )
-from beam_jobs.statistics.histograms import FeatureStats
+from beam_jobs.statistics.files import FeatureStats
 from beam_jobs.statistics.tfdv import tfdv
 
 
-def numbers(values: np.ndarray) -> FeatureStats:
+def numbers(values: npt.NDArray[Any]) -> FeatureStats:
     options = tfdv.StatsOptions(num_quantiles_histogram_buckets=100)
     frame = pd.DataFrame({"x": np.asarray(values, np.float32)})
     statistics = tfdv.generate_statistics_from_dataframe(frame, options)
@@ -56,9 +58,11 @@ def test_counts_of_a_sketch_make_no_distance_of_equal_rows(
     some, more = (texts(values, count) for count in buckets)
     for there, back in ((some, more), (more, some)):
         found = category_divergence(there, back)
-        assert found is not None and found.value == pytest.approx(0, abs=1e-9)
+        assert found is not None
+        assert found.value == pytest.approx(0, abs=1e-9)
         for largest in (linf(there, back), abs_difference(there, back)):
-            assert largest is not None and largest.value <= 1 / 128
+            assert largest is not None
+            assert largest.value <= 1 / 128
 
 
 def test_a_change_is_seen_through_a_sketch() -> None:
@@ -67,8 +71,10 @@ def test_a_change_is_seen_through_a_sketch() -> None:
     before, after = ([*tail, *["a"] * a, *["b"] * (2_000 - a)] for a in (1_500, 500))
     exact = category_divergence(texts(after, 9_000), texts(before, 9_000))
     found = category_divergence(texts(after, 1_000), texts(before, 500))
-    assert exact is not None and found is not None
-    assert found.value > found.noise and found.value == pytest.approx(exact.value, rel=0.1)
+    assert exact is not None
+    assert found is not None
+    assert found.value > found.noise
+    assert found.value == pytest.approx(exact.value, rel=0.1)
 
 
 COUNTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 1000), min_size=1)
@@ -78,7 +84,9 @@ COUNTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 1000), min_si
 def test_linf_is_a_distance(a: dict[str, int], b: dict[str, int]) -> None:
     there, back = linf(categories(a), categories(b)), linf(categories(b), categories(a))
     same = linf(categories(a), categories(a))
-    assert there is not None and back is not None and same is not None
+    assert there is not None
+    assert back is not None
+    assert same is not None
     assert 0 <= there.value <= 1
     assert there.value == back.value
     assert same.value == 0
@@ -89,7 +97,8 @@ def test_one_outlier_decides_nothing() -> None:
     a, b = random.normal(size=(2, 20_000))
     plain = jensen_shannon(numbers(a), numbers(b))
     spoiled = jensen_shannon(numbers(a), numbers(np.append(b, 1e6)))
-    assert plain is not None and spoiled is not None
+    assert plain is not None
+    assert spoiled is not None
     assert plain.value < plain.noise
     assert spoiled.value < spoiled.noise
 

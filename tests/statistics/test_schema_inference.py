@@ -1,5 +1,7 @@
 """The inferred schema: what is in it, and that the training data has no anomaly against it."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -35,13 +37,13 @@ COLUMNS = {
 
 
 @pytest.fixture(scope="module")
-def statistics():
+def statistics() -> Any:
     """As `beam-jobs baseline` makes them, before there is a schema."""
     return compute(located(COLUMNS, cuts=(500,)))
 
 
 @pytest.fixture(scope="module")
-def schema(statistics, tmp_path_factory) -> schema_pb2.Schema:
+def schema(statistics: Any, tmp_path_factory: pytest.TempPathFactory) -> schema_pb2.Schema:
     """As it is read back from the file."""
     path = tmp_path_factory.mktemp("schema") / "schema.pbtxt"
     path.write_text(schema_text(infer_schema(statistics, "clicked", "ad_id")), encoding="utf-8")
@@ -131,7 +133,8 @@ def test_the_training_data_has_no_anomaly(schema: schema_pb2.Schema) -> None:
     ((*_, batch),) = located(COLUMNS)
     checked = check_rows(batch, compile_checks(schema))
     findings = column_or_none(checked, FINDINGS)
-    assert findings is not None and findings.flatten().to_pylist() == []
+    assert findings is not None
+    assert findings.flatten().to_pylist() == []
 
 
 def test_other_data_has_anomalies(schema: schema_pb2.Schema) -> None:
@@ -144,7 +147,7 @@ def test_other_data_has_anomalies(schema: schema_pb2.Schema) -> None:
     assert {"device", "price", "views"} <= set(found.anomaly_info)
 
 
-def test_without_label_and_key_all_is_compared_and_expected(statistics) -> None:
+def test_without_label_and_key_all_is_compared_and_expected(statistics: Any) -> None:
     schema = infer_schema(statistics, None, None)
     assert all(f.HasField("drift_comparator") for f in schema.feature)
     assert not any(f.not_in_environment for f in schema.feature)
@@ -157,14 +160,15 @@ def test_the_text_keeps_its_comments_and_the_schema(schema: schema_pb2.Schema) -
     assert text_format.Parse(text, schema_pb2.Schema()) == schema
 
 
-def test_images_are_described_without_being_looked_at(statistics) -> None:
+def test_images_are_described_without_being_looked_at(statistics: Any) -> None:
     """Beside the image's own feature stands what is computed from it, none of it required."""
     schema = infer_schema(statistics, "clicked", "ad_id", "site")
     assert schema == text_format.Parse(schema_text(schema), schema_pb2.Schema())
     by_name = {feature.name: feature for feature in schema.feature}
     site = by_name["site"]
     assert site.WhichOneof("domain_info") == "image_domain"
-    assert not site.HasField("skew_comparator") and not site.HasField("drift_comparator")
+    assert not site.HasField("skew_comparator")
+    assert not site.HasField("drift_comparator")
     computed = [spec.feature for spec in IMAGE_FEATURES]
     assert features_of(schema)[-len(computed) :] == tuple(computed)
     defaults = schema.tensor_representation_group[""].tensor_representation
@@ -180,7 +184,7 @@ def test_images_are_described_without_being_looked_at(statistics) -> None:
     assert list(by_name["image_format"].string_domain.value) == list(ImageFormat)
 
 
-def test_an_optional_image_has_no_default(statistics) -> None:
+def test_an_optional_image_has_no_default(statistics: Any) -> None:
     schema = infer_schema(statistics, "clicked", "ad_id", "device")
     assert "device" not in schema.tensor_representation_group[""].tensor_representation
     assert "device" not in {domain.name for domain in schema.string_domain}

@@ -118,7 +118,7 @@ def test_a_file_appears_whole_or_not_at_all(gcs: GcsServer) -> None:
         assert stream.tell() == 4
         stream.write(b" and half")
     assert gcs.get(uri) == b"half and half"
-    with pytest.raises(KeyError), storage.open_atomic(uri) as stream:
+    with pytest.raises(KeyError), storage.open_atomic(uri) as stream:  # noqa: PT012  (it ends with the error)
         stream.write(b"broken")
         raise KeyError
     assert gcs.get(uri) == b"half and half"
@@ -222,12 +222,8 @@ def test_small_files_are_fetched_ahead_and_stay_in_order(gcs: GcsServer, tmp_pat
             with open_next(file) as stream:
                 assert stream.read() == content
     gcs.put(files[20].uri, b"other")
-    with (
-        storage.open_ahead(files) as open_next,
-        pytest.raises(InputError, match=files[20].uri),
-    ):
-        for file in files:
-            open_next(file)
+    with storage.open_ahead(files) as open_next, pytest.raises(InputError, match=files[20].uri):
+        list(map(open_next, files))
 
 
 def test_remove_takes_a_file_or_a_folder(gcs: GcsServer) -> None:
@@ -316,8 +312,9 @@ class TestPermissions:
         with pytest.raises(StorageError, match=r"the account needs roles/storage\.objectUser"):
             storage.write_atomic(gcs.uri("x"), b"x")
 
+    @pytest.mark.usefixtures("gcs")
     def test_only_an_emulator_is_asked_without_credentials(
-        self, gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def mine(**_: object) -> tuple[Credentials, str]:
             return credentials, "project"

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,8 +27,8 @@ SIGN = r"POST .*/upload.*ifGenerationMatch=[1-9]"
 
 
 @pytest.fixture
-def lock(gcs: GcsServer) -> Iterator[str]:
-    yield gcs.uri("runs/r1/.lock")
+def lock(gcs: GcsServer) -> str:
+    return gcs.uri("runs/r1/.lock")
 
 
 def test_the_lock_is_an_object_while_it_is_held(gcs: GcsServer, lock: str) -> None:
@@ -44,7 +43,8 @@ def test_the_lock_is_an_object_while_it_is_held(gcs: GcsServer, lock: str) -> No
 
 
 def test_two_never_hold_it_at_once(gcs: GcsServer) -> None:
-    inside, most, told = 0, 0, []
+    inside, most = 0, 0
+    told: list[str] = []
     guard = threading.Lock()
 
     def work(_: int) -> None:
@@ -180,7 +180,8 @@ def test_a_wait_is_told_at_once_and_ends_as_busy(folder: str, clock: Clock) -> N
         pass
 
 
-def test_who_holds_a_lock_may_take_it_again(folder: str, clock: Clock) -> None:
+@pytest.mark.usefixtures("clock")
+def test_who_holds_a_lock_may_take_it_again(folder: str) -> None:
     """No order of calls makes a process wait for itself."""
     told: list[str] = []
     with RunFolder(folder).lock(told.append):

@@ -4,6 +4,7 @@ import dataclasses
 import glob
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_what_matches_and_is_no_file_is_told_and_what_is_gone_passed_over(
     (tmp_path / "f.csv").symlink_to(tmp_path / "a.csv")
     found, matches = glob.glob, []
 
-    def and_one_that_was_just_removed(pattern: str, **how: bool) -> list[str]:
+    def and_one_that_was_just_removed(pattern: str, **how: Any) -> list[str]:
         matches.append(pattern)
         return [*found(pattern, **how), f"{tmp_path}/gone.csv"]
 

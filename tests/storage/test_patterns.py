@@ -147,7 +147,8 @@ def test_one_folder_is_listed_without_what_lies_below_it(gcs: GcsServer) -> None
     assert "delimiter=/" in request
 
 
-def test_a_bucket_that_is_not_there_is_named(gcs: GcsServer) -> None:
+@pytest.mark.usefixtures("gcs")
+def test_a_bucket_that_is_not_there_is_named() -> None:
     for pattern in ("gs://nobody-has-this/*.csv", "gs://nobody-has-this/a.csv"):
         with pytest.raises(FileNotFoundError, match="there is no bucket nobody-has-this"):
             storage.match(pattern)

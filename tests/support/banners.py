@@ -3,11 +3,12 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
 
-ENCODINGS = {
+ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"quality": 85}),
     "progressive": ("JPEG", {"quality": 85, "progressive": True}),
     "png": ("PNG", {}),
@@ -28,7 +29,7 @@ def banner(width: int = 300, height: int = 250, seed: int = 7, mode: str = "RGB"
     return picture.convert(mode)
 
 
-def encode(picture: Pillow.Image, encoding: str = "jpeg", **options: object) -> bytes:
+def encode(picture: Pillow.Image, encoding: str = "jpeg", **options: Any) -> bytes:
     format_, defaults = ENCODINGS[encoding]
     buffer = io.BytesIO()
     picture.save(buffer, format_, **{**defaults, **options})

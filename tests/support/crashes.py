@@ -53,15 +53,15 @@ def hold(warehouse: RunCatalog, runs: str) -> None:
     publishing.publish_run(warehouse, *written)
 
 
-def approve(warehouse: RunCatalog, runs: str) -> None:
+def approve(warehouse: RunCatalog, _runs: str) -> None:
     decisions.approve(warehouse, "held")
 
 
-def reject(warehouse: RunCatalog, runs: str) -> None:
+def reject(warehouse: RunCatalog, _runs: str) -> None:
     decisions.reject(warehouse, "held", "wrong")
 
 
-def rollback(warehouse: RunCatalog, runs: str) -> None:
+def rollback(warehouse: RunCatalog, _runs: str) -> None:
     decisions.rollback(warehouse, "monthly", OCTOBER, to="older")
 
 
@@ -119,7 +119,8 @@ def run_alone(target: Callable[..., None], *arguments: Any) -> int:
     """The exit code of a process of its own; -9 where it was killed."""
     process = process_of(target, *arguments)
     process.join()
-    return process.exitcode
+    found: int = process.exitcode
+    return found
 
 
 def keep_lock(path: str) -> None:

@@ -70,16 +70,18 @@ class FaultServer:
             file_bytes: no file may grow beyond this size, as on a full disk.
             lease: seconds until a lock in Cloud Storage is free without a sign of life.
         """
-        return self._ask(
+        found: int = self._ask(
             argv=argv,
             die_after=die_after,
             file_bytes=file_bytes,
             lease=lease,
             folder=str(self._folder),
         )
+        return found
 
     def is_running(self, process: int) -> bool:
-        return self._ask(is_running=process)
+        found: bool = self._ask(is_running=process)
+        return found
 
     def wait(self, process: int) -> Ended:
         while self.is_running(process):
@@ -141,10 +143,10 @@ def count_steps(die_after: int | None, log: IO[str]) -> None:
         return generation
 
     upload = streams.upload
-    streams.upload = uploading
+    streams.upload = uploading  # type: ignore[assignment]
     os.replace = replacing  # type: ignore[assignment]
     os.link = linking  # type: ignore[assignment]
-    DuckDbSession._execute = executing  # type: ignore[method-assign]
+    DuckDbSession._execute = executing  # type: ignore[method-assign, assignment]
 
 
 def _child(request: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -60,7 +61,7 @@ class Storage:
         before: called with the file name before each read.
     """
 
-    def __init__(self, before: Callable[[str], None] = lambda name: None) -> None:
+    def __init__(self, before: Callable[[str], None] = lambda _: None) -> None:
         self.reads: Counter[str] = Counter()
         self.before = before
         self._lock = threading.Lock()
@@ -84,16 +85,16 @@ def joined(
         reader.close()
 
 
-def rows_of(parts: Sequence[tuple[int, pa.RecordBatch]]) -> list[dict]:
+def rows_of(parts: Sequence[tuple[int, pa.RecordBatch]]) -> list[dict[str, Any]]:
     """The rows of all parts in their order in the file."""
     rows = [row for _, part in parts for row in part.to_pylist()]
     return sorted(rows, key=lambda row: row[SOURCE_ROW])
 
 
-def reasons(row: Mapping) -> list[str]:
+def reasons(row: Mapping[str, Any]) -> list[str]:
     return [finding["reason"] for finding in row[FINDINGS]]
 
 
-def detail(row: Mapping) -> str:
+def detail(row: Mapping[str, Any]) -> str:
     (finding,) = row[FINDINGS]
     return finding_text(**finding).removeprefix(f"{finding['reason']} ")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import tensorflow as tf
 from google.protobuf import text_format
@@ -15,7 +16,8 @@ from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import DType, Signature, SignatureKind, TensorInfo, read_signature
 from beam_jobs.schema import features_of
-from beam_jobs.score.bind import SignatureBinding, fit
+from beam_jobs.score.bind import bind
+from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
 
 
@@ -33,7 +35,9 @@ def with_default(text: str, **defaults: str) -> schema_pb2.Schema:
     return schema
 
 
-def batch_of(schema: schema_pb2.Schema, **columns: Sequence[Any]) -> pa.RecordBatch:
+def batch_of(
+    schema: schema_pb2.Schema, **columns: Sequence[Any] | npt.NDArray[Any]
+) -> pa.RecordBatch:
     """A batch as the readers make it: typed by the schema, without findings."""
     types = {feature.name: feature.arrow for feature in features_of(schema)}
     arrays = [pa.array(values, types[name]) for name, values in columns.items()]
@@ -48,20 +52,23 @@ def plan_of(
     label: str | None = None,
     score: str | None = None,
 ) -> SignatureBinding:
-    return fit(read_signature(resolve_model(str(model)), signature), schema, label, score)
+    return bind(read_signature(resolve_model(str(model)), signature), schema, label, score)
 
 
-def score_with(model: Path | str, plan: SignatureBinding, batch: pa.RecordBatch) -> dict[str, list]:
+def score_with(
+    model: Path | str, plan: SignatureBinding, batch: pa.RecordBatch
+) -> dict[str, list[Any]]:
     predict = load_model(resolve_model(str(model)), plan.signature)
-    return Scorer(predict, plan, DEFAULT_ACTIONS).score(batch).to_pydict()
+    found: dict[str, list[Any]] = Scorer(predict, plan, DEFAULT_ACTIONS).score(batch).to_pydict()
+    return found
 
 
-def reasons(scored: Mapping[str, list]) -> list[list[str]]:
+def reasons(scored: Mapping[str, list[Any]]) -> list[list[str]]:
     """The reasons of each row."""
     return [[finding["reason"] for finding in found] for found in scored[FINDINGS]]
 
 
-def details(scored: Mapping[str, list], row: int) -> list[str]:
+def details(scored: Mapping[str, list[Any]], row: int) -> list[str]:
     return [
         finding_text(**finding).removeprefix(f"{finding['reason']} ")
         for finding in scored[FINDINGS][row]
@@ -92,6 +99,6 @@ def raw_signature(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -
 SCORE_TENSOR = TensorInfo("score", "score:0", "float32", (None,))
 
 
-def as_floats(values: Sequence[float | None]) -> np.ndarray:
+def as_floats(values: Sequence[float | None]) -> npt.NDArray[Any]:
     """float64[n] with NaN for None."""
     return np.array(values, dtype=np.float64)

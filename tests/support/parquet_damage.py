@@ -10,6 +10,7 @@ import decimal
 import io
 import random
 import sys
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,7 +59,7 @@ def good_files() -> list[bytes]:
     files = []
     for kind in KINDS:
         sink = io.BytesIO()
-        options = dict(kind)
+        options: dict[str, Any] = dict(kind)
         if options == {"compression": "none", "use_dictionary": False, "data_page_version": "1.0"}:
             options |= {"use_byte_stream_split": ["ratio"]}
         pq.write_table(table(), sink, row_group_size=ROWS * 2 // 3, data_page_size=256, **options)
@@ -95,11 +96,11 @@ def _set(data: bytearray, start: int, length: int, draw: random.Random) -> None:
         data[place] = byte
 
 
-def _cut(data: bytearray, start: int, length: int, draw: random.Random) -> None:
+def _cut(data: bytearray, start: int, length: int, _draw: random.Random) -> None:
     del data[start : start + length]
 
 
-def _repeat(data: bytearray, start: int, length: int, draw: random.Random) -> None:
+def _repeat(data: bytearray, start: int, length: int, _draw: random.Random) -> None:
     data[start:start] = data[start : start + length]
 
 
@@ -108,7 +109,7 @@ def _move(data: bytearray, start: int, length: int, draw: random.Random) -> None
     data[start : start + length] = data[source : source + length]
 
 
-def _shorten(data: bytearray, start: int, length: int, draw: random.Random) -> None:
+def _shorten(data: bytearray, _start: int, _length: int, draw: random.Random) -> None:
     del data[draw.randrange(len(data) + 1) :]
 
 
@@ -123,7 +124,7 @@ def _outcome(data: bytes) -> str:
         batches = [
             batch
             for group in range(len(footer.groups))
-            for batch in decode(file, group, footer.names, ROWS // 2, lambda place: None)
+            for batch in decode(file, group, footer.names, ROWS // 2, lambda _: None)
         ]
     except (DamagedError, pa.ArrowException, OSError) as error:
         return f"error {error}".splitlines()[0]

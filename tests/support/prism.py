@@ -76,7 +76,7 @@ class Prism:
         self._processes = [
             subprocess.Popen(command, stdout=self._log, stderr=self._log, env=env)
             for command in (
-                [binary, f"-job_port={job}", "-serve_http=false", "-log_level=warn"],
+                [str(binary), f"-job_port={job}", "-serve_http=false", "-log_level=warn"],
                 [
                     sys.executable,
                     *("-m", "apache_beam.runners.worker.worker_pool_main"),

@@ -98,7 +98,7 @@ def published(folder: Path) -> dict[tuple[str, str], str]:
     return found
 
 
-def released(folder: Path) -> dict[tuple[str, str], Path]:
+def delivered(folder: Path) -> dict[tuple[str, str], Path]:
     """{(request file, generation): its answer file}, as the run folders have it."""
     found: dict[tuple[str, str], Path] = {}
     for note in folder.glob("runs/requests/*/*/released.json"):
@@ -120,7 +120,7 @@ def assert_all_answered_once(
         written: {(request file, generation): its requests, each with an id}.
         waiting: those that are in the queue now; the others were replaced, read or not.
     """
-    runs, answers = published(folder), released(folder)
+    runs, answers = published(folder), delivered(folder)
     assert waiting <= runs.keys() <= written.keys()
     assert answers.keys() == runs.keys()
     assert len(set(answers.values())) == len(answers)

@@ -15,7 +15,7 @@ def remember() -> None:
     """From now on this process, and what it forks, asks once."""
     if userstate.get_dofn_specs is _get_dofn_specs:
         userstate.get_dofn_specs = _quick_specs
-        PipelineOptions.view_as = _quick_view  # type: ignore[method-assign]
+        PipelineOptions.view_as = _quick_view  # type: ignore[method-assign, assignment]
 
 
 _get_dofn_specs, _view_as = userstate.get_dofn_specs, PipelineOptions.view_as
@@ -41,4 +41,5 @@ def _quick_view(options: PipelineOptions, kind: type[PipelineOptions]) -> Pipeli
     views = _views.setdefault(options, {})
     if kind not in views:
         views[kind] = _view_as(options, kind)
-    return views[kind]
+    found: PipelineOptions = views[kind]
+    return found

@@ -21,7 +21,7 @@ from beam_jobs.batch import (
 from beam_jobs.request_files.groups import Group
 from beam_jobs.request_files.parse import RequestSpec
 from beam_jobs.request_files.read import read_requests
-from beam_jobs.request_files.scan import glance
+from beam_jobs.request_files.scan import scan_ids
 from beam_jobs.schema import Feature, FeatureType
 
 FEATURES = (
@@ -103,7 +103,7 @@ def read_group(
 def check_glance(group: Group, spec: RequestSpec, rows: Sequence[Row]) -> None:
     ids: Counter[str] = Counter()
     owners: Counter[str] = Counter()
-    for some, places in glance(group, spec):
+    for some, places in scan_ids(group, spec):
         ids.update(some.to_pylist())
         owners.update(group.files[place].uri for place in places)
     assert owners == Counter(row.file for row in rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
@@ -15,8 +16,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 import beam_jobs.pipelines.coder  # noqa: F401  (registers how batches travel)
 from beam_jobs.batch import BatchKey, KeyedBatch, with_findings
 from beam_jobs.pipelines.options import pipeline_options
-from beam_jobs.statistics.files import Statistics
-from beam_jobs.statistics.histograms import FeatureStats, common_stats
+from beam_jobs.statistics.files import FeatureStats, Statistics
+from beam_jobs.statistics.histograms import common_stats
 from beam_jobs.statistics.tfdv import tfdv
 from beam_jobs.statistics.transforms import ComputeStatistics
 
@@ -105,7 +106,9 @@ def top_values(stats: FeatureStats) -> dict[str, float]:
     return {b.label: b.sample_count for b in stats.string_stats.rank_histogram.buckets}
 
 
-def quantile_ranks(stats: FeatureStats, values: np.ndarray) -> Iterator[tuple[float, float, float]]:
+def quantile_ranks(
+    stats: FeatureStats, values: npt.NDArray[Any]
+) -> Iterator[tuple[float, float, float]]:
     """(share that the bucket border claims, share of values below, share up to it)."""
     (histogram,) = [
         h for h in stats.num_stats.histograms if h.type == statistics_pb2.Histogram.QUANTILES

@@ -5,6 +5,7 @@ import csv
 import datetime
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ TEXTS = st.one_of(
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
-def test_csv_is_read_back_as_it_was(rows):
+def test_csv_is_read_back_as_it_was(rows: list[tuple[str | None, str | None]]) -> None:
     out = io.StringIO(newline="")
     with contextlib.redirect_stdout(out):
         terminal.print_csv(["a", "b"], rows)
@@ -27,11 +28,11 @@ def test_csv_is_read_back_as_it_was(rows):
     assert read == [["a", "b"], *([text or "" for text in row] for row in rows)]
 
 
-def test_csv_tells_a_null_from_an_empty_text():
+def test_csv_tells_a_null_from_an_empty_text() -> None:
     assert (csv_cell(None), csv_cell(""), csv_cell("a")) == ("", '""', "a")
 
 
-def test_csv_of_what_is_no_text(capsys):
+def test_csv_of_what_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     when = datetime.datetime(2026, 10, 1, 6, tzinfo=datetime.UTC)
     row = [1.5, when, when.date(), b"raw,\xff", ["a", "b"], [{"x": None}], [], True]
     terminal.print_csv([*"abcdef", "f", "g"], [row])

@@ -4,7 +4,7 @@ import decimal
 import io
 import json
 import re
-import threading
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,33 +16,22 @@ from beam_jobs.batch import Reason
 from beam_jobs.notes import printable
 from beam_jobs.runs.run_row import Job, RowCounts
 from beam_jobs.runs.summary import Example, RunOutcome, RunSummary, ScoreFigures
-from beam_jobs.terminal import progress as progress_module
 from beam_jobs.terminal.summary import next_commands
 from beam_jobs.terminal.tables import CELL_LIMIT, ROWS_ON_A_TERMINAL, Cells
 from beam_jobs.terminal.text import console, plain, share
 from support.summaries import anomaly
-from support.waiting import PATIENCE
-
-
-class FakeTerminal(io.StringIO):
-    def isatty(self):
-        return True
-
-    def text(self):
-        """What a person sees: no colours, no blanks at the ends of lines."""
-        seen = re.sub(r"\x1b\[[0-9;]*m", "", self.getvalue())
-        return "\n".join(line.rstrip() for line in seen.splitlines())
+from support.terminals import FakeTerminal
 
 
 @pytest.fixture
-def screen(monkeypatch):
+def screen(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     return FakeTerminal()
 
 
-def summary(**others):
+def summary(**others: Any) -> Any:
     return dataclasses.replace(
         RunSummary(
             job=Job.MONTHLY,
@@ -114,23 +103,25 @@ next
 
 
 class TestSummary:
-    def test_on_a_terminal_of_80_columns(self, screen):
+    def test_on_a_terminal_of_80_columns(self, screen: FakeTerminal) -> None:
         terminal.print_summary(summary(), options="--warehouse duckdb:ads.duckdb", stream=screen)
         assert screen.text() == SUMMARY_AT_80
 
-    def test_what_the_reasons_tell_already_is_only_counted(self, screen):
+    def test_what_the_reasons_tell_already_is_only_counted(self, screen: FakeTerminal) -> None:
         told = [anomaly("INFO", "SCHEMA", name, "Column dropped") for name in ("bid", "hour")]
         terminal.print_summary(summary(anomalies=(*summary().anomalies, *told)), stream=screen)
         assert "Column dropped" not in screen.text()
         assert "(missing_share)\nand 2 of severity INFO\n" in screen.text()
 
-    def test_nothing_but_what_the_reasons_tell(self, screen):
+    def test_nothing_but_what_the_reasons_tell(self, screen: FakeTerminal) -> None:
         told = [anomaly("INFO", "SCHEMA", "bid", "Column dropped")]
         terminal.print_summary(summary(anomalies=tuple(told)), stream=screen)
         assert "severity  kind" not in screen.text()
         assert "\nanomalies: 1 of severity INFO\n" in screen.text()
 
-    def test_colours_severity_on_a_terminal_unless_told_not_to(self, screen, monkeypatch):
+    def test_colours_severity_on_a_terminal_unless_told_not_to(
+        self, screen: FakeTerminal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         terminal.print_summary(summary(), stream=screen)
         assert "\x1b[1;31mHOLD" in screen.getvalue()
         monkeypatch.setenv("NO_COLOR", "1")
@@ -138,25 +129,25 @@ class TestSummary:
         terminal.print_summary(summary(), stream=without)
         assert not re.search(r"\x1b\[[0-9;]*3[0-9]", without.getvalue())
 
-    def test_piped_has_no_escape_and_no_blank_at_the_end_of_a_line(self):
+    def test_piped_has_no_escape_and_no_blank_at_the_end_of_a_line(self) -> None:
         out = io.StringIO()
         terminal.print_summary(summary(), stream=out)
         assert "\x1b" not in out.getvalue()
         assert all(line == line.rstrip() for line in out.getvalue().splitlines())
         assert "HOLD      DRIFT    category" in out.getvalue()
 
-    def test_notes_stand_before_the_results(self, screen):
+    def test_notes_stand_before_the_results(self, screen: FakeTerminal) -> None:
         notes = ["no aliases.json, so version 10 is taken", *(f"note {i}" for i in range(11))]
         terminal.print_summary(summary(notes=tuple(notes)), stream=screen)
         assert "\nnotes\n  no aliases.json, so version 10 is taken\n  note 0\n" in screen.text()
         assert "\n  note 8\n  and 2 more\n\ntime " in screen.text()
 
-    def test_a_long_folder_is_never_broken(self, screen):
+    def test_a_long_folder_is_never_broken(self, screen: FakeTerminal) -> None:
         folder = "/x" * 100
         terminal.print_summary(summary(run_folder=folder), stream=screen)
         assert f"results  {folder}\n" in screen.text()
 
-    def test_a_clean_run_shows_neither_reasons_nor_anomalies(self, screen):
+    def test_a_clean_run_shows_neither_reasons_nor_anomalies(self, screen: FakeTerminal) -> None:
         clean = summary(
             outcome=RunOutcome.PUBLISHED, reasons={}, anomalies=(), hold_reasons=(), score=None,
             rows=RowCounts(),
@@ -166,7 +157,9 @@ class TestSummary:
         for absent in ("reason", "severity", "held because", "score  "):
             assert absent not in screen.text()
 
-    def test_slices_follow_the_whole_and_many_anomalies_are_counted(self, screen):
+    def test_slices_follow_the_whole_and_many_anomalies_are_counted(
+        self, screen: FakeTerminal
+    ) -> None:
         many = [
             anomaly("WARN", "DRIFT", "bid", "drifted", slice=f"device=d{i}", value=0.5)
             for i in range(40)
@@ -174,10 +167,11 @@ class TestSummary:
         whole = anomaly("WARN", "DRIFT", "bid", "drifted", value=0.2)
         terminal.print_summary(summary(anomalies=(*many, whole)), stream=screen)
         lines = [line for line in screen.text().splitlines() if line.startswith("WARN")]
-        assert " all " in lines[0] and "device=" in lines[1]
+        assert " all " in lines[0]
+        assert "device=" in lines[1]
         assert "and 16 more" in screen.text()
 
-    def test_next_commands_follow_the_status(self):
+    def test_next_commands_follow_the_status(self) -> None:
         for status in (
             RunOutcome.HELD,
             RunOutcome.UNCHANGED,
@@ -188,7 +182,7 @@ class TestSummary:
         assert not any("approve" in command for command in published)
         assert any("quarantine_summary" in command for command in published)
 
-    def test_data_cannot_steer_the_terminal(self, screen):
+    def test_data_cannot_steer_the_terminal(self, screen: FakeTerminal) -> None:
         evil = {Reason.OUT_OF_RANGE: Example("x", "'\x1b[2J[red]\u202e'")}
         found = summary(reasons={Reason.OUT_OF_RANGE: 1}, examples=evil)
         terminal.print_summary(found, stream=screen)
@@ -200,7 +194,7 @@ class TestTableOnATerminal:
     columns = ("name", "rows", "text")
     rows = ((None, 7, "short"), ("b", 123456, "a longer text that needs to wrap here " * 2))
 
-    def test_numbers_stand_right_and_long_texts_wrap(self, screen):
+    def test_numbers_stand_right_and_long_texts_wrap(self, screen: FakeTerminal) -> None:
         terminal.print_table(self.columns, self.rows, stream=screen)
         assert screen.text() == (
             "name    rows  text\n"
@@ -209,7 +203,7 @@ class TestTableOnATerminal:
             "              wrap here"
         )
 
-    def test_optional_columns_go_first_and_are_named(self, screen):
+    def test_optional_columns_go_first_and_are_named(self, screen: FakeTerminal) -> None:
         columns = [f"column_{i}" for i in range(9)]
         terminal.print_table(
             columns, [list(range(9))], optional=["column_3", "column_1"], stream=screen
@@ -220,21 +214,22 @@ class TestTableOnATerminal:
             "Not shown for want of width: column_1 (--json has all)"
         )
 
-    def test_a_row_is_a_block_of_lines_where_nothing_else_fits(self, screen):
+    def test_a_row_is_a_block_of_lines_where_nothing_else_fits(self, screen: FakeTerminal) -> None:
         columns = [f"column_{i}" for i in range(12)]
         terminal.print_table(columns, [list(range(12))] * 2, optional=["column_3"], stream=screen)
         block = "\n".join(f"column_{i:<2}  {i}" for i in range(12))
         assert screen.text() == f"{block}\n\n{block}\n"
 
-    def test_no_rows(self, screen):
+    def test_no_rows(self, screen: FakeTerminal) -> None:
         terminal.print_table(self.columns, [], stream=screen)
         assert screen.text() == "(no rows)"
 
-    def test_a_huge_cell_is_cut(self, screen):
+    def test_a_huge_cell_is_cut(self, screen: FakeTerminal) -> None:
         terminal.print_table(["raw"], [[b"x" * 65_536]], stream=screen)
-        assert screen.text().count("x") == CELL_LIMIT - 1 and screen.text().endswith("…")
+        assert screen.text().count("x") == CELL_LIMIT - 1
+        assert screen.text().endswith("…")
 
-    def test_many_rows_are_counted(self, screen):
+    def test_many_rows_are_counted(self, screen: FakeTerminal) -> None:
         rows = [[i] for i in range(ROWS_ON_A_TERMINAL + 5)]
         terminal.print_table(["n"], rows, stream=screen)
         assert f"\n{ROWS_ON_A_TERMINAL - 1}\n" in screen.text()
@@ -248,14 +243,17 @@ class TestTableOnATerminal:
             max_size=5,
         ),
     )
-    def test_no_line_is_wider_than_the_terminal_and_no_text_is_lost(self, width, rows):
+    def test_no_line_is_wider_than_the_terminal_and_no_text_is_lost(
+        self, width: int, rows: list[tuple[int, str, float, str]]
+    ) -> None:
         table = Cells.of(("i", "long text", "f", "s"), rows).fitting(width, ())
         if table is None:
             return
-        screen = console(io.StringIO())
+        out = io.StringIO()
+        screen = console(out)
         screen.width = width
         screen.print(table.draw(width))
-        drawn = screen.file.getvalue()
+        drawn = out.getvalue()
         assert all(cell_len(line) <= width for line in drawn.splitlines())
         letters = sorted(re.sub(r"\s", "", drawn))
         stated = "".join([*table.columns, *(cell for row in table.rows for cell in row)])
@@ -263,7 +261,7 @@ class TestTableOnATerminal:
 
 
 class TestTableForPrograms:
-    def test_piped_is_tab_separated_in_full(self):
+    def test_piped_is_tab_separated_in_full(self) -> None:
         out = io.StringIO()
         rows = [["a\tb\n", 1 / 3, None, [1, "x"], b"\xff"], ["c", 2, True, {"k": 1}, b"raw"]]
         terminal.print_table(["s", "n", "b", "l", "r"], rows, stream=out)
@@ -273,10 +271,10 @@ class TestTableForPrograms:
             'c\t2\ttrue\t{"k": 1}\traw\n'
         )
 
-    def test_json_is_an_array_with_one_object_a_line(self):
+    def test_json_is_an_array_with_one_object_a_line(self) -> None:
         out = io.StringIO()
         moment = datetime.datetime(2026, 10, 1, 12, tzinfo=datetime.UTC)
-        rows = [
+        rows: list[list[Any]] = [
             [float("nan"), moment, moment.date(), decimal.Decimal("1.5"), "ü\n", 2**70, b"\xff"],
             [1.5, None, None, decimal.Decimal(3), "", -1, b"x"],
         ]
@@ -288,27 +286,28 @@ class TestTableForPrograms:
             {"a": 1.5, "b": None, "c": None, "d": 3, "e": "", "f": -1, "g": "x"},
         ]  # fmt: skip
 
-    def test_json_of_no_rows_is_an_empty_array(self):
+    def test_json_of_no_rows_is_an_empty_array(self) -> None:
         out = io.StringIO()
         terminal.print_table(["a"], [], True, stream=out)
         assert out.getvalue() == "[]\n"
 
-    def test_json_keeps_columns_of_one_name(self):
+    def test_json_keeps_columns_of_one_name(self) -> None:
         out = io.StringIO()
         terminal.print_table(["a", "a", "a_1"], [[1, 2, 3]], True, stream=out)
         assert json.loads(out.getvalue()) == [{"a": 1, "a_1": 2, "a_1_1": 3}]
 
-    def test_print_json_is_one_line(self, capsys):
+    def test_print_json_is_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         terminal.print_json({"a": "x\ny", "b": [float("inf")]})
         assert capsys.readouterr().out == '{"a": "x\\ny", "b": [null]}\n'
 
     @given(st.text())
-    def test_printable_is_one_line_without_control_characters(self, text):
+    def test_printable_is_one_line_without_control_characters(self, text: str) -> None:
         assert len(printable(text).splitlines()) <= 1
-        assert "\t" not in plain(text) and "\x1b" not in plain(text)
+        assert "\t" not in plain(text)
+        assert "\x1b" not in plain(text)
 
 
-def test_share():
+def test_share() -> None:
     assert share(1, 3) == "33.33 %"
     assert share(1, 1_000_000) == "< 0.01 %"
     assert share(0, 5) == "0.00 %"
@@ -316,81 +315,16 @@ def test_share():
 
 
 class TestError:
-    def test_is_one_plain_line_on_standard_error(self, capsys):
+    def test_is_one_plain_line_on_standard_error(self, capsys: pytest.CaptureFixture[str]) -> None:
         terminal.print_error("--schema x: is not\n  a \x1b[31mschema " + "long " * 50)
         seen = capsys.readouterr()
         assert seen.out == ""
         assert seen.err.startswith("beam-jobs: error: --schema x: is not a \\x1b[31mschema long ")
         assert seen.err.count("\n") == 1
 
-    def test_is_one_line_on_a_terminal(self, screen, monkeypatch):
+    def test_is_one_line_on_a_terminal(
+        self, screen: FakeTerminal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("sys.stderr", screen)
         terminal.print_error("[bold] " + "long " * 50)
         assert screen.text() == "beam-jobs: error: [bold] " + " ".join(["long"] * 50)
-
-
-class Clock:
-    def __init__(self):
-        self.seconds = 0.0
-
-    def __call__(self):
-        return self.seconds
-
-
-class TestProgress:
-    def test_rate_is_that_of_the_stage(self):
-        clock, rows = Clock(), [0]
-        with terminal.Progress(lambda: rows[0], io.StringIO(), clock) as progress:
-            clock.seconds, rows[0] = 10.0, 1_000
-            progress.stage("score")
-            progress.rows(5_000)
-            clock.seconds, rows[0] = 12.0, 3_000
-            now = progress.now()
-        assert now == progress_module.Snapshot("score", 3_000, 5_000, 1_000.0, 12.0)
-        assert now.line() == "[  12 s] score: 3,000 of 5,000 rows, 1,000 rows/s"
-
-    def test_lines_are_seconds_apart_and_end_with_one(self):
-        out = io.StringIO()
-        lines = progress_module._Lines(out)
-        for tenth in range(200):
-            lines.show(progress_module.Snapshot("read", tenth, None, 10.0, tenth / 10))
-        lines.close(progress_module.Snapshot("read", 200, 200, 10.0, 20.0), succeeded=True)
-        assert out.getvalue() == (
-            "[   5 s] read: 50 rows, 10 rows/s\n"
-            "[  10 s] read: 100 rows, 10 rows/s\n"
-            "[  15 s] read: 150 rows, 10 rows/s\n"
-            "[  20 s] done: 200 rows, 10 rows/s\n"
-        )
-
-    def test_says_nothing_of_being_done_where_the_run_failed(self):
-        out = io.StringIO()
-        with pytest.raises(RuntimeError), terminal.Progress(lambda: 5, out):
-            raise RuntimeError
-        assert out.getvalue() == ""
-
-    def test_draws_a_bar_of_80_columns_on_a_terminal_and_clears_it(self, screen):
-        polled = threading.Event()
-        calls = []
-
-        def count():
-            calls.append(threading.current_thread().name)
-            if calls.count("progress") >= 2:
-                polled.set()
-            return 131_072
-
-        with terminal.Progress(count, screen) as progress:
-            progress.stage("score")
-            progress.rows(200_000)
-            assert polled.wait(PATIENCE)
-        seen = screen.text()
-        assert "131,072 of 200,000 rows" in seen and "rows/s" in seen and "━" in seen
-        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", screen.getvalue())
-        assert all(cell_len(line) <= 80 for part in lines.split("\n") for line in part.split("\r"))
-        assert "\x1b[2K" in screen.getvalue()
-        assert not any(thread.name == "progress" for thread in threading.enumerate())
-
-    def test_a_dumb_terminal_gets_lines(self, screen, monkeypatch):
-        monkeypatch.setenv("TERM", "dumb")
-        with terminal.Progress(lambda: 7, screen):
-            pass
-        assert screen.getvalue().startswith("[   0 s] done: 7 rows")

@@ -85,7 +85,8 @@ def duplicates_in(paths: Sequence[str], folder: str) -> Duplicates:
 
 def ours(files: Sequence[Keys], folder: str, batch_rows: int) -> tuple[Duplicates, list[list[str]]]:
     """(the duplicates, reasons of each record); key files in reverse, as workers may end."""
-    paths, batches = [], []
+    paths: list[str] = []
+    batches: list[tuple[int, pa.RecordBatch]] = []
     for file_index, keys in enumerate(files):
         for start in range(0, len(keys), batch_rows):
             batch = batch_of(keys[start : start + batch_rows], start + 1)
@@ -154,7 +155,10 @@ def test_no_key_files_are_no_duplicates(tmp_path: Path) -> None:
 
 
 def test_details_name_the_first_record(tmp_path: Path) -> None:
-    later, first = place_of(np.array([1, 1]), np.array([1, 3])), place_of([0, 1], [3, 1])
+    later, first = (
+        place_of(np.array([1, 1]), np.array([1, 3])),
+        place_of(np.array([0, 1]), np.array([3, 1])),
+    )
     table = pa.RecordBatch.from_arrays([pa.array(later), pa.array(first)], schema=DUPLICATES_SCHEMA)
     duplicates = write_duplicates(str(tmp_path / "duplicates.parquet"), [table])
     batch = mark_keys(batch_of(["a", None, "b", "c"]), "id", 1, duplicates, ["x.csv", "y.csv"])

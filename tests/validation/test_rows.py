@@ -1,5 +1,7 @@
 """Row checks: a table of cases, and the same verdicts as TFDV's validate_instance."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -47,7 +49,7 @@ TFDV_NAMES = {
 }
 
 
-def batch_of(*rows: dict) -> pa.RecordBatch:
+def batch_of(*rows: dict[str, Any]) -> pa.RecordBatch:
     features = features_of(SCHEMA)
     columns = [pa.array([row[f.name] for row in rows], f.arrow) for f in features]
     batch = pa.RecordBatch.from_arrays(columns, names=[f.name for f in features])
@@ -76,7 +78,7 @@ def found_in(batch: pa.RecordBatch) -> list[list[tuple[str, str]]]:
         ({"tags": []}, Reason.INVALID_VALUE_COUNT, "tags: 0 values, expected 1 to 2"),
     ],
 )  # fmt: skip
-def test_each_reason(change: dict, reason: Reason, detail: str) -> None:
+def test_each_reason(change: dict[str, Any], reason: Reason, detail: str) -> None:
     assert found_in(batch_of(GOOD, GOOD | change, GOOD)) == [[], [(reason.value, detail)], []]
 
 
@@ -156,7 +158,7 @@ ROWS = st.fixed_dictionaries(
 
 @given(ROWS)
 @settings(max_examples=60)
-def test_a_row_is_judged_as_tfdv_judges_it(row: dict) -> None:
+def test_a_row_is_judged_as_tfdv_judges_it(row: dict[str, Any]) -> None:
     batch = batch_of(row)
     ours = {(Reason(reason), detail.split(":")[0]) for reason, detail in found_in(batch)[0]}
     present = [name for name, value in row.items() if value is not None and name != "clicked"]
@@ -180,7 +182,7 @@ def test_a_row_is_judged_as_tfdv_judges_it(row: dict) -> None:
     assert ours == theirs
 
 
-def test_a_long_value_is_cut_in_the_detail():
+def test_a_long_value_is_cut_in_the_detail() -> None:
     schema = text_format.Parse(
         'feature { name: "device" type: BYTES domain: "devices" }'
         ' string_domain { name: "devices" value: "mobile" }',

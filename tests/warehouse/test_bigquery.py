@@ -4,6 +4,9 @@ import datetime
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,42 +18,40 @@ from beam_jobs.cli import main
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.publish.decisions import approve
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_catalog
+from beam_jobs.runs.catalog import RunCatalog, open_catalog
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.parts import PartTable
 from beam_jobs.runs.run_row import RunStatus
-from beam_jobs.warehouse.bigquery import engine, jobs, stage
+from beam_jobs.warehouse.bigquery import stage
 from beam_jobs.warehouse.bigquery.stage import batches
 from beam_jobs.warehouse.tables import TABLES
 from support.publishing import FEATURES, ask, expected_rows, month_state, write_run
-from support.servers.bigquery import Fault
-
-ABORTED = (
-    "Transaction is aborted due to concurrent update against table p:d.runs. Transaction ID: 1"
-)
+from support.servers.bigquery import BigQueryServer
+from support.servers.bigquery_calls import Fault
+from support.servers.gcs import GcsServer
 
 
 @pytest.fixture
-def url(bigquery):
+def url(bigquery: BigQueryServer) -> Any:
     return f"bigquery:{bigquery.new_dataset()}"
 
 
 @pytest.fixture
-def client(bigquery):
+def client(bigquery: BigQueryServer) -> Any:  # noqa: ARG001  (it must run first)
     return google.Client("test-project", credentials=AnonymousCredentials())
 
 
 @pytest.fixture
-def publish(warehouse, tmp_path):
+def publish(warehouse: RunCatalog, tmp_path: Path) -> Any:
     """Publishes a run from a local folder; the same name again is the same content."""
 
-    def publish_named(name="r1", **options):
+    def publish_named(name: str = "r1", **options: Any) -> Any:
         return publish_run(warehouse, *write_run(str(tmp_path / "runs"), name, **options))
 
     return publish_named
 
 
-def _staged(client, url):
+def _staged(client: Any, url: str) -> Any:
     listed = client.list_tables(url.removeprefix("bigquery:"))
     return [item.reference for item in listed if item.table_id.startswith("staged_")]
 
@@ -58,7 +59,9 @@ def _staged(client, url):
 # --- staging
 
 
-def test_what_was_loaded_is_not_loaded_again(bigquery, publish, warehouse):
+def test_what_was_loaded_is_not_loaded_again(
+    bigquery: BigQueryServer, publish: Callable[..., Any], warehouse: RunCatalog
+) -> None:
     publish()
     assert len(bigquery.loads()) == 5
     before = month_state(warehouse)
@@ -67,7 +70,9 @@ def test_what_was_loaded_is_not_loaded_again(bigquery, publish, warehouse):
     assert month_state(warehouse) == before
 
 
-def test_approving_soon_loads_nothing(bigquery, publish, warehouse):
+def test_approving_soon_loads_nothing(
+    bigquery: BigQueryServer, publish: Callable[..., Any], warehouse: RunCatalog
+) -> None:
     held = publish(status=RunStatus.HELD)
     assert len(bigquery.loads()) == 5
     assert set(ask(warehouse, "SELECT run_id FROM scores").rows) == set()
@@ -76,7 +81,9 @@ def test_approving_soon_loads_nothing(bigquery, publish, warehouse):
     assert month_state(warehouse) >= expected_rows(held)
 
 
-def test_what_somebody_else_loaded_is_loaded_again(bigquery, publish, warehouse):
+def test_what_somebody_else_loaded_is_loaded_again(
+    bigquery: BigQueryServer, publish: Callable[..., Any], warehouse: RunCatalog
+) -> None:
     """Only who began a job, or an administrator, may ask how it ended."""
     held = publish(status=RunStatus.HELD)
     message = "Access Denied: Job test-project:US.x: Permission bigquery.jobs.get denied on job"
@@ -88,13 +95,16 @@ def test_what_somebody_else_loaded_is_loaded_again(bigquery, publish, warehouse)
     assert month_state(warehouse) >= expected_rows(held)
 
 
-def test_other_content_of_the_same_run_is_loaded(bigquery, publish, warehouse):
+@pytest.mark.usefixtures("bigquery")
+def test_other_content_of_the_same_run_is_loaded(
+    publish: Callable[..., Any], warehouse: RunCatalog
+) -> None:
     publish(rows=20)
     run = publish(rows=30)
     assert month_state(warehouse) >= expected_rows(run)
 
 
-def test_staging_tables_expire(bigquery, publish):
+def test_staging_tables_expire(bigquery: BigQueryServer, publish: Callable[..., Any]) -> None:
     publish()
     made = [c for c in bigquery.calls if "expirationTime" in c.body]
     assert len([c for c in made if c.method == "POST"]) == 5
@@ -106,7 +116,13 @@ def test_staging_tables_expire(bigquery, publish):
         assert 2.9 < days <= 3
 
 
-def test_what_expired_is_loaded_again(bigquery, publish, client, url, warehouse):
+def test_what_expired_is_loaded_again(
+    bigquery: BigQueryServer,
+    publish: Callable[..., Any],
+    client: Any,
+    url: str,
+    warehouse: RunCatalog,
+) -> None:
     run = publish(status=RunStatus.HELD)
     for reference in _staged(client, url):
         client.delete_table(reference)
@@ -115,7 +131,13 @@ def test_what_expired_is_loaded_again(bigquery, publish, client, url, warehouse)
     assert month_state(warehouse) >= expected_rows(run)
 
 
-def test_a_staging_table_with_other_rows_is_loaded_again(bigquery, publish, client, url, warehouse):
+def test_a_staging_table_with_other_rows_is_loaded_again(
+    bigquery: BigQueryServer,
+    publish: Callable[..., Any],
+    client: Any,
+    url: str,
+    warehouse: RunCatalog,
+) -> None:
     run = publish(status=RunStatus.HELD)
     (scores,) = [r for r in _staged(client, url) if r.table_id.startswith("staged_scores")]
     folder = RunFolder(run.run_folder).parts(PartTable.SCORES)
@@ -130,7 +152,9 @@ def test_a_staging_table_with_other_rows_is_loaded_again(bigquery, publish, clie
 
 
 @pytest.mark.parametrize("reason", ["backendError", "rateLimitExceeded"])
-def test_a_load_that_fails_for_a_passing_reason_is_started_again(bigquery, publish, reason):
+def test_a_load_that_fails_for_a_passing_reason_is_started_again(
+    bigquery: BigQueryServer, publish: Callable[..., Any], reason: str
+) -> None:
     bigquery.faults.append(Fault(lambda c: c.is_load, 200, reason, "try again", times=2))
     assert publish().status is RunStatus.PUBLISHED
     begun = [c.job_id for c in bigquery.calls if c.is_load]
@@ -138,8 +162,8 @@ def test_a_load_that_fails_for_a_passing_reason_is_started_again(bigquery, publi
 
 
 def test_a_load_that_fails_is_an_error_and_works_when_the_cause_is_gone(
-    bigquery, publish, warehouse
-):
+    bigquery: BigQueryServer, publish: Callable[..., Any], warehouse: RunCatalog
+) -> None:
     message = "Error while reading data: field price has changed type"
     bigquery.faults.append(Fault(lambda c: c.is_load, 200, "invalid", message))
     with pytest.raises(RunError, match=rf"publishing failed \(.*{message}") as caught:
@@ -149,7 +173,9 @@ def test_a_load_that_fails_is_an_error_and_works_when_the_cause_is_gone(
     assert publish().status is RunStatus.PUBLISHED
 
 
-def test_a_missing_permission_on_the_bucket_names_the_role(bigquery, publish):
+def test_a_missing_permission_on_the_bucket_names_the_role(
+    bigquery: BigQueryServer, publish: Callable[..., Any]
+) -> None:
     message = (
         "Access Denied: File gs://b/r/x.parquet: a@b.c does not have storage.objects.get access"
     )
@@ -158,7 +184,9 @@ def test_a_missing_permission_on_the_bucket_names_the_role(bigquery, publish):
         publish()
 
 
-def test_runs_in_cloud_storage_are_loaded_from_there(bigquery, gcs, warehouse):
+def test_runs_in_cloud_storage_are_loaded_from_there(
+    bigquery: BigQueryServer, gcs: GcsServer, warehouse: RunCatalog
+) -> None:
     run, parts, tables = write_run(gcs.uri("runs"), "r1")
     assert publish_run(warehouse, run, parts, tables).status is RunStatus.PUBLISHED
     assert month_state(warehouse) >= expected_rows(run)
@@ -172,7 +200,9 @@ def test_runs_in_cloud_storage_are_loaded_from_there(bigquery, gcs, warehouse):
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_load_whose_answer_is_lost_is_found_again(bigquery, gcs, warehouse, lost):
+def test_a_load_whose_answer_is_lost_is_found_again(
+    bigquery: BigQueryServer, gcs: GcsServer, warehouse: RunCatalog, lost: Any
+) -> None:
     fault = Fault(lambda c: c.is_load, 503, "backendError", "unavailable", times=3, lost=lost)
     bigquery.faults.append(fault)
     run, parts, tables = write_run(gcs.uri("runs"), "r1")
@@ -181,7 +211,9 @@ def test_a_load_whose_answer_is_lost_is_found_again(bigquery, gcs, warehouse, lo
     assert month_state(warehouse) >= expected_rows(run)
 
 
-def test_many_files_are_loaded_in_batches_once(bigquery, gcs, warehouse, monkeypatch):
+def test_many_files_are_loaded_in_batches_once(
+    bigquery: BigQueryServer, gcs: GcsServer, warehouse: RunCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stage, "MAX_URIS", 1)
     run, parts, tables = write_run(gcs.uri("runs"), "r1")
     fault = Fault(lambda c: c.is_load and c.job_id.endswith("_1"), 200, "backendError", "later")
@@ -197,8 +229,8 @@ def test_many_files_are_loaded_in_batches_once(bigquery, gcs, warehouse, monkeyp
     assert month_state(warehouse) >= expected_rows(run)
 
 
-def test_a_load_job_takes_ten_thousand_files_and_fifteen_terabytes():
-    def sizes(files):
+def test_a_load_job_takes_ten_thousand_files_and_fifteen_terabytes() -> None:
+    def sizes(files: Any) -> Any:
         infos = [storage.FileInfo(f"gs://b/{i}", size, "1") for i, size in enumerate(files)]
         found = list(batches(infos))
         assert [uri for batch in found for uri in batch] == [info.uri for info in infos]
@@ -211,7 +243,7 @@ def test_a_load_job_takes_ten_thousand_files_and_fifteen_terabytes():
     assert sizes([]) == []
 
 
-def test_lists_in_the_files_are_named_as_bigquery_wants_them(tmp_path):
+def test_lists_in_the_files_are_named_as_bigquery_wants_them(tmp_path: Path) -> None:
     _, parts, _ = write_run(str(tmp_path), "r1")
     scores = next(part for part in parts if part.table is PartTable.SCORES)
     schema = pq.ParquetFile(scores.uri).schema
@@ -222,89 +254,9 @@ def test_lists_in_the_files_are_named_as_bigquery_wants_them(tmp_path):
 # --- transactions
 
 
-@pytest.mark.parametrize(
-    "message", [ABORTED, "Could not serialize access to table p:d.runs due to"]
-)
-def test_an_aborted_transaction_is_started_again(bigquery, publish, message):
-    bigquery.faults.append(Fault(lambda c: c.is_transaction, 200, "invalidQuery", message, times=3))
-    assert publish().status is RunStatus.PUBLISHED
-    assert len([c for c in bigquery.calls if c.is_transaction]) == 4
-    assert len(bigquery.transactions()) == 1
-
-
-def test_a_transaction_that_is_always_aborted_is_an_error(
-    bigquery, publish, warehouse, monkeypatch
-):
-    publish("r0")
-    before = month_state(warehouse)
-    monkeypatch.setattr(jobs, "ATTEMPTS", 3)
-    bigquery.faults.append(
-        Fault(lambda c: c.is_transaction, 200, "invalidQuery", ABORTED, times=99)
-    )
-    with pytest.raises(RunError, match=r"publishing failed .*aborted due to concurrent"):
-        publish("r1")
-    assert month_state(warehouse) == before
-
-
-def test_a_transaction_with_an_error_changes_nothing(bigquery, publish, warehouse):
-    publish("r0")
-    before = month_state(warehouse)
-    script = "BEGIN TRANSACTION; DELETE FROM scores WHERE TRUE; SELECT 1 / 0; COMMIT TRANSACTION;"
-    with (
-        pytest.raises(RunError, match="publishing failed"),
-        warehouse.engine.writing() as session,
-    ):
-        session.run(script, {})
-    assert month_state(warehouse) == before
-
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [(503, "backendError"), (500, "internalError"), (403, "rateLimitExceeded")],
-)
-def test_errors_that_pass_are_waited_for(bigquery, publish, status, reason):
-    bigquery.faults += [
-        Fault(lambda c: c.is_job, status, reason, "busy", times=2),
-        Fault(lambda c: c.method == "GET", status, reason, "busy", times=2),
-        Fault(lambda c: c.is_transaction, status, reason, "busy", times=2),
-    ]
-    assert publish().status is RunStatus.PUBLISHED
-    assert bigquery.faults == []
-
-
-def test_tables_that_are_made_while_they_are_asked_for_are_read(bigquery, publish, warehouse):
-    run = publish("r0")
-    fault = Fault(lambda c: c.is_job, 404, "notFound", "Not found: Table runs", times=1)
-    bigquery.faults.append(fault)
-    assert [found.run_id for found in warehouse.runs()] == [run.run_id]
-    assert bigquery.faults == []
-
-
-def test_a_transaction_whose_answer_is_lost_happens_once(bigquery, publish, warehouse):
-    publish("r0")
-    fault = Fault(lambda c: c.is_transaction, 503, "backendError", "gone", lost=True)
-    bigquery.faults.append(fault)
-    run = publish("r1")
-    assert len(bigquery.transactions()) == 2
-    assert month_state(warehouse) >= expected_rows(run)
-
-
-def test_an_unreachable_bigquery_is_said_and_the_same_command_finishes(
-    bigquery, publish, warehouse, monkeypatch
-):
-    monkeypatch.setattr(engine, "CALL_SECONDS", 0.5)
-    fault = Fault(lambda c: c.is_transaction, 503, "backendError", "gone", times=99)
-    bigquery.faults.append(fault)
-    with pytest.raises(RunError, match=r"BigQuery could not be reached .*run the command again"):
-        publish()
-    bigquery.faults.clear()
-    assert warehouse.runs() == []
-    run = publish()
-    assert month_state(warehouse) >= expected_rows(run)
-    assert len(bigquery.loads()) == 5
-
-
-def test_parameters_are_typed_also_where_they_are_null(bigquery, publish):
+def test_parameters_are_typed_also_where_they_are_null(
+    bigquery: BigQueryServer, publish: Callable[..., Any]
+) -> None:
     publish()
     (call,) = [c for c in bigquery.calls if c.is_transaction]
     types = {
@@ -323,8 +275,10 @@ def test_parameters_are_typed_also_where_they_are_null(bigquery, publish):
 # --- tables and views
 
 
-def test_views_are_made_anew_only_when_something_changed(bigquery, publish, warehouse):
-    def made():
+def test_views_are_made_anew_only_when_something_changed(
+    bigquery: BigQueryServer, publish: Callable[..., Any], warehouse: RunCatalog
+) -> None:
+    def made() -> Any:
         return [c for c in bigquery.calls if "view" in c.body]
 
     publish("r0", features=FEATURES[:2])
@@ -336,7 +290,9 @@ def test_views_are_made_anew_only_when_something_changed(bigquery, publish, ware
     assert ask(warehouse, "SELECT tags FROM current_scores WHERE source_row = 5").rows
 
 
-def test_tables_are_partitioned_by_month_and_clustered(bigquery, publish):
+def test_tables_are_partitioned_by_month_and_clustered(
+    bigquery: BigQueryServer, publish: Callable[..., Any]
+) -> None:
     publish()
     made = " ".join(c.sql for c in bigquery.calls if "CREATE TABLE" in c.sql and not c.is_dry_run)
     assert made.count("PARTITION BY DATE_TRUNC(`period`, MONTH)") == len(TABLES)
@@ -346,12 +302,14 @@ def test_tables_are_partitioned_by_month_and_clustered(bigquery, publish):
 # --- reading
 
 
-def test_answers_look_the_same_as_duckdbs(publish, tmp_path, url, capsys):
+def test_answers_look_the_same_as_duckdbs(
+    publish: Callable[..., Any], tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     publish()
     other = f"duckdb:{tmp_path}/ads.duckdb"
     publish_run(open_catalog(other), *write_run(str(tmp_path / "runs"), "r1"))
 
-    def printed(place, *command):
+    def printed(place: Any, *command: Any) -> Any:
         assert main([*command, "--json", f"--warehouse={place}"]) == 0
         return json.loads(capsys.readouterr().out)
 
@@ -384,7 +342,9 @@ def test_answers_look_the_same_as_duckdbs(publish, tmp_path, url, capsys):
         ("SELECT CAST('a' AS INT64)", "query failed"),
     ],
 )
-def test_a_query_changes_nothing_and_its_mistakes_are_the_users(publish, warehouse, sql, message):
+def test_a_query_changes_nothing_and_its_mistakes_are_the_users(
+    publish: Callable[..., Any], warehouse: RunCatalog, sql: str, message: str
+) -> None:
     publish()
     before = month_state(warehouse)
     with pytest.raises(UsageError, match=message) as caught:
@@ -393,7 +353,7 @@ def test_a_query_changes_nothing_and_its_mistakes_are_the_users(publish, warehou
     assert month_state(warehouse) == before
 
 
-def test_looking_needs_no_bigquery_library_where_the_warehouse_is_a_file(tmp_path):
+def test_looking_needs_no_bigquery_library_where_the_warehouse_is_a_file(tmp_path: Path) -> None:
     code = (
         "import sys; from beam_jobs.cli import main;"
         f"assert main(['runs', '--warehouse=duckdb:{tmp_path}/a.duckdb']) == 0;"

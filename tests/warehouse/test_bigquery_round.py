@@ -1,6 +1,8 @@
 """What a round of the queue asks of BigQuery, however many runs there were before."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -13,7 +15,7 @@ from beam_jobs.runs.run_row import Job
 from beam_jobs.storage import FileInfo
 from beam_jobs.warehouse.tables import arrow_schema
 from support.publishing import OCTOBER, write_run
-from support.servers.bigquery import PROJECT
+from support.servers.bigquery import PROJECT, BigQueryServer
 
 RUNS = 2_000
 """A year of the queue, six published runs a day."""
@@ -36,7 +38,7 @@ def _older(table: str) -> str:
 
 
 @pytest.fixture
-def url(bigquery, tmp_path):
+def url(bigquery: BigQueryServer, tmp_path: Path) -> Any:
     dataset = bigquery.new_dataset()
     found = f"bigquery:{dataset}"
     publish_run(open_catalog(found), *write_run(str(tmp_path), "q1", job="requests"))
@@ -48,7 +50,9 @@ def url(bigquery, tmp_path):
     return found
 
 
-def test_a_round_asks_little_however_many_runs_there_were(bigquery, url):
+def test_a_round_asks_little_however_many_runs_there_were(
+    bigquery: BigQueryServer, url: str
+) -> None:
     """Four queries, 12 calls and 27 kB; a round once got all runs three times."""
     everything = open_catalog(url).runs()
     assert len(everything) == RUNS + 1

@@ -4,35 +4,40 @@ import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from beam_jobs.errors import UsageError
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import open_catalog
+from beam_jobs.runs.catalog import RunCatalog, open_catalog
 from beam_jobs.warehouse.bigquery.client import client_of, close_clients
 from beam_jobs.warehouse.bigquery.engine import BigQueryEngine
 from support.publishing import OCTOBER, write_run
-from support.servers.bigquery import Fault
+from support.servers.bigquery import BigQueryServer
+from support.servers.bigquery_calls import Fault
 from support.waiting import until
 
 
 @pytest.fixture
-def url(bigquery):
+def url(bigquery: BigQueryServer) -> Any:
     return f"bigquery:{bigquery.new_dataset()}"
 
 
 @pytest.mark.parametrize("place", ["p", "p.d.t", "P.d", "p.d-e", "p.", ".d", "p.d e"])
-def test_a_url_that_is_no_data_set_is_refused(place):
+def test_a_url_that_is_no_data_set_is_refused(place: Any) -> None:
     with pytest.raises(UsageError, match="is no data set"):
         BigQueryEngine(place)
 
 
-def test_a_project_of_a_domain_is_taken(bigquery):
+@pytest.mark.usefixtures("bigquery")
+def test_a_project_of_a_domain_is_taken() -> None:
     assert BigQueryEngine("example.com:ads.d").url == "bigquery:example.com:ads.d"
 
 
-def test_a_data_set_that_does_not_exist_is_found_before_work(bigquery, tmp_path):
+@pytest.mark.usefixtures("bigquery")
+def test_a_data_set_that_does_not_exist_is_found_before_work(tmp_path: Path) -> None:
     warehouse = open_catalog("bigquery:test-project.nowhere")
     written = write_run(str(tmp_path / "runs"), "r1")
     for look in (
@@ -67,8 +72,8 @@ def test_a_data_set_that_does_not_exist_is_found_before_work(bigquery, tmp_path)
     ],
 )
 def test_a_missing_permission_is_found_before_work_with_its_role(
-    bigquery, warehouse, where, message, role
-):
+    bigquery: BigQueryServer, warehouse: RunCatalog, where: Any, message: str, role: Any
+) -> None:
     bigquery.faults.append(Fault(where, 403, "accessDenied", message))
     with pytest.raises(UsageError) as caught:
         warehouse.check()
@@ -77,7 +82,9 @@ def test_a_missing_permission_is_found_before_work_with_its_role(
     warehouse.check()
 
 
-def test_without_credentials_it_says_how_to_get_them(monkeypatch, tmp_path):
+def test_without_credentials_it_says_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("BIGQUERY_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
@@ -89,7 +96,7 @@ def test_without_credentials_it_says_how_to_get_them(monkeypatch, tmp_path):
         open_catalog("bigquery:p.d").runs()
 
 
-def test_a_new_data_set_is_an_empty_warehouse(warehouse):
+def test_a_new_data_set_is_an_empty_warehouse(warehouse: RunCatalog) -> None:
     warehouse.check()
     assert warehouse.runs() == []
     assert warehouse.engine.columns() == {}
@@ -105,7 +112,8 @@ def _sockets() -> int:
     return found
 
 
-def test_a_process_has_one_client_a_project_and_closes_it(bigquery, url):
+@pytest.mark.usefixtures("bigquery")
+def test_a_process_has_one_client_a_project_and_closes_it(url: str) -> None:
     close_clients()
     before = _sockets()
     for _ in range(10):
@@ -118,7 +126,8 @@ def test_a_process_has_one_client_a_project_and_closes_it(bigquery, url):
     assert open_catalog(url).runs() == []  # whoever asks again gets a new one
 
 
-def test_a_command_leaves_no_connection_behind(bigquery, url):
+@pytest.mark.usefixtures("bigquery")
+def test_a_command_leaves_no_connection_behind(url: str) -> None:
     code = f"from beam_jobs.cli import main; assert main(['runs', '--warehouse={url}']) == 0"
     command = [sys.executable, "-W", "always::ResourceWarning", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -25,18 +27,18 @@ KIT = str(Path(__file__).parents[1])
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Any:
     return tmp_path / "ads.duckdb"
 
 
 @pytest.fixture
-def published(path, tmp_path):
+def published(path: Any, tmp_path: Path) -> Any:
     warehouse = open_catalog(f"duckdb:{path}")
     publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r1"))
     return warehouse
 
 
-def test_a_warehouse_that_does_not_exist_is_empty_and_is_not_made(path):
+def test_a_warehouse_that_does_not_exist_is_empty_and_is_not_made(path: Any) -> None:
     warehouse = open_catalog(f"duckdb:{path}")
     warehouse.check()
     assert warehouse.runs() == []
@@ -47,7 +49,7 @@ def test_a_warehouse_that_does_not_exist_is_empty_and_is_not_made(path):
     assert not path.exists()
 
 
-def test_a_database_with_other_tables_is_an_empty_warehouse(path):
+def test_a_database_with_other_tables_is_an_empty_warehouse(path: Any) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE mine (x INTEGER)")
     warehouse = open_catalog(f"duckdb:{path}")
@@ -58,16 +60,16 @@ def test_a_database_with_other_tables_is_an_empty_warehouse(path):
 @pytest.mark.parametrize(
     "url", ["ads.duckdb", "duckdb:", "postgres:x", "", "bigquery", "bigquery:"]
 )
-def test_an_unknown_url_says_which_are_known(url):
+def test_an_unknown_url_says_which_are_known(url: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"--warehouse {url}: not a known kind")):
         open_catalog(url)
 
 
-def _garbage(path):
+def _garbage(path: Any) -> None:
     path.write_bytes(b"not a database" * 1000)
 
 
-def _truncated(path):
+def _truncated(path: Any) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE t AS SELECT * FROM range(100000)")
     os.truncate(path, 5000)
@@ -82,7 +84,7 @@ def _truncated(path):
         (Path.mkdir, "is a folder; name a file in it"),
     ],
 )
-def test_what_is_no_database_is_refused_in_one_line(path, spoil, message):
+def test_what_is_no_database_is_refused_in_one_line(path: Any, spoil: Any, message: str) -> None:
     spoil(path)
     warehouse = open_catalog(f"duckdb:{path}")
     for look in (warehouse.check, warehouse.runs, lambda: warehouse.query("SELECT 1")):
@@ -91,11 +93,12 @@ def test_what_is_no_database_is_refused_in_one_line(path, spoil, message):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize(
     ("name", "neighbour"),
     [("runs[1]", "runs1"), ("r*ns", "runs"), ("r?ns", "runs"), ("job=a", "b"), ("a\\b'\"", "a")],
 )
-def test_no_path_of_ours_is_a_pattern(path, tmp_path, name, neighbour):
+def test_no_path_of_ours_is_a_pattern(tmp_path: Path, name: str, neighbour: Any) -> None:
     """Parts, tables and the file itself; a folder a=b is no column."""
     run, parts, tables = write_run(str(tmp_path / name), "r1")
     shutil.copytree(tmp_path / name, tmp_path / neighbour)
@@ -109,12 +112,14 @@ def test_no_path_of_ours_is_a_pattern(path, tmp_path, name, neighbour):
 
 
 @pytest.mark.parametrize("character", "?\\")
-def test_a_path_that_duckdb_loses_is_refused_before_any_work(tmp_path, character):
+def test_a_path_that_duckdb_loses_is_refused_before_any_work(
+    tmp_path: Path, character: Any
+) -> None:
     with pytest.raises(UsageError, match=r"DuckDB cannot keep a file under a path with"):
         open_catalog(f"duckdb:{tmp_path}/a{character}b.duckdb").check()
 
 
-def test_a_place_that_cannot_be_written_is_found_before_work(tmp_path):
+def test_a_place_that_cannot_be_written_is_found_before_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"/file cannot be written \(Not a directory\)"):
         open_catalog(f"duckdb:{tmp_path}/file/w/ads.duckdb").check()
@@ -122,7 +127,9 @@ def test_a_place_that_cannot_be_written_is_found_before_work(tmp_path):
         open_catalog("duckdb:/proc/nowhere/ads.duckdb").check()
 
 
-def test_a_read_only_file_is_found_before_work_and_can_be_read(published, path, monkeypatch):
+def test_a_read_only_file_is_found_before_work_and_can_be_read(
+    published: Any, path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Tests may run as root, to whom no file is read-only: the answer of the system is replaced.
     access = os.access
     monkeypatch.setattr(
@@ -166,7 +173,9 @@ def test_a_read_only_file_is_found_before_work_and_can_be_read(published, path, 
         ("SELECT score / 'a' FROM scores", "Could not convert"),
     ],
 )
-def test_a_query_reads_one_select_and_can_do_nothing_else(published, tmp_path, sql, message):
+def test_a_query_reads_one_select_and_can_do_nothing_else(
+    published: Any, tmp_path: Path, sql: str, message: str
+) -> None:
     before = month_state(published)
     out = tmp_path / "out"
     with pytest.raises(UsageError, match=message):
@@ -187,16 +196,16 @@ def test_a_query_reads_one_select_and_can_do_nothing_else(published, tmp_path, s
         "SELECT 1 FROM runs WHERE date_trunc('month', started_at) <= started_at",
     ],
 )
-def test_every_way_to_ask_is_taken(published, sql):
+def test_every_way_to_ask_is_taken(published: Any, sql: str) -> None:
     assert published.query(sql).rows == [(1,)]
 
 
-def test_what_describes_is_a_question_too(published):
+def test_what_describes_is_a_question_too(published: Any) -> None:
     for sql in ("DESCRIBE scores", "SHOW TABLES", "SUMMARIZE runs", "EXPLAIN SELECT 1"):
         assert published.query(sql).rows
 
 
-def test_a_query_gives_names_and_values(published):
+def test_a_query_gives_names_and_values(published: Any) -> None:
     result = published.query("SELECT key, score > 0 AS good FROM scores ORDER BY key LIMIT 1")
     assert result.columns == ("key", "good")
     assert result.records() == [{"key": "a.csv-10", "good": True}]
@@ -224,16 +233,16 @@ class _Holder:
 
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_file_that_others_use_is_refused_after_a_while_and_they_are_named(
-    published, path, tmp_path, monkeypatch, read_only
-):
+    published: Any, path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
     """Also where they only read it, as a notebook does: then it can be read, not written."""
     holder = _Holder(path, read_only)
     monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.2, write=0.2))
-    told = []
+    told: list[Any] = []
     who = rf"process {holder.process.pid} \(.*python.*\)"
     try:
         warehouse = RunCatalog(DuckDbEngine(str(path), told.append))
-        looks = [
+        looks: list[Callable[[], object]] = [
             warehouse.check,
             warehouse.runs,
             lambda: publish_run(warehouse, *write_run(str(tmp_path / "runs"), "r2")),
@@ -250,10 +259,11 @@ def test_a_file_that_others_use_is_refused_after_a_while_and_they_are_named(
     assert [run.run_id for run in published.runs()] == ["r1"]
 
 
+@pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("read_only", [False, True])
 def test_who_waits_says_so_at_once_and_goes_on_when_the_file_is_free(
-    published, path, tmp_path, monkeypatch, read_only
-):
+    path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
     """The holder lets go when it is said for whom the other waits, not some time later."""
     holders = [_Holder(path, read_only)]
     monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=600, write=600))
@@ -265,7 +275,9 @@ def test_who_waits_says_so_at_once_and_goes_on_when_the_file_is_free(
     assert holders == []
 
 
-def test_a_file_that_this_process_has_open_elsewhere_is_busy(published, path, monkeypatch):
+def test_a_file_that_this_process_has_open_elsewhere_is_busy(
+    published: Any, path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A notebook that uses these functions beside a connection of its own."""
     monkeypatch.setattr(duckdb_engine, "patience", duckdb_engine.Patience(read=0.05))
     with duckdb.connect(str(path), read_only=True) as own:
@@ -275,10 +287,10 @@ def test_a_file_that_this_process_has_open_elsewhere_is_busy(published, path, mo
     assert published.query("SELECT 1 AS x").rows == [(1,)]
 
 
-def test_every_duckdb_since_1_0_reads_the_file(published, path, tmp_path):
+def test_every_duckdb_since_1_0_reads_the_file(published: Any, path: Any, tmp_path: Path) -> None:
     """The version in the file's header, https://duckdb.org/docs/stable/internals/storage."""
 
-    def version():
+    def version() -> Any:
         header = path.read_bytes()[:20]
         assert header[8:12] == b"DUCK"
         return int.from_bytes(header[12:20], "little")
@@ -288,7 +300,7 @@ def test_every_duckdb_since_1_0_reads_the_file(published, path, tmp_path):
     assert version() == 64
 
 
-def test_a_reader_in_another_process_sees_only_whole_months(url, tmp_path):
+def test_a_reader_in_another_process_sees_only_whole_months(url: str, tmp_path: Path) -> None:
     runs = str(tmp_path / "runs")
     allowed = {
         frozenset(expected_rows(write_run(runs, name, rows=20 + order, order=order)[0]))
@@ -313,7 +325,7 @@ def test_a_reader_in_another_process_sees_only_whole_months(url, tmp_path):
     assert seen
 
 
-def test_two_publishers_at_once_take_turns(url, tmp_path):
+def test_two_publishers_at_once_take_turns(url: str, tmp_path: Path) -> None:
     processes = [
         crashes.process_of(crashes.publish_often, url, str(tmp_path / name), [name], 3)
         for name in ("a", "b")
@@ -329,10 +341,10 @@ def test_two_publishers_at_once_take_turns(url, tmp_path):
     assert month_state(warehouse) >= expected_rows(current)
 
 
-def test_threads_of_one_process_take_turns(published, tmp_path):
+def test_threads_of_one_process_take_turns(published: Any, tmp_path: Path) -> None:
     failures = []
 
-    def publish(name):
+    def publish(name: str) -> None:
         try:
             publish_run(published, *write_run(str(tmp_path / "runs"), name))
         except Exception as error:  # noqa: BLE001 (whatever it is fails the test)
@@ -353,20 +365,22 @@ sys.path.insert(0, {kit!r})
 from support.publishing import write_run
 from beam_jobs.errors import RunError
 from beam_jobs.publish.publishing import publish_run
-from beam_jobs.runs.catalog import Warehouse, open_warehouse
+from beam_jobs.runs.catalog import open_catalog
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 written = write_run({runs!r}, "r2", rows=30_000, order=1)
 limit = {limit}
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    publish_run(open_warehouse({url!r}), *written)
+    publish_run(open_catalog({url!r}), *written)
 except RunError as error:
     print(error)
 """
 
 
 @pytest.mark.parametrize("spare", [0, 20_000, 700_000])
-def test_a_full_disk_while_publishing_leaves_the_month(published, path, tmp_path, spare):
+def test_a_full_disk_while_publishing_leaves_the_month(
+    published: Any, path: Any, tmp_path: Path, spare: Any
+) -> None:
     before = month_state(published)
     script = _FULL.format(
         kit=KIT,

@@ -14,7 +14,7 @@ import os
 import subprocess
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import sqlglot
 
+from support.servers.bigquery_calls import Call, Fault, statements
 from support.servers.bigquery_literals import with_literals
 from support.servers.ports import free_port
 from support.waiting import PATIENCE, until
@@ -33,57 +34,6 @@ HOME = ROOT / ".venv-bq/home"
 PROJECT = "test-project"
 
 ABORTED = "Transaction is aborted due to concurrent update against table {dataset}.runs"
-
-
-@dataclass
-class Call:
-    """One request of a client; `body` is the JSON, or empty."""
-
-    method: str
-    path: str
-    body: dict[str, Any]
-
-    @property
-    def job_id(self) -> str:
-        return self.body.get("jobReference", {}).get("jobId", "")
-
-    @property
-    def sql(self) -> str:
-        return self.body.get("configuration", {}).get("query", {}).get("query", "")
-
-    @property
-    def is_dry_run(self) -> bool:
-        return bool(self.body.get("configuration", {}).get("dryRun"))
-
-    @property
-    def is_job(self) -> bool:
-        """Whether it starts a job."""
-        return self.method == "POST" and self.path.split("?")[0].endswith("/jobs")
-
-    @property
-    def is_load(self) -> bool:
-        return self.is_job and "load" in self.body.get("configuration", {})
-
-    @property
-    def is_transaction(self) -> bool:
-        return "BEGIN TRANSACTION" in self.sql and not self.is_dry_run
-
-
-@dataclass
-class Fault:
-    """What goes wrong, `times` times, with the calls that `where` picks.
-
-    Attributes:
-        status: of the answer; with 200 the call begins a job, and the job fails.
-        lost: the call reached the server and did its work; only the answer is an error.
-    """
-
-    where: Callable[[Call], bool]
-    status: int
-    reason: str
-    message: str
-    times: int = 1
-    lost: bool = False
 
 
 @dataclass
@@ -184,18 +134,9 @@ class BigQueryServer:
         self.calls.append(call)
         ends = upload is not None or not path.startswith("/upload/")
         fault = self._fault(call, begins=upload is None, ends=ends)
-        if fault is not None and fault.status != 200 and not fault.lost:
-            return _error(fault.status, fault.reason, fault.message)
-        if call.is_job and call.job_id in self._jobs and not call.is_dry_run and upload is None:
-            return _error(409, "duplicate", f"Already Exists: Job {PROJECT}:US.{call.job_id}")
-        known = self._jobs.get(path.split("?")[0].rsplit("/", 1)[-1])
-        if method == "GET" and known:
-            return self._of_job(path, known)
-        if fault is not None and fault.status == 200:
-            return self._job_failed(call, fault.reason, fault.message)
-        if call.is_dry_run and len(_statements(call.sql)) > 1:
-            # The emulator would really run it.
-            return _json({**call.body, "statistics": {"query": {"statementType": "SCRIPT"}}})
+        answered = self._without_emulator(method, path, call, fault, upload)
+        if answered is not None:
+            return answered
         dataset = call.body.get("configuration", {}).get("query", {}).get("defaultDataset", {})
         name = dataset.get("datasetId", "")
         if call.is_transaction:
@@ -217,8 +158,26 @@ class BigQueryServer:
             return _error(fault.status, fault.reason, fault.message)
         return result
 
+    def _without_emulator(
+        self, method: str, path: str, call: Call, fault: "Fault | None", upload: Call | None
+    ) -> tuple[int, dict[str, str], bytes] | None:
+        """The answer where the emulator is not asked."""
+        if fault is not None and fault.status != 200 and not fault.lost:
+            return _error(fault.status, fault.reason, fault.message)
+        if call.is_job and call.job_id in self._jobs and not call.is_dry_run and upload is None:
+            return _error(409, "duplicate", f"Already Exists: Job {PROJECT}:US.{call.job_id}")
+        known = self._jobs.get(path.split("?")[0].rsplit("/", 1)[-1])
+        if method == "GET" and known:
+            return self._of_job(path, known)
+        if fault is not None and fault.status == 200:
+            return self._job_failed(call, fault.reason, fault.message)
+        if call.is_dry_run and len(statements(call.sql)) > 1:
+            # The emulator would really run it.
+            return _json({**call.body, "statistics": {"query": {"statementType": "SCRIPT"}}})
+        return None
+
     def _forward(
-        self, method: str, path: str, headers: dict[str, str], body: bytes, call: Call, sent: bool
+        self, method: str, path: str, headers: dict[str, str], body: bytes, call: Call, _sent: bool
     ) -> tuple[int, dict[str, str], bytes]:
         load = call.body["configuration"]["load"] if call.is_load else {}
         appends = load.get("writeDisposition") == "WRITE_APPEND"
@@ -304,17 +263,10 @@ def _json(body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     return 200, {"content-type": "application/json"}, json.dumps(body).encode()
 
 
-def _statements(sql: str) -> list[Any]:
-    try:
-        return sqlglot.parse(sql, read="bigquery")
-    except sqlglot.errors.ParseError:  # the emulator says so, too
-        return [None]
-
-
 def _with_statement_type(call: Call, content: bytes) -> bytes:
     """The emulator does not say that `SELECT ... UNION ALL SELECT ...` is a SELECT."""
     job = json.loads(content)
-    if isinstance(_statements(call.sql)[0], sqlglot.exp.Query):
+    if isinstance(statements(call.sql)[0], sqlglot.exp.Query):
         job["statistics"]["query"].setdefault("statementType", "SELECT")
     return json.dumps(job).encode()
 
@@ -389,7 +341,7 @@ def bigquery_server(folder: Path, gcs_root: Path | None = None) -> Iterator[BigQ
         process.wait()
 
 
-def _wait(port: int, process: subprocess.Popen, log: Path) -> None:
+def _wait(port: int, process: subprocess.Popen[Any], log: Path) -> None:
     def answers() -> bool:
         if process.poll() is not None:
             raise RuntimeError(f"the BigQuery emulator does not start: {log.read_text()[-2000:]}")

@@ -27,7 +27,7 @@ def _parse_templates_once(dialect: Dialect, sql: str, **options: Any) -> Any:
     return _parse(dialect, sql, **options)
 
 
-Dialect.parse = _parse_templates_once
+Dialect.parse = _parse_templates_once  # type: ignore[assignment, method-assign]
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import duckdb_extension_spatial
 
-((platform,),) = duckdb.sql("PRAGMA platform").fetchall()
+((platform,),) = duckdb.execute("PRAGMA platform").fetchall()
 source = Path(duckdb_extension_spatial.__file__).parent / "extensions" / f"v{duckdb.__version__}"
 target = Path(sys.argv[1]) / ".duckdb/extensions" / f"v{duckdb.__version__}" / platform
 target.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,7 @@ class GcsServer:
                 comes), `stall` (done when the client has given up; the answer never comes).
             times: so many requests.
             skip: so many that match go through before.
+            value: what `kind` says.
         """
         self._control(do="fault", match=match, kind=kind, times=times, skip=skip, value=value)
 
@@ -128,7 +129,8 @@ class GcsServer:
     def _ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
         request = urllib.request.Request(f"{self._backend}{path}", data, method=method)
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return answer.read()
+            found: bytes = answer.read()
+            return found
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -132,19 +132,25 @@ class Handler(BaseHTTPRequestHandler):
         name = urllib.parse.unquote(found[2]) if found and found[2] else query.get("name", "")
         if query.get("uploadType") == "resumable" and not name and self.command == "POST":
             name = json.loads(body or b"{}").get("name", "")
-        if query.get("uploadType") == "resumable" and self.command == "PUT":
-            ends = re.fullmatch(r"bytes \d+-(\d+)/(\d+)", self.headers.get("Content-Range", ""))
-            if ends and int(ends[1]) + 1 == int(ends[2]):
-                wanted = self.expected.get(query.get("upload_id", ""))
-                if wanted and self._generation(*wanted[:2]) != wanted[2]:
-                    self._error(412, "conditionNotMet")
-                    return True
+        if self._ends_too_late(query):
+            self._error(412, "conditionNotMet")
+            return True
         if "ifGenerationMatch" in query and name:
             self._wanted = (bucket, name, int(query["ifGenerationMatch"]))
             if self._generation(bucket, name) != self._wanted[2]:
                 self._error(412, "conditionNotMet")
                 return True
         return False
+
+    def _ends_too_late(self, query: dict[str, str]) -> bool:
+        """Whether a resumable upload is done, and its object another generation meanwhile."""
+        if query.get("uploadType") != "resumable" or self.command != "PUT":
+            return False
+        ends = re.fullmatch(r"bytes \d+-(\d+)/(\d+)", self.headers.get("Content-Range", ""))
+        if not ends or int(ends[1]) + 1 != int(ends[2]):
+            return False
+        wanted = self.expected.get(query.get("upload_id", ""))
+        return bool(wanted and self._generation(*wanted[:2]) != wanted[2])
 
     def _forward(self, path: urllib.parse.SplitResult, body: bytes, fault: dict[str, Any]) -> None:
         status, headers, data = self._ask(self.command, self.path, body, dict(self.headers))
@@ -159,7 +165,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                here = f"127.0.0.1:{self.server.server_address[1]}"
+                assert isinstance(self.server, ThreadingHTTPServer)
+                here = f"127.0.0.1:{self.server.server_port}"
                 self.send_header(name, value.replace(f"127.0.0.1:{self.backend}", here))
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

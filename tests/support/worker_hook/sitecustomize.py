@@ -7,12 +7,13 @@ middle of a bundle has all the time for it.
 
 import os
 import time
+from typing import Any
 
 _replace = os.replace
 _folder = os.environ.get("HOLD_WORKERS", "")
 
 
-def _replacing(source, target):
+def _replacing(source: Any, target: Any) -> None:
     _replace(source, target)
     if os.path.basename(os.path.dirname(os.fspath(target))) != "keys":
         return
@@ -24,4 +25,4 @@ def _replacing(source, target):
 
 
 if _folder:
-    os.replace = _replacing
+    os.replace = _replacing  # type: ignore[assignment]
