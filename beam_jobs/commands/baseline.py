@@ -8,7 +8,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from beam_jobs import storage, terminal
 from beam_jobs.batch import Reason
-from beam_jobs.commands.run import shown_progress
+from beam_jobs.commands.execute import shown_progress
 from beam_jobs.config.verbs import BaselineConfig
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.images.spec import ImageSpec, image_spec, read_features

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Sequence
 
+from beam_jobs.commands.execute import execute
 from beam_jobs.commands.output import print_plan, print_result
-from beam_jobs.commands.run import execute
 from beam_jobs.config.verbs import MonthlyConfig
 from beam_jobs.finish.failure import failure_of
 from beam_jobs.plan import plan_monthly

@@ -5,6 +5,7 @@ from beam_jobs.plan import Plan, describe
 from beam_jobs.plan.costs import describe_estimate, estimate, estimate_json
 from beam_jobs.plan.prices import Prices
 from beam_jobs.runs.summary import RunOutcome, RunSummary
+from beam_jobs.terminal.summary import print_summary
 
 HELD = 3
 """Exit code of a run that waits for approval."""
@@ -34,7 +35,7 @@ def print_result(summary: RunSummary, *, as_json: bool) -> None:
             (),
         )
     else:
-        terminal.print_summary(summary)
+        print_summary(summary)
 
 
 def exit_code(summary: RunSummary | None) -> int:

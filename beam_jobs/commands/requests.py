@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from beam_jobs import storage, terminal
+from beam_jobs.commands.execute import compute
 from beam_jobs.commands.output import print_plan, print_result
-from beam_jobs.commands.run import compute
 from beam_jobs.commands.watch import Interrupted, keep_traceback, watch
 from beam_jobs.config.verbs import RequestsConfig
 from beam_jobs.errors import BeamJobsError, ChangedError, RunError

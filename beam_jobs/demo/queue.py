@@ -13,6 +13,7 @@ from beam_jobs.commands.requests import attempt
 from beam_jobs.config.verbs import RequestsConfig
 from beam_jobs.demo.data import KEY, LABEL
 from beam_jobs.plan import plan_requests
+from beam_jobs.terminal.summary import print_summary
 
 REQUESTS = 200
 """A slow night."""
@@ -72,7 +73,7 @@ def run_queue(settings: Mapping[str, Any], beam_args: Sequence[str], options: st
     if summary is None:
         terminal.print_note("the queue was answered before; nothing was done twice")
     else:
-        terminal.print_summary(summary, options=options)
+        print_summary(summary, options=options)
         print()
     print(f"Some answers in {settings['responses']}:")
     rows = []

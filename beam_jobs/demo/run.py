@@ -15,7 +15,7 @@ from beam_jobs.commands.baseline import (
     infer_schema_file,
     run_baseline,
 )
-from beam_jobs.commands.run import execute
+from beam_jobs.commands.execute import execute
 from beam_jobs.config.flags import DEFAULT_CONFIG_FILE
 from beam_jobs.config.verbs import BaselineConfig, DemoConfig, MonthlyConfig
 from beam_jobs.demo.data import KEY, LABEL, MONTHS, RANGES, make_ads
@@ -25,6 +25,7 @@ from beam_jobs.errors import UsageError
 from beam_jobs.plan import plan_monthly
 from beam_jobs.runs.summary import RunSummary
 from beam_jobs.schema import load_schema
+from beam_jobs.terminal.summary import print_summary
 
 _MADE_BY = "# Written by `beam-jobs demo`; paths start from this file's folder.\n"
 
@@ -64,7 +65,7 @@ def run_demo(config: DemoConfig, beam_args: Sequence[str]) -> int:
         given: dict[str, Any] = {name: settings[name] for name in settings.keys() & known}
         monthly = MonthlyConfig(**given | {"ads": (made.pattern,)}, month=f"{month:%Y-%m}")
         summary = execute(plan_monthly(monthly), beam_args)
-        terminal.print_summary(summary, options=options)
+        print_summary(summary, options=options)
         print()
     assert summary is not None
     _print_defects(summary, made.defects)

@@ -22,7 +22,7 @@ from beam_jobs.read.inputs import Inputs
 from beam_jobs.read.json_names import nested_names
 from beam_jobs.read.transforms import BATCHES, ROWS, ReadRanges, SplitFiles
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.score.binding import SignatureBinding
+from beam_jobs.score.signature_binding import SignatureBinding
 from beam_jobs.score.transforms import Score
 from beam_jobs.statistics import column_types
 from beam_jobs.statistics.files import (

@@ -18,7 +18,7 @@ from beam_jobs.plan.plan import Reference, fingerprint
 from beam_jobs.read import Format, format_of, peek_columns
 from beam_jobs.schema import Feature, features_of
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import ModelImages, SignatureBinding
+from beam_jobs.score.signature_binding import ModelImages, SignatureBinding
 from beam_jobs.statistics.files import (
     ScoredBy,
     Statistics,

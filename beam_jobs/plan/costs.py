@@ -13,7 +13,8 @@ from beam_jobs import storage
 from beam_jobs.plan.plan import Plan
 from beam_jobs.plan.prices import Prices
 from beam_jobs.read import Format, format_of
-from beam_jobs.read.byte_ranges import gzip_error, is_scanned
+from beam_jobs.read.splitting import is_scanned
+from beam_jobs.read.text_files import gzip_error
 
 SAMPLE_BYTES = 256 << 10
 IMAGES_SAMPLED = 1_000

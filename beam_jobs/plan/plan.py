@@ -21,7 +21,7 @@ from beam_jobs.read.inputs import Inputs, as_json
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import Job, RunIdentity, RunRow, RunStatus, period_name
 from beam_jobs.schema import Feature, features_of
-from beam_jobs.score.binding import SignatureBinding
+from beam_jobs.score.signature_binding import SignatureBinding
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,8 @@
 """Bytes -> RecordBatches: CSV, JSON Lines, Parquet."""
 
 from beam_jobs.read.byte_range import ByteRange, Format, ReadSpec, format_of
-from beam_jobs.read.byte_ranges import (
-    candidate_ranges,
-    peek_columns,
-    read_range,
-    resolve_ranges,
-    scan_range,
-)
+from beam_jobs.read.reading import peek_columns, read_range
+from beam_jobs.read.splitting import candidate_ranges, resolve_ranges, scan_range
 
 __all__ = [
     "ByteRange",

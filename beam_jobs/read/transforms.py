@@ -8,16 +8,11 @@ import apache_beam as beam
 
 from beam_jobs.batch import BatchKey
 from beam_jobs.read.byte_range import ByteRange, RangeScan, ReadSpec
-from beam_jobs.read.byte_ranges import (
-    candidate_ranges,
-    needs_scan,
-    read_range,
-    resolve_ranges,
-    scan_range,
-)
 from beam_jobs.read.coverage import RangeRows
 from beam_jobs.read.inputs import Inputs
+from beam_jobs.read.reading import read_range
 from beam_jobs.read.signs import FileSign
+from beam_jobs.read.splitting import candidate_ranges, needs_scan, resolve_ranges, scan_range
 from beam_jobs.storage import FileInfo
 
 BATCHES = "batches"

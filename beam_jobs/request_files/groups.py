@@ -4,8 +4,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from beam_jobs.read.byte_ranges import candidate_ranges
 from beam_jobs.read.inputs import Inputs
+from beam_jobs.read.splitting import candidate_ranges
 from beam_jobs.storage import FileInfo
 
 GROUP_BYTES = 32 << 20

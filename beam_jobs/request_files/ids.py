@@ -1,6 +1,6 @@
 """Ids that appear twice, in one request file or in two.
 
-As `check.keys` does it for the monthly job, but a batch may hold requests of many files.
+As `validation.keys` does it for the monthly job, but a batch may hold requests of many files.
 """
 
 from collections.abc import Sequence

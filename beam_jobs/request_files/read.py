@@ -22,9 +22,9 @@ from beam_jobs.batch import (
 )
 from beam_jobs.errors import InputError
 from beam_jobs.read.batches import assemble
-from beam_jobs.read.byte_ranges import opened
 from beam_jobs.read.columns import parse as parse_cells
 from beam_jobs.read.lines import BLOCK_BYTES, Block, Splitter, split
+from beam_jobs.read.text_files import opened
 from beam_jobs.request_files.groups import Group
 from beam_jobs.request_files.parse import Parsed, RequestSpec, parse
 from beam_jobs.schema import Feature, FeatureType
@@ -42,7 +42,7 @@ def read_requests(
     rows_per_batch: int = ROWS_PER_BATCH,
     skipped: Collection[int] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """The requests of a group, in order, as `records` describes batches.
+    """The requests of a group, in order, as `batch` describes them.
 
     A batch may hold requests of several files: all of one, then all of the next. `SOURCE_ROW`
     counts the requests of a file from 1, which for one request a line is the line.

@@ -14,10 +14,10 @@ from beam_jobs.models.signature import DType, Signature, SignatureKind, TensorIn
 from beam_jobs.schema import SERVING, Feature, FeatureType, features_of, in_environment
 from beam_jobs.score.bind_examples import example_bindings
 from beam_jobs.score.bind_images import image_binding, image_input, shape_problem
-from beam_jobs.score.binding import InputBinding, ModelImages, SignatureBinding
 from beam_jobs.score.class_names import LabelWords
 from beam_jobs.score.defaults import Default, check_default, defaults_of, truth_of
 from beam_jobs.score.score_choice import choose_score, is_number
+from beam_jobs.score.signature_binding import InputBinding, ModelImages, SignatureBinding
 
 _ACCEPTED: Mapping[FeatureType, frozenset[str]] = {
     FeatureType.INT: frozenset(d.value for d in DType if d not in (DType.STRING, DType.UINT8)),

@@ -10,8 +10,8 @@ from beam_jobs.errors import UsageError
 from beam_jobs.models.evidence import ParsedFeature
 from beam_jobs.models.signature import DType, Signature
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.score.binding import InputBinding, ModelImages, Source
 from beam_jobs.score.defaults import Default
+from beam_jobs.score.signature_binding import InputBinding, ModelImages, Source
 
 _DTYPES = {
     FeatureType.INT: DType.INT64,

@@ -8,7 +8,7 @@ from beam_jobs.images.tensor_options import tensor_spec
 from beam_jobs.models.evidence import Use
 from beam_jobs.models.signature import DType, Signature, TensorInfo
 from beam_jobs.schema import SERVING, Feature
-from beam_jobs.score.binding import InputBinding, ModelImages, Source
+from beam_jobs.score.signature_binding import InputBinding, ModelImages, Source
 
 _IMAGE_RANK = 4  # [n, h, w, c]
 

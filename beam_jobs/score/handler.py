@@ -14,8 +14,8 @@ from beam_jobs.batch import Actions
 from beam_jobs.models.loader import Predict, load_model
 from beam_jobs.models.registry import ModelLocation
 from beam_jobs.models.signature import Signature
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature_binding import SignatureBinding
 
 
 class ScoringHandler(ModelHandler[pa.RecordBatch, pa.RecordBatch, Scorer]):

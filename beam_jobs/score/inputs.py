@@ -20,8 +20,8 @@ from beam_jobs.batch import (
 )
 from beam_jobs.models.signature import DType, SignatureKind
 from beam_jobs.schema import FeatureType
-from beam_jobs.score.binding import InputBinding, SignatureBinding, Source
 from beam_jobs.score.defaults import Default
+from beam_jobs.score.signature_binding import InputBinding, SignatureBinding, Source
 
 _NUMPY = {
     DType.FLOAT32: np.float32,

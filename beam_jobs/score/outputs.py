@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_jobs.errors import RunError
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.class_check import Outputs, check_classes
 from beam_jobs.score.score_choice import positive_column
+from beam_jobs.score.signature_binding import SignatureBinding
 
 _FLOAT_BYTES = 4
 

@@ -23,11 +23,11 @@ from beam_jobs.batch import (
 )
 from beam_jobs.errors import RunError
 from beam_jobs.models.loader import Predict
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.class_check import Outputs
 from beam_jobs.score.inputs import check_inputs, to_arrays
 from beam_jobs.score.outputs import check_outputs, others_as_json, score_of
 from beam_jobs.score.poison import Failed, find_failing
+from beam_jobs.score.signature_binding import SignatureBinding
 
 WHOLE_BATCHES = 4
 """A model that fails on so many batches as a whole, and has scored no row, ends the run."""

@@ -8,9 +8,9 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 
 from beam_jobs.batch import Actions, BatchKey, KeyedBatch
 from beam_jobs.models.registry import ModelLocation
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.handler import ScoringHandler
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature_binding import SignatureBinding
 
 
 @dataclass(eq=False)

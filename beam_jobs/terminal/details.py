@@ -15,7 +15,7 @@ def print_details(details: Mapping[str, Any], stream: TextIO | None = None) -> N
     """Prints a run, a section a subject; nothing is cut but raw records and long lists of files.
 
     Args:
-        details: as `publish.details.details` gives them.
+        details: as `runs.details.details` gives them.
         stream: instead of standard output.
     """
     out = stream or sys.stdout

@@ -14,9 +14,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from beam_jobs import storage
 from beam_jobs.batch import KeyedBatch
 from beam_jobs.read.byte_range import ByteRange, ReadSpec
-from beam_jobs.read.byte_ranges import read_range
 from beam_jobs.read.coverage import RangeRows, exactly_one, rows_of_files
 from beam_jobs.read.inputs import Inputs
+from beam_jobs.read.reading import read_range
 from beam_jobs.validation.duplicates import Duplicates, write_duplicates
 from beam_jobs.validation.keys import KEY_SCHEMA, find_duplicates, key_table, mark_keys
 from beam_jobs.validation.rows import RowChecks, check_rows, compile_checks

@@ -42,7 +42,7 @@ def worker_entry(told: RunSummary) -> dict[str, Any]:
     entries: list[beam_fn_api_pb2.LogEntry] = []
 
     class Queue:
-        put = staticmethod(lambda entry, _: entries.append(entry))
+        put = staticmethod(lambda entry, block: entries.append(entry))  # noqa: ARG005  (Beam names it)
 
     handler._log_entry_queue = Queue()  # type: ignore[assignment]
     handler.formatter = None

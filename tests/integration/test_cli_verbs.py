@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_jobs.errors import RunError
-from beam_jobs.pipelines import watch
+from beam_jobs.pipelines import run
 from beam_jobs.pipelines.watch import wait_for_end
 from beam_jobs.runs.folder import RunFolder
 from beam_jobs.warehouse import duckdb as duckdb_engine
@@ -184,7 +184,7 @@ def test_what_fails_behind_publication_is_told_with_what_stands(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch, "wait_for_end", interrupted)
+        patch.setattr(run, "wait_for_end", interrupted)
         done = monthly("--json")
     assert (done.code, the_object(done)["status"]) == (130, "PUBLISHED")
     assert f"interrupted; run {failed['run_id']} is PUBLISHED; " in done.err

@@ -342,7 +342,7 @@ def test_a_storage_that_fails_publishes_nothing(
 ) -> None:
     read_bytes = storage.read_bytes
 
-    def down(uri: str, limit: int | None = None, _deadline: float | None = None) -> bytes:
+    def down(uri: str, limit: int | None = None, deadline: float | None = None) -> bytes:  # noqa: ARG001  (it is named)
         if limit is None:
             return read_bytes(uri)
         raise ConnectionResetError(104, "Connection reset by peer")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.read import byte_ranges
+from beam_jobs.read import splitting
 from beam_jobs.runs.catalog import open_catalog
 from support import lossy_runner
 from support.commands import run_command
@@ -99,7 +99,7 @@ def test_a_runner_that_loses_or_doubles_is_stopped(
     fault: Fault,
     message: str,
 ) -> None:
-    monkeypatch.setattr(byte_ranges, "_LEAST_RANGE_BYTES", 250)  # each file has six byte ranges
+    monkeypatch.setattr(splitting, "_LEAST_RANGE_BYTES", 250)  # each file has six byte ranges
     monkeypatch.setattr(lossy_runner.state, "fault", fault)
     done = run_command(*command)
     assert lossy_runner.state.seen > fault.element, "the fault did not happen"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from beam_jobs import storage
-from beam_jobs.read.byte_ranges import candidate_ranges
+from beam_jobs.read.splitting import candidate_ranges
 from beam_jobs.request_files.groups import groups_of
 from support.commands import Result, run_command
 from support.fault_server import FaultServer

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from beam_jobs import storage
+from beam_jobs.commands import execute as execute_module
 from beam_jobs.commands import requests as requests_command
-from beam_jobs.commands import run as run_module
-from beam_jobs.read.byte_ranges import candidate_ranges
+from beam_jobs.read.splitting import candidate_ranges
 from beam_jobs.request_files import transforms
 from beam_jobs.request_files.groups import groups_of
 from beam_jobs.validation.keys import files_with_repeats
@@ -113,7 +113,7 @@ def test_alone_it_is_set_aside_too_and_force_tries_once_more(
     assert (done.code, done.json["status"], done.json["rows"]["read"]) == (0, "PUBLISHED", 0)
     assert requests().json["status"] == "UNCHANGED"
     # As if what kept it from being read were mended, without a new generation.
-    monkeypatch.setattr(transforms, "glance", lambda *_: iter(()))
+    monkeypatch.setattr(transforms, "scan_ids", lambda *_: iter(()))
     monkeypatch.setattr(transforms, "read_requests", lambda *_, **__: iter(()))
     forced = requests("--force")
     assert (forced.json["status"], forced.json["unreadable"]) == ("PUBLISHED", [])
@@ -145,7 +145,7 @@ def test_a_file_in_ranges_and_ids_that_come_again_leave_it_out_alike(
     gone = put(tmp_path, "a.jsonl", good("r", 40))
     cut = put_cut(tmp_path, "b.jsonl.gz", 40)
     put(tmp_path, "c.jsonl", [*good("r", 5), *good("b.jsonl.gz", 5), *good("r", 2)])
-    compute = run_module.compute
+    compute = execute_module.compute
 
     def vanishes(*arguments: Any) -> Any:
         os.remove(gone.uri)
@@ -204,7 +204,7 @@ def test_a_queue_whose_files_have_all_changed_leaves_no_run(
     requests: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = put(tmp_path, "a.jsonl", good("a", 3))
-    compute = run_module.compute
+    compute = execute_module.compute
 
     def vanishes(*arguments: Any) -> Any:
         os.remove(gone.uri)

@@ -18,7 +18,7 @@ from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import Signature, SignatureKind, read_signature
 from beam_jobs.schema import FeatureType
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import ModelImages, Source
+from beam_jobs.score.signature_binding import ModelImages, Source
 from support.exports import estimator_exports
 from support.models import batch_of, plan_of, save, schema_of, score_with
 

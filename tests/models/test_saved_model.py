@@ -187,7 +187,7 @@ def test_what_is_no_saved_model_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_planning_needs_no_tensorflow() -> None:
     """It would take seconds: `--plan` and a run that stands already answer in one."""
     code = (
-        "import sys, beam_jobs.commands.run, beam_jobs.warehouse.duckdb\n"
+        "import sys, beam_jobs.commands.execute, beam_jobs.warehouse.duckdb\n"
         "heavy = {'tensorflow', 'tensorflow_data_validation', 'apache_beam', 'tfx_bsl', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -19,8 +19,8 @@ from beam_jobs.plan import costs
 from beam_jobs.plan.costs import Input, money, quantities
 from beam_jobs.plan.prices import Prices, load_prices
 from beam_jobs.read import ReadSpec
-from beam_jobs.read.byte_ranges import is_scanned
 from beam_jobs.read.inputs import write_inputs
+from beam_jobs.read.splitting import is_scanned
 from beam_jobs.read.transforms import ReadRanges, SplitFiles
 from beam_jobs.storage.local import LocalStorage
 from beam_jobs.validation.transforms import FindDuplicateKeys

@@ -9,7 +9,7 @@ from beam_jobs import storage
 from beam_jobs.errors import InputError, UsageError
 from beam_jobs.read import format_of, peek_columns, read_range, resolve_ranges, scan_range
 from beam_jobs.read.byte_range import ReadSpec
-from beam_jobs.read.byte_ranges import candidate_ranges
+from beam_jobs.read.splitting import candidate_ranges
 from beam_jobs.schema import Feature, FeatureType
 from support.reading import CSV_HEADER, FEATURES, read_rows, write
 

@@ -13,7 +13,7 @@ from beam_jobs import storage
 from beam_jobs.errors import InputError
 from beam_jobs.plan.costs import density
 from beam_jobs.read import Format, candidate_ranges, peek_columns, scan_range
-from beam_jobs.read.byte_ranges import needs_scan
+from beam_jobs.read.splitting import needs_scan
 from support.parquet_damage import damage
 from support.reading import CSV_GOOD, CSV_HEADER, JSON_GOOD
 

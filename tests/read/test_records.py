@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from beam_jobs import storage
 from beam_jobs.batch import FINDINGS, RAW, RAW_LIMIT_BYTES, SOURCE_ROW
 from beam_jobs.read import ReadSpec, candidate_ranges, read_range, resolve_ranges, scan_range
-from beam_jobs.read.byte_ranges import needs_scan
 from beam_jobs.read.lines import Splitter
+from beam_jobs.read.splitting import needs_scan
 from beam_jobs.schema import Feature, FeatureType
 
 NASTY = st.text(alphabet='ab,"\n\r', max_size=60)

@@ -11,8 +11,8 @@ import pytest
 from beam_jobs import storage
 from beam_jobs.batch import Reason
 from beam_jobs.read import ReadSpec, candidate_ranges, peek_columns, read_range, resolve_ranges
-from beam_jobs.read.byte_ranges import needs_scan, scan_range
 from beam_jobs.read.signs import FileSign, foreign_content
+from beam_jobs.read.splitting import needs_scan, scan_range
 from support.reading import CSV_GOOD, CSV_HEADER, FEATURES, JSON_GOOD, read_rows, write
 
 HTML = b"""<!DOCTYPE html>

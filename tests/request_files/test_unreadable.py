@@ -12,7 +12,7 @@ import pytest
 from beam_jobs import storage
 from beam_jobs.batch import KEY, SOURCE_FILE, SOURCE_ROW
 from beam_jobs.errors import ChangedError, InputError, StorageError, StorageTimeoutError
-from beam_jobs.read.byte_ranges import opened
+from beam_jobs.read.text_files import opened
 from beam_jobs.request_files.groups import Group
 from beam_jobs.request_files.read import lines_of, read_requests
 from beam_jobs.request_files.scan import scan_ids

@@ -5,7 +5,7 @@ import pytest
 from beam_jobs.errors import UsageError
 from beam_jobs.models.signature import Signature, SignatureKind, TensorInfo
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import SignatureBinding
+from beam_jobs.score.signature_binding import SignatureBinding
 from support.models import SCORE_TENSOR, raw_signature, schema_of, tensor, with_default
 
 SCHEMA = """

@@ -13,8 +13,8 @@ from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import Signature, SignatureKind, TensorInfo, read_signature
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import CALL_BYTES, ModelImages, SignatureBinding, Source
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature_binding import CALL_BYTES, ModelImages, SignatureBinding, Source
 from support.models import SCORE_TENSOR, raw_signature, reasons, save, schema_of, tensor
 
 SCHEMA = """

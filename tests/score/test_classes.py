@@ -12,9 +12,9 @@ import tensorflow as tf
 from beam_jobs.batch import DEFAULT_ACTIONS, OUTPUTS, SCORE
 from beam_jobs.errors import RunError, UsageError
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.class_names import LabelWords, positive_class
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature_binding import SignatureBinding
 from support.models import batch_of, plan_of, raw_signature, save, schema_of, score_with, tensor
 
 v1 = tf.compat.v1

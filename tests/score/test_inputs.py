@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.inputs import check_inputs, to_arrays
+from beam_jobs.score.signature_binding import SignatureBinding
 from support.models import SCORE_TENSOR, batch_of, raw_signature, schema_of, tensor, with_default
 
 SCHEMA = """

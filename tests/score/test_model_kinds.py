@@ -17,8 +17,8 @@ from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import DType, SignatureKind
 from beam_jobs.schema import Feature, FeatureType
-from beam_jobs.score.binding import InputBinding
 from beam_jobs.score.inputs import to_examples
+from beam_jobs.score.signature_binding import InputBinding
 from support.exports import estimator_exports
 from support.models import (
     batch_of,

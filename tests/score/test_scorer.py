@@ -25,8 +25,8 @@ from beam_jobs.models.loader import load_model
 from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import read_signature
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature_binding import SignatureBinding
 
 SCHEMA = text_format.Parse(
     """

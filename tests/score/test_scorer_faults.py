@@ -24,8 +24,8 @@ from beam_jobs.batch import (
 from beam_jobs.errors import RunError
 from beam_jobs.models.signature import TensorInfo
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature_binding import SignatureBinding
 from support.models import (
     SCORE_TENSOR,
     batch_of,

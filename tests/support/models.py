@@ -17,8 +17,8 @@ from beam_jobs.models.registry import resolve_model
 from beam_jobs.models.signature import DType, Signature, SignatureKind, TensorInfo, read_signature
 from beam_jobs.schema import features_of
 from beam_jobs.score.bind import bind
-from beam_jobs.score.binding import SignatureBinding
 from beam_jobs.score.scorer import Scorer
+from beam_jobs.score.signature_binding import SignatureBinding
 
 
 def schema_of(text: str) -> schema_pb2.Schema:

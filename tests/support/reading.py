@@ -18,7 +18,7 @@ from beam_jobs.batch import (
     finding_text,
 )
 from beam_jobs.read import ReadSpec, candidate_ranges, read_range, resolve_ranges, scan_range
-from beam_jobs.read.byte_ranges import RANGE_BYTES, needs_scan
+from beam_jobs.read.splitting import RANGE_BYTES, needs_scan
 from beam_jobs.schema import Feature, FeatureType
 
 FEATURES = (

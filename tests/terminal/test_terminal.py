@@ -16,7 +16,7 @@ from beam_jobs.batch import Reason
 from beam_jobs.notes import printable
 from beam_jobs.runs.run_row import Job, RowCounts
 from beam_jobs.runs.summary import Example, RunOutcome, RunSummary, ScoreFigures
-from beam_jobs.terminal.summary import next_commands
+from beam_jobs.terminal.summary import next_commands, print_summary
 from beam_jobs.terminal.tables import CELL_LIMIT, ROWS_ON_A_TERMINAL, Cells
 from beam_jobs.terminal.text import console, plain, share
 from support.summaries import anomaly
@@ -104,47 +104,47 @@ next
 
 class TestSummary:
     def test_on_a_terminal_of_80_columns(self, screen: FakeTerminal) -> None:
-        terminal.print_summary(summary(), options="--warehouse duckdb:ads.duckdb", stream=screen)
+        print_summary(summary(), options="--warehouse duckdb:ads.duckdb", stream=screen)
         assert screen.text() == SUMMARY_AT_80
 
     def test_what_the_reasons_tell_already_is_only_counted(self, screen: FakeTerminal) -> None:
         told = [anomaly("INFO", "SCHEMA", name, "Column dropped") for name in ("bid", "hour")]
-        terminal.print_summary(summary(anomalies=(*summary().anomalies, *told)), stream=screen)
+        print_summary(summary(anomalies=(*summary().anomalies, *told)), stream=screen)
         assert "Column dropped" not in screen.text()
         assert "(missing_share)\nand 2 of severity INFO\n" in screen.text()
 
     def test_nothing_but_what_the_reasons_tell(self, screen: FakeTerminal) -> None:
         told = [anomaly("INFO", "SCHEMA", "bid", "Column dropped")]
-        terminal.print_summary(summary(anomalies=tuple(told)), stream=screen)
+        print_summary(summary(anomalies=tuple(told)), stream=screen)
         assert "severity  kind" not in screen.text()
         assert "\nanomalies: 1 of severity INFO\n" in screen.text()
 
     def test_colours_severity_on_a_terminal_unless_told_not_to(
         self, screen: FakeTerminal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        terminal.print_summary(summary(), stream=screen)
+        print_summary(summary(), stream=screen)
         assert "\x1b[1;31mHOLD" in screen.getvalue()
         monkeypatch.setenv("NO_COLOR", "1")
         without = FakeTerminal()
-        terminal.print_summary(summary(), stream=without)
+        print_summary(summary(), stream=without)
         assert not re.search(r"\x1b\[[0-9;]*3[0-9]", without.getvalue())
 
     def test_piped_has_no_escape_and_no_blank_at_the_end_of_a_line(self) -> None:
         out = io.StringIO()
-        terminal.print_summary(summary(), stream=out)
+        print_summary(summary(), stream=out)
         assert "\x1b" not in out.getvalue()
         assert all(line == line.rstrip() for line in out.getvalue().splitlines())
         assert "HOLD      DRIFT    category" in out.getvalue()
 
     def test_notes_stand_before_the_results(self, screen: FakeTerminal) -> None:
         notes = ["no aliases.json, so version 10 is taken", *(f"note {i}" for i in range(11))]
-        terminal.print_summary(summary(notes=tuple(notes)), stream=screen)
+        print_summary(summary(notes=tuple(notes)), stream=screen)
         assert "\nnotes\n  no aliases.json, so version 10 is taken\n  note 0\n" in screen.text()
         assert "\n  note 8\n  and 2 more\n\ntime " in screen.text()
 
     def test_a_long_folder_is_never_broken(self, screen: FakeTerminal) -> None:
         folder = "/x" * 100
-        terminal.print_summary(summary(run_folder=folder), stream=screen)
+        print_summary(summary(run_folder=folder), stream=screen)
         assert f"results  {folder}\n" in screen.text()
 
     def test_a_clean_run_shows_neither_reasons_nor_anomalies(self, screen: FakeTerminal) -> None:
@@ -152,7 +152,7 @@ class TestSummary:
             outcome=RunOutcome.PUBLISHED, reasons={}, anomalies=(), hold_reasons=(), score=None,
             rows=RowCounts(),
         )  # fmt: skip
-        terminal.print_summary(clean, stream=screen)
+        print_summary(clean, stream=screen)
         assert "PUBLISHED  in the warehouse" in screen.text()
         for absent in ("reason", "severity", "held because", "score  "):
             assert absent not in screen.text()
@@ -165,7 +165,7 @@ class TestSummary:
             for i in range(40)
         ]
         whole = anomaly("WARN", "DRIFT", "bid", "drifted", value=0.2)
-        terminal.print_summary(summary(anomalies=(*many, whole)), stream=screen)
+        print_summary(summary(anomalies=(*many, whole)), stream=screen)
         lines = [line for line in screen.text().splitlines() if line.startswith("WARN")]
         assert " all " in lines[0]
         assert "device=" in lines[1]
@@ -185,7 +185,7 @@ class TestSummary:
     def test_data_cannot_steer_the_terminal(self, screen: FakeTerminal) -> None:
         evil = {Reason.OUT_OF_RANGE: Example("x", "'\x1b[2J[red]\u202e'")}
         found = summary(reasons={Reason.OUT_OF_RANGE: 1}, examples=evil)
-        terminal.print_summary(found, stream=screen)
+        print_summary(found, stream=screen)
         assert "\x1b[2J" not in screen.getvalue()
         assert r"x: '\x1b[2J[red]\u202e'" in screen.text()
 
