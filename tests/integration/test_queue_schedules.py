@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -129,5 +130,10 @@ def test_every_request_is_answered_once_whatever_happens(
             seed: pool.submit(run_schedule, seed, server, setup, tmp_path / str(seed))
             for seed in range(first, SEEDS, PARTS)
         }
-    failed = {seed: done.exception() for seed, done in schedules.items() if done.exception()}
-    assert not failed
+    errors = {seed: done.exception() for seed, done in schedules.items()}
+    failed = [
+        f"schedule {seed}: {''.join(traceback.format_exception(error))}"
+        for seed, error in errors.items()
+        if error is not None
+    ]
+    assert not failed, "\n".join(failed)
