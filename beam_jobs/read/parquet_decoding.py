@@ -10,6 +10,7 @@ import inspect
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,10 @@ import pyarrow.types as pt
 
 _BUFFER_BYTES = 8 << 20
 """Of a column chunk read at a time: a row group of any size is decoded in the same memory."""
+
+_MAGIC = b"PAR1"
+_FOOTER_END = 4 + len(_MAGIC)
+"""After the footer stand its length and the magic word (Parquet's file format)."""
 
 Tell = Callable[[str], None]
 """Told what is read next: `row group 2 of 3, column 'bid'`."""
@@ -42,7 +47,32 @@ class Footer:
     groups: tuple[RowGroup, ...]
 
 
-def open_file(source: pa.NativeFile | io.RawIOBase) -> pq.ParquetFile:
+@dataclass(frozen=True)
+class OpenFile:
+    """A Parquet file whose footer is read."""
+
+    source: pa.NativeFile | io.RawIOBase
+    arrow: pq.ParquetFile
+
+    def reader_of(self, name: str) -> pq.ParquetFile:
+        """The reader of a column: pyarrow fails on categories that are not UTF-8, not on texts."""
+        kind = self.arrow.schema_arrow.field(name).type
+        is_category = pt.is_dictionary(kind) and (
+            pt.is_string(kind.value_type) or pt.is_large_string(kind.value_type)
+        )
+        return self._without_categories if is_category else self.arrow
+
+    @cached_property
+    def _without_categories(self) -> pq.ParquetFile:
+        """The same file by Parquet's own types: Arrow's stand in the footer under a key."""
+        self.source.seek(-_FOOTER_END, io.SEEK_END)
+        size = int.from_bytes(self.source.read(4), "little") + _FOOTER_END
+        self.source.seek(-size, io.SEEK_END)
+        footer = self.source.read(size).replace(b"ARROW:schema", b"ARROW-schema")
+        return _reader(self.source, pq.read_metadata(pa.BufferReader(_MAGIC + footer)))
+
+
+def open_file(source: pa.NativeFile | io.RawIOBase) -> OpenFile:
     """Reads the footer.
 
     Raises:
@@ -50,21 +80,26 @@ def open_file(source: pa.NativeFile | io.RawIOBase) -> pq.ParquetFile:
         pa.ArrowException, OSError: it is not Parquet.
     """
     try:
-        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES, **_checksums())
+        file = _reader(source)
         _ = file.schema_arrow.names
     except UnicodeDecodeError as error:
         raise DamagedError(f"a column name is not UTF-8: {error}") from error
-    return file
+    return OpenFile(source, file)
 
 
-def _checksums() -> dict[str, bool]:
-    """The option that compares pages with their checksums, where this pyarrow has it."""
-    option = "page_checksum_verification"
-    return {option: True} if option in inspect.signature(pq.ParquetFile).parameters else {}
+def _reader(
+    source: pa.NativeFile | io.RawIOBase, metadata: pq.FileMetaData | None = None
+) -> pq.ParquetFile:
+    option = "page_checksum_verification"  # compares pages with checksums, from pyarrow 13 on
+    checks = {option: True} if option in inspect.signature(pq.ParquetFile).parameters else {}
+    return pq.ParquetFile(
+        source, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES, **checks
+    )
 
 
-def footer_of(file: pq.ParquetFile) -> Footer:
+def footer_of(opened: OpenFile) -> Footer:
     """Raises DamagedError where the row groups do not add up to the file."""
+    file = opened.arrow
     about = file.metadata
     found = [about.row_group(number) for number in range(about.num_row_groups)]
     groups = tuple(RowGroup(group.num_rows, max(group.total_byte_size, 0)) for group in found)
@@ -82,12 +117,12 @@ def footer_of(file: pq.ParquetFile) -> Footer:
 
 
 def decode(
-    file: pq.ParquetFile, group: int, names: Sequence[str], rows_per_batch: int, tell: Tell
+    opened: OpenFile, group: int, names: Sequence[str], rows_per_batch: int, tell: Tell
 ) -> Iterator[pa.RecordBatch]:
     """Columns of a row group, every row of it.
 
     Args:
-        file: from `open_file`.
+        opened: from `open_file`.
         group: which row group.
         names: of columns that the file has, each once; at least one.
         rows_per_batch: of all batches but the last.
@@ -97,8 +132,8 @@ def decode(
         DamagedError: a column holds fewer values than the footer says, or values that cannot be.
         pa.ArrowException, OSError: a page cannot be read.
     """
-    columns = [_Column(file, group, name, rows_per_batch, tell) for name in names]
-    rest = file.metadata.row_group(group).num_rows
+    columns = [_Column(opened.reader_of(name), group, name, rows_per_batch, tell) for name in names]
+    rest = opened.arrow.metadata.row_group(group).num_rows
     while rest:
         rows = min(rest, rows_per_batch)
         yield pa.RecordBatch.from_arrays([column.take(rows) for column in columns], list(names))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud import dataflow
 
 from beam_jobs.cli import VERBS
 from beam_jobs.commands.verbs import JOBS
@@ -132,10 +133,8 @@ def test_the_schedule_gives_what_the_template_takes(job: str) -> None:
 
 
 def test_the_environment_is_what_dataflow_knows() -> None:
-    from apache_beam.runners.dataflow.internal.clients import dataflow
-
-    known = {field.name for field in dataflow.FlexTemplateRuntimeEnvironment.all_fields()}
-    assert LOCALS["environment"].keys() <= known
+    known = dataflow.FlexTemplateRuntimeEnvironment.pb().DESCRIPTOR.fields_by_camelcase_name
+    assert LOCALS["environment"].keys() <= set(known.keys())
 
 
 def roles_of(account: str) -> set[tuple[str, str]]:

@@ -144,8 +144,10 @@ def tensorflow_name(number: int) -> str:
 
 def test_types_are_numbered_and_named_as_in_tensorflow() -> None:
     numbers = [number for number in types_pb2.DataType.values() if number < 100]
-    assert [d.value for d in DataType] == sorted(numbers)
+    later = {26, 27, 28, 31, 32, 33}  # than TensorFlow 2.16
+    assert {d.value for d in DataType} - set(numbers) in (set(), later)
     assert list(map(dtype_name, numbers)) == list(map(tensorflow_name, numbers))
+    assert [d.value for d in DataType] == sorted(d.value for d in DataType)
     assert dtype_name(types_pb2.DT_FLOAT_REF) == "float32"
     assert dtype_name(77) == "type 77"
 

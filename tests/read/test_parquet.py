@@ -105,6 +105,15 @@ KINDS: dict[str, tuple[str, pa.Array, list[Any], list[list[Reason]]]] = {
         ["a", None, "a"],
         [[], ENCODING, []],
     ),
+    "categories as pandas writes them that are not UTF-8": (
+        "id",
+        pa.DictionaryArray.from_arrays(pa.array([1, 0, None], pa.int8()), texts(b"a", b"\xff")),
+        [None, "a", None],
+        [ENCODING, [], []],
+    ),
+    "categories of numbers": (
+        "id", pa.array([7, 7, 9]).dictionary_encode(), [None] * 3, [TYPE] * 3,
+    ),
     "numbers that are not UTF-8": ("n", texts(b"1", b"\xff"), [1, None], [[], ENCODING]),
     "lists of one": ("n", pa.array([[1], None, [2]]), [1, None, 2], [[], [], []]),
     "lists for one": ("n", pa.array([[1, 2], [], [3]]), [None, None, 3], [COUNT, COUNT, []]),

@@ -75,7 +75,7 @@ def test_exactly_the_rows_that_fail_are_quarantined(poison: list[bool], max_rows
     expected = [None if bad else 2.0 * row for row, bad in enumerate(poison)]
     assert found[SCORE] == expected
     assert [text is None for text in found[OUTPUTS]] == poison
-    for row in np.flatnonzero(poison):
+    for row in np.flatnonzero(poison).tolist():
         assert details(found, row) == ["the model failed: a bid below 0: -1.0"]
     assert max(model.sizes, default=0) <= max_rows
 

@@ -19,7 +19,7 @@ from support.servers.ports import free_port
 from support.waiting import PATIENCE, until
 
 VERSION = "v2.71.0"
-"""The newest Go module; it runs graphs of Beam's Python SDK 2.72."""
+"""A Go module; it runs graphs of Beam's Python SDK of both stacks."""
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "prism"
 _MODULE = "github.com/apache/beam/sdks/v2"
