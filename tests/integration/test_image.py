@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("buildah", "debootstrap", "go", "unshare")
 IMAGE = "localhost/beam-jobs:test"
-PACKAGES = "python3,python3-venv,ca-certificates"
+PACKAGES = "python3,python3-dev,python3-venv,ca-certificates"
 BOOT = "github.com/apache/beam/sdks/v2/python/container"
-GO_MOD = "module boot\ngo 1.23\nrequire github.com/apache/beam/sdks/v2 v2.71.0\n"
+GO_MOD = "module boot\ngo 1.23\nrequire github.com/apache/beam/sdks/v2 v2.77.0\n"
 LAUNCHER = '#!/bin/sh\nexec python "$FLEX_TEMPLATE_PYTHON_PY_FILE" "$@"\n'
 NOBODY = "65534:65534"
 
@@ -107,7 +109,7 @@ def container(builder: Builder) -> str:
     folder = builder.folder
     debian, boot, launcher = folder / "debian", folder / "boot", folder / "launcher"
     making_debian = subprocess.Popen(
-        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(debian)],
+        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "trixie", str(debian)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -180,9 +182,15 @@ def test_the_image_says_how_dataflow_uses_it(builder: Builder) -> None:
 
 
 def versions(text: str) -> dict[str, str]:
-    """{normal name: version} of lines `name==version`."""
-    found = re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.M)
-    return {re.sub("[-_.]+", "-", name).lower(): version for name, version in found}
+    """{normal name: version} of lines `name==version`, of those whose markers the image meets."""
+    image = {"python_version": "3.13", "python_full_version": "3.13.5"}
+    found: dict[str, str] = {}
+    for line in re.findall(r"^[\w.-]+==[^\\\n]+", text, re.M):
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(image):
+            (pinned,) = requirement.specifier
+            found[canonicalize_name(requirement.name)] = pinned.version
+    return found
 
 
 def test_the_image_has_the_lock_and_nothing_of_cuda(builder: Builder, container: str) -> None:
