@@ -52,7 +52,12 @@ def test_the_script_says_how_it_is_called() -> None:
 
 
 def test_the_scripts_are_clean() -> None:
-    for script in (TEMPLATES / "build.sh", ROOT / ".ci/run"):
+    for script in (
+        TEMPLATES / "build.sh",
+        ROOT / ".ci/run",
+        ROOT / "stack.sh",
+        ROOT / "tests/debian13.sh",
+    ):
         command = [str(Path(sys.executable).with_name("shellcheck")), str(script)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, "")
