@@ -12,6 +12,7 @@ from beam_jobs import storage
 from beam_jobs.config.flags import nearest
 from beam_jobs.errors import UsageError
 from beam_jobs.models.evidence import Evidence, Use, read_evidence
+from beam_jobs.models.newer_ops import check_ops
 from beam_jobs.models.registry import SAVED_MODEL_FILE, ModelLocation
 from beam_jobs.models.saved_model import dtype_name, parse_saved_model
 
@@ -96,7 +97,8 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
 
     Raises:
         UsageError: it is not a SavedModel, is not for serving, has no such signature, its
-            variables' files are missing, or no row can be given to the signature.
+            variables' files are missing, it needs a newer TensorFlow, or no row can be given to
+            the signature.
     """
     try:
         data = storage.read_bytes(storage.join(location.path, SAVED_MODEL_FILE))
@@ -111,6 +113,7 @@ def read_signature(location: ModelLocation, name: str) -> Signature:
     if not graphs:
         raise UsageError(f"--model {location.path}: has no graph with the tag {SERVE!r}")
     _check_variables(location.path, graphs[0])
+    check_ops(location.path, graphs[0].graph_def)
     # TensorFlow keeps its own signatures, such as __saved_model_init_op, beside the user's.
     every = graphs[0].signature_def.items()
     known = {key: value for key, value in every if not key.startswith("__")}
