@@ -7,16 +7,17 @@ Start-up and imports count on neither side; where they are the subject they are 
 import argparse
 import itertools
 import os
+import shlex
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from beam_jobs.demo.data import MIN_ROWS
 from benchmarks import images, requests
 from benchmarks.images import Images
-from benchmarks.timing import FEW, Timed, run
+from benchmarks.timing import FEW, PYTHON, Timed, run
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Bench:
     folder: str
     rows: int
     images: int
+    other: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -63,7 +65,7 @@ class Bench:
         """A warehouse of its own."""
         return f"duckdb:{self.folder}/ads.duckdb"
 
-    def job(self, rows: int, *beam_options: str) -> Timed:
+    def job(self, rows: int, *beam_options: str, interpreter: Sequence[str] = (PYTHON,)) -> Timed:
         """The job on a month that is new to an empty warehouse."""
         Path(self.folder, "ads.duckdb").unlink(missing_ok=True)
         return run(
@@ -71,7 +73,7 @@ class Bench:
             f"--model={self.model}", f"--schema={self.schema}", f"--runs={self.folder}/runs",
             f"--baseline={self.baseline}", "--key=ad_id",
             "--label=clicked", f"--warehouse={self.warehouse}", "--json",
-            "--force", *beam_options,
+            "--force", *beam_options, interpreter=interpreter,
         )  # fmt: skip
 
     def hand_loop(self, rows: int) -> Timed:
@@ -134,6 +136,20 @@ def ten_times(bench: Bench) -> None:
     )
 
 
+def against_other_stack(bench: Bench) -> None:
+    """The same month with the interpreter of --other, in turn; below 1 it is the quicker one."""
+    for _ in range(3):
+        here, there = (bench.job(bench.rows, interpreter=i) for i in ((PYTHON,), bench.other))
+        start, its_start = (bench.job(FEW, interpreter=i) for i in ((PYTHON,), bench.other))
+        ratio = (there.seconds - its_start.seconds) / (here.seconds - start.seconds)
+        print(
+            f"  here {here}, ten rows {start}; there {there}, ten rows {its_start}; ratio"
+            f" {ratio:.2f}, process {there.whole / here.whole:.2f}, processor time"
+            f" {there.cpu / here.cpu:.2f}, ten rows {its_start.whole / start.whole:.2f}",
+            flush=True,
+        )
+
+
 def start_up(bench: Bench) -> None:
     """Ten rows, and a verb that only looks."""
     print(f"  run of {FEW} rows: {bench.job(FEW)}")
@@ -171,6 +187,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "images-memory": banners_memory,
     "requests": requests.against_request_loop,
     "requests-small": requests.small_files,
+    "stacks": against_other_stack,
     "start-up": start_up,
     "ten-times": ten_times,
     "usual-chain": against_usual_chain,
@@ -182,15 +199,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--images", type=int, default=20_000, help="ads of the image cases")
+    parser.add_argument(
+        "--other", default="", metavar="COMMAND",
+        help="an interpreter of the other stack that sees the same folders, for the case stacks",
+    )  # fmt: skip
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     args = parser.parse_args()
     if unknown := set(args.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
+    if "stacks" in args.cases and not args.other:
+        parser.error("the case stacks needs --other")
     with tempfile.TemporaryDirectory(prefix="beam-jobs-bench-") as folder:
-        bench = Bench(folder, args.rows, args.images)
+        bench = Bench(folder, args.rows, args.images, tuple(shlex.split(args.other)))
         images.tabular(folder, 20_000)
         print(f"{args.rows:,} ads x 13 columns", flush=True)
-        for name in args.cases or CASES:
+        for name in args.cases or (name for name in CASES if name != "stacks" or args.other):
             print(f"{name}: {(CASES[name].__doc__ or '').splitlines()[0]}", flush=True)
             CASES[name](bench)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Timed:
         return f"{self.seconds:.1f} s (process {self.whole:.1f} s), {self.peak_mb:.0f} MB"
 
 
-def run(*arguments: str, is_timed: bool = True) -> Timed:
+def run(*arguments: str, is_timed: bool = True, interpreter: Sequence[str] = (PYTHON,)) -> Timed:
     """A Python process; `is_timed` ones end with a JSON line that has `seconds`.
 
     It runs in an empty folder, for a `beam-jobs.toml` in the current one is its user's, and so are
@@ -43,7 +44,7 @@ def run(*arguments: str, is_timed: bool = True) -> Timed:
         tempfile.TemporaryDirectory() as nowhere,
     ):
         process = subprocess.Popen(
-            [PYTHON, *arguments], stdout=out, stderr=errors, cwd=nowhere, env=environment
+            [*interpreter, *arguments], stdout=out, stderr=errors, cwd=nowhere, env=environment
         )
         _, status, usage = os.wait4(process.pid, 0)
         whole = time.monotonic() - started
