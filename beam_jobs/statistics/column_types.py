@@ -64,10 +64,10 @@ def _column_type(column: pa.Array, cells_are_text: bool) -> ColumnType:
     return ColumnType(FeatureType.BYTES)
 
 
-def join(censuses: Iterable[ColumnTypes]) -> dict[str, ColumnType]:
+def join(every: Iterable[ColumnTypes]) -> dict[str, ColumnType]:
     """The column types of all batches; columns in the order in which they first appear."""
     joined: dict[str, ColumnType] = {}
-    for column_types in censuses:
+    for column_types in every:
         for name, column in column_types.items():
             joined[name] = joined.get(name, ColumnType()).join(column)
     return joined

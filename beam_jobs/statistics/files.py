@@ -149,6 +149,6 @@ def check_measured(statistics: Statistics, readable: int) -> None:
     measured = int(dataset.num_examples) if dataset is not None else 0
     if measured != readable:
         raise AuditError(
-            f"the statistics cover {measured} rows, but {readable} could be read: the runner lost"
-            " or doubled some on their way"
+            f"the statistics cover {measured} rows, but {readable} could be read: the runner"
+            " dropped or duplicated some"
         )

@@ -91,8 +91,8 @@ def _monthly(pipeline: beam.Pipeline, plan: Plan) -> None:
     monthly.build(pipeline, plan)
 
 
-def _census(pipeline: beam.Pipeline, plan: Plan) -> None:
-    baseline.build_column_types(pipeline, plan.input_list, "census.json")
+def _column_types(pipeline: beam.Pipeline, plan: Plan) -> None:
+    baseline.build_column_types(pipeline, plan.input_list, "column_types.json")
 
 
 def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -108,7 +108,7 @@ def _statistics(pipeline: beam.Pipeline, plan: Plan) -> None:
     )
 
 
-@pytest.mark.parametrize("build", [_monthly, _census, _statistics])
+@pytest.mark.parametrize("build", [_monthly, _column_types, _statistics])
 def test_the_graph_is_portable(build: Callable[[beam.Pipeline, Plan], None], plan: Plan) -> None:
     pipeline = beam.Pipeline(options=PipelineOptions())
     build(pipeline, plan)
@@ -151,7 +151,7 @@ def _is_composite(transform: Any) -> bool:
     )
 
 
-GRAPHS = {"monthly": _monthly, "census": _census, "statistics": _statistics}
+GRAPHS = {"monthly": _monthly, "column_types": _column_types, "statistics": _statistics}
 
 
 @pytest.mark.parametrize("name", [*GRAPHS, "requests"])

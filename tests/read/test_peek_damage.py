@@ -33,13 +33,13 @@ def good(kind: Format) -> bytes:
 
 def look(path: Path, kind: Format) -> None:
     file = storage.info(str(path))
-    for glance in (
+    for peek in (
         lambda: peek_columns(file),
         lambda: density(file, kind) if file.size else None,
         lambda: [scan_range(s) for s in candidate_ranges(file, 0, 500) if needs_scan([s, s])],
     ):
         try:
-            glance()
+            peek()
         except InputError as error:
             assert str(error).startswith(f"{path}: ")  # noqa: PT017  (not of all)
             assert "\n" not in str(error)  # noqa: PT017

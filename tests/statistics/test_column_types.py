@@ -1,4 +1,4 @@
-"""The census: each value counts, in whatever order batches come."""
+"""Column types: each value counts, in whatever order batches come."""
 
 import functools
 import itertools
@@ -22,10 +22,10 @@ from beam_jobs.statistics.column_types import (
 
 INT, FLOAT, BYTES = FeatureType
 COLUMN = st.builds(ColumnType, st.none() | st.sampled_from(FeatureType), st.booleans())
-CENSUS = st.dictionaries(st.sampled_from("abc"), COLUMN)
+TYPES = st.dictionaries(st.sampled_from("abc"), COLUMN)
 
 
-@given(CENSUS, CENSUS, CENSUS)
+@given(TYPES, TYPES, TYPES)
 def test_join_is_associative_commutative_and_idempotent(
     a: ColumnTypes, b: ColumnTypes, c: ColumnTypes
 ) -> None:

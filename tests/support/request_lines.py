@@ -75,7 +75,7 @@ def read_group(
     first_row: int = 1,
     rows_per_batch: int = ROWS_PER_BATCH,
 ) -> list[Row]:
-    """All requests of a group, of which a glance must have told the number and the ids."""
+    """All requests of a group, of which a scan must have found the number and the ids."""
     rows = []
     for batch in read_requests(group, spec, first_row, rows_per_batch):
         batch.validate(full=True)
@@ -96,11 +96,11 @@ def read_group(
                     row[RAW].rstrip(b"\r\n"),
                 )
             )
-    check_glance(group, spec, rows)
+    check_scan(group, spec, rows)
     return rows
 
 
-def check_glance(group: Group, spec: RequestSpec, rows: Sequence[Row]) -> None:
+def check_scan(group: Group, spec: RequestSpec, rows: Sequence[Row]) -> None:
     ids: Counter[str] = Counter()
     owners: Counter[str] = Counter()
     for some, places in scan_ids(group, spec):
