@@ -99,7 +99,8 @@ def _check_folders(config: RequestsConfig) -> None:
             raise UsageError(f"--queue {pattern}: is a folder; name its files, such as '{example}'")
     if config.responses is None:
         return
-    storage.check_writable(config.responses, "--responses")
+    # Answers are never overwritten, so nobody needs the permission to.
+    storage.check_writable(config.responses, "--responses", storage.Access.ADD)
     responses = storage.absolute(config.responses)
     for pattern in map(storage.absolute_pattern, config.queue):
         folders = os.path.dirname(pattern)

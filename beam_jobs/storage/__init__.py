@@ -17,8 +17,6 @@ import functools
 import io
 import itertools
 import os
-import posixpath
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,11 +26,20 @@ from typing import BinaryIO
 
 from beam_jobs.errors import InputError, StorageTimeoutError, UsageError
 from beam_jobs.storage import locks
-from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Storage, Tell, TellPassedOver
+from beam_jobs.storage.interface import (
+    Access,
+    FileInfo,
+    FileTooLargeError,
+    Storage,
+    Tell,
+    TellPassedOver,
+)
 from beam_jobs.storage.local import LocalStorage
+from beam_jobs.storage.names import SCHEME, is_plain, join, resolve
 from beam_jobs.storage.patterns import escape, with_real_names
 
 __all__ = [
+    "Access",
     "FileInfo",
     "FileTooLargeError",
     "absolute",
@@ -67,10 +74,6 @@ __all__ = [
     "write_atomic",
 ]
 
-_SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
-_ODD = re.compile(r"[*?\[\]\\]")
-"""Characters of a path that DuckDB and TensorFlow do not take as they are."""
-
 _LOCAL = LocalStorage()
 _COPY_BYTES = 8 << 20
 _COPIES_AT_ONCE = 8
@@ -86,7 +89,7 @@ def _cloud() -> Storage:
 
 
 def _of(uri: str) -> Storage:
-    scheme = _SCHEME.match(uri)
+    scheme = SCHEME.match(uri)
     if scheme is None:
         return _LOCAL
     if scheme[1] == "gs":
@@ -99,29 +102,9 @@ def is_local(uri: str) -> bool:
     return _of(uri) is _LOCAL
 
 
-def is_plain(path: str) -> bool:
-    """Whether no library takes a local path for a pattern."""
-    return _ODD.search(path) is None
-
-
 def absolute(uri: str) -> str:
     """The URI itself; a relative path against the current folder."""
     return _of(uri).absolute(uri)
-
-
-def join(folder: str, *parts: str) -> str:
-    """The path of something in a folder."""
-    return "/".join([folder.rstrip("/"), *parts]) if folder != "/" else "/" + "/".join(parts)
-
-
-def resolve(folder: str, path: str) -> str:
-    """A path as seen from a folder; an absolute one, and a URI, stay what they are."""
-    if _SCHEME.match(path):
-        return path
-    scheme = _SCHEME.match(folder)
-    if scheme is None or os.path.isabs(path):
-        return os.path.normpath(os.path.join(folder, path))
-    return scheme[0] + posixpath.normpath(posixpath.join(folder[scheme.end() :], path))
 
 
 def info(uri: str) -> FileInfo:
@@ -327,13 +310,18 @@ def check_readable(file: FileInfo, flag: str) -> None:
         raise UsageError(f"{flag} {error}") from error
 
 
-def check_writable(folder: str, flag: str) -> None:
+def check_writable(folder: str, flag: str, access: Access = Access.EDIT) -> None:
     """Whether files can be written into a folder that need not exist yet; makes nothing.
+
+    Args:
+        folder: whose files will be written.
+        flag: that named it.
+        access: what will be done there.
 
     Raises:
         UsageError: naming the flag whose value is not writable, and what is missing.
     """
-    _of(folder).check_writable(folder, flag)
+    _of(folder).check_writable(folder, flag, access)
 
 
 def lock(folder: str, waiting: Tell) -> AbstractContextManager[None]:

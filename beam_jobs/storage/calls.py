@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 EMULATOR = "STORAGE_EMULATOR_HOST"
 VIEWER = "roles/storage.objectViewer"
 USER = "roles/storage.objectUser"
+ADDER = "roles/storage.objectCreator and roles/storage.objectViewer"
 
 CONNECTIONS = 64
 """Kept open by a process; images are read by many threads at once."""

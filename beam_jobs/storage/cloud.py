@@ -1,5 +1,6 @@
 """Files in Cloud Storage, by the official client."""
 
+import contextlib
 import datetime
 import errno
 import io
@@ -13,13 +14,24 @@ from typing_extensions import override
 
 from beam_jobs.errors import StorageError, UsageError
 from beam_jobs.storage import calls, leases
-from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Storage, Tell, TellPassedOver
+from beam_jobs.storage.interface import (
+    Access,
+    FileInfo,
+    FileTooLargeError,
+    Storage,
+    Tell,
+    TellPassedOver,
+)
 from beam_jobs.storage.patterns import parse_pattern
 from beam_jobs.storage.streams import blob_of, open_reader, open_writer, upload
 
 _LISTED = "items(name,size,generation),prefixes,nextPageToken"
 _REMOVED_AT_ONCE = 16
-_NEEDED_TO_WRITE = tuple(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
+_NEEDED = {
+    Access.ADD: (calls.ADDER, ("create", "get", "list")),
+    Access.EDIT: (calls.USER, ("create", "delete", "get", "list")),
+}
+"""{access: (the roles that hold its permissions, the verbs of storage.objects)}."""
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -155,9 +167,16 @@ class CloudStorage(Storage):
     @override
     def create(self, uri: str, source: BinaryIO) -> bool:
         try:
-            upload(uri, source, 0)
+            upload(uri, source, 0, role=calls.ADDER)
         except google_errors.PreconditionFailed:
             return False
+        except StorageError as error:
+            # An account that may not overwrite may be refused before the precondition is seen.
+            if isinstance(error.__cause__, google_errors.Forbidden):
+                with contextlib.suppress(StorageError):  # nor may it look
+                    if self._find(uri) is not None:
+                        return False
+            raise
         return True
 
     @override
@@ -185,16 +204,16 @@ class CloudStorage(Storage):
             return
 
     @override
-    def check_writable(self, folder: str, flag: str) -> None:
+    def check_writable(self, folder: str, flag: str, access: Access) -> None:
         bucket, _ = split_uri(folder)
+        role, verbs = _NEEDED[access]
+        needed = [f"storage.objects.{verb}" for verb in verbs]
         handle = calls.client().bucket(bucket)
         try:
             allowed = calls.call(
-                lambda: handle.test_iam_permissions(
-                    _NEEDED_TO_WRITE, timeout=calls.timeouts(), retry=None
-                ),
+                lambda: handle.test_iam_permissions(needed, timeout=calls.timeouts(), retry=None),
                 folder,
-                role=calls.USER,
+                role=role,
             )
         except FileNotFoundError:
             try:
@@ -204,11 +223,11 @@ class CloudStorage(Storage):
             return  # an emulator without permissions
         except StorageError as error:
             raise UsageError(f"{flag} {folder}: {error.strerror}") from error
-        missing = [name for name in _NEEDED_TO_WRITE if name not in allowed]
+        missing = [name for name in needed if name not in allowed]
         if missing:
             raise UsageError(
                 f"{flag} {folder}: no permission {', '.join(missing)} on bucket {bucket}; grant the"
-                f" account {calls.USER} there"
+                f" account {role} there"
             )
 
     @override

@@ -1,6 +1,7 @@
 """What a place for files can do; local disks and Cloud Storage differ here and nowhere else."""
 
 import datetime
+import enum
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,6 +28,16 @@ class FileInfo:
     uri: str
     size: int
     generation: str
+
+
+class Access(enum.Enum):
+    """What a job does in a folder that it writes, so that nobody needs to grant more."""
+
+    ADD = "add"
+    """Makes new files and reads them; changes and removes none."""
+
+    EDIT = "edit"
+    """Makes, reads, replaces and removes files."""
 
 
 class FileTooLargeError(OSError):
@@ -84,8 +95,8 @@ class Storage(Protocol):
     def remove(self, uri: str) -> None:
         """Removes a file or a whole folder; nothing where there is none."""
 
-    def check_writable(self, folder: str, flag: str) -> None:
-        """Raises UsageError, naming the flag, where nothing can be written below the folder."""
+    def check_writable(self, folder: str, flag: str, access: Access) -> None:
+        """Raises UsageError, naming the flag, where the folder does not allow the access."""
 
     def lock(self, folder: str, waiting: Tell) -> AbstractContextManager[None]:
         """Holds the lock of a folder; tells once for whom it waits."""

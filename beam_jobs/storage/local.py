@@ -19,7 +19,14 @@ from typing_extensions import override
 from beam_jobs.errors import ChangedError, InputError, UsageError
 from beam_jobs.storage import locks
 from beam_jobs.storage.holder import Holder
-from beam_jobs.storage.interface import FileInfo, FileTooLargeError, Storage, Tell, TellPassedOver
+from beam_jobs.storage.interface import (
+    Access,
+    FileInfo,
+    FileTooLargeError,
+    Storage,
+    Tell,
+    TellPassedOver,
+)
 from beam_jobs.storage.patterns import escape
 
 
@@ -161,7 +168,7 @@ class LocalStorage(Storage):
                 os.remove(uri)
 
     @override
-    def check_writable(self, folder: str, flag: str) -> None:
+    def check_writable(self, folder: str, flag: str, access: Access) -> None:
         there = os.path.abspath(folder)
         while not os.path.lexists(there):
             there = os.path.dirname(there)

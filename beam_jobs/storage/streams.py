@@ -142,7 +142,11 @@ def open_writer(uri: str) -> Iterator[BinaryIO]:
 
 
 def upload(
-    uri: str, source: IO[bytes], expected: int | None = None, deadline: float | None = None
+    uri: str,
+    source: IO[bytes],
+    expected: int | None = None,
+    deadline: float | None = None,
+    role: str = calls.USER,
 ) -> int:
     """Sends a stream from its start; the object appears whole. Returns its generation.
 
@@ -151,6 +155,7 @@ def upload(
         source: can be sought in.
         expected: generation that must be there, 0 for none, None for any.
         deadline: seconds, in place of the policy's.
+        role: that a caller without permission needs.
 
     Raises:
         google.api_core.exceptions.PreconditionFailed: another generation is there.
@@ -183,5 +188,5 @@ def upload(
                 raise ConnectionError("the upload's session was lost") from error
             raise
 
-    calls.call(send, uri, role=calls.USER, deadline=deadline)
+    calls.call(send, uri, role=role, deadline=deadline)
     return int(blob.generation)

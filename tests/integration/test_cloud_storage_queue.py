@@ -99,4 +99,4 @@ def test_a_queue_whose_bucket_is_missing_or_closed_is_one_clear_line(
     )
     gcs.deny("list", "create")
     assert "roles/storage.objectViewer" in error(f"--queue={gcs.uri('*.jsonl')}")
-    assert "roles/storage.objectUser" in error(f"--responses={gcs.uri('responses')}")
+    assert "roles/storage.objectCreator" in error(f"--responses={gcs.uri('responses')}")

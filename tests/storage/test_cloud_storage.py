@@ -294,6 +294,19 @@ class TestPermissions:
             storage.check_writable("gs://nobody-has-this/x", "--runs")
         assert gcs.names(gcs.uri()) == []
 
+    def test_a_folder_that_is_only_added_to_needs_no_permission_to_remove(
+        self, gcs: GcsServer
+    ) -> None:
+        gcs.deny("delete")
+        storage.check_writable(gcs.uri("responses"), "--responses", storage.Access.ADD)
+        gcs.deny("create")
+        with pytest.raises(UsageError) as raised:
+            storage.check_writable(gcs.uri("responses"), "--responses", storage.Access.ADD)
+        assert str(raised.value).endswith(
+            f"no permission storage.objects.create on bucket {gcs.bucket}; grant the account"
+            " roles/storage.objectCreator and roles/storage.objectViewer there"
+        )
+
     def test_reading_without_permission_names_the_role(self, gcs: GcsServer) -> None:
         gcs.put(gcs.uri("a.csv"), b"x")
         file = storage.info(gcs.uri("a.csv"))
