@@ -215,7 +215,7 @@ def prepare(session: Session, url: str, scores: pa.Schema | None = None) -> None
     session.define(
         [
             *(ddl.create_table(table, _schema(table, scores)) for table in TABLES),
-            *(ddl.add_column(t, field) for t, fields in missing.items() for field in fields),
+            *(ddl.add_columns(table, fields) for table, fields in missing.items()),
             statements.views(),
         ]
     )

@@ -81,18 +81,56 @@ def test_approving_soon_loads_nothing(
     assert month_state(warehouse) >= expected_rows(held)
 
 
-def test_what_somebody_else_loaded_is_loaded_again(
+def another_accounts_job(times: int) -> Fault:
+    """Only who began a job, or an administrator, may ask how it ended."""
+    message = "Access Denied: Job test-project:US.x: Permission bigquery.jobs.get denied on job"
+    return Fault(
+        lambda c: c.method == "GET" and "/jobs/" in c.path, 403, "accessDenied", message, times
+    )
+
+
+def test_what_another_account_loaded_is_not_loaded_again(
     bigquery: BigQueryServer, publish: Callable[..., Any], warehouse: RunCatalog
 ) -> None:
-    """Only who began a job, or an administrator, may ask how it ended."""
     held = publish(status=RunStatus.HELD)
-    message = "Access Denied: Job test-project:US.x: Permission bigquery.jobs.get denied on job"
-    fault = Fault(lambda c: c.method == "GET" and "/jobs/" in c.path, 403, "accessDenied", message)
-    bigquery.faults.append(fault)
+    bigquery.faults.append(another_accounts_job(5))
     approve(warehouse, held.run_id)
     assert bigquery.faults == []
-    assert len(bigquery.loads()) == 6
+    assert len(bigquery.loads()) == 5
     assert month_state(warehouse) >= expected_rows(held)
+
+
+def test_what_another_account_did_not_load_whole_is_loaded_again(
+    bigquery: BigQueryServer,
+    publish: Callable[..., Any],
+    client: Any,
+    url: str,
+    warehouse: RunCatalog,
+) -> None:
+    held = publish(status=RunStatus.HELD)
+    for reference in _staged(client, url):
+        client.delete_table(reference)
+    bigquery.faults.append(another_accounts_job(5))
+    approve(warehouse, held.run_id)
+    assert bigquery.faults == []
+    assert len(bigquery.loads()) == 10
+    assert month_state(warehouse) >= expected_rows(held)
+
+
+def test_a_look_finds_its_job_again_by_the_region_of_the_data_set(
+    bigquery: BigQueryServer, publish: Callable[..., Any], url: str
+) -> None:
+    publish()
+    bigquery.clear()
+    lost = Fault(
+        lambda c: c.is_job and not c.is_dry_run, 503, "backendError", "try again", lost=True
+    )
+    bigquery.faults.append(lost)
+    assert ask(open_catalog(url), "SELECT COUNT(*) AS n FROM runs").rows == [(1,)]
+    assert bigquery.faults == []
+    asked = [c.path for c in bigquery.calls if c.method == "GET" and "/jobs/" in c.path]
+    assert asked
+    assert all("location=US" in path for path in asked)
 
 
 @pytest.mark.usefixtures("bigquery")

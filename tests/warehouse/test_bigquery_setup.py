@@ -14,7 +14,7 @@ from beam_jobs.publish.publishing import publish_run
 from beam_jobs.runs.catalog import RunCatalog, open_catalog
 from beam_jobs.warehouse.bigquery.client import client_of, close_clients
 from beam_jobs.warehouse.bigquery.engine import BigQueryEngine
-from support.publishing import OCTOBER, write_run
+from support.publishing import FEATURES, OCTOBER, ask, write_run
 from support.servers.bigquery import BigQueryServer
 from support.servers.bigquery_calls import Fault
 from support.waiting import until
@@ -101,6 +101,23 @@ def test_a_new_data_set_is_an_empty_warehouse(warehouse: RunCatalog) -> None:
     assert warehouse.runs() == []
     assert warehouse.engine.columns() == {}
     assert warehouse.latest_published("monthly", OCTOBER) is None
+
+
+def test_however_many_features_are_new_a_table_changes_once(
+    warehouse: RunCatalog, bigquery: BigQueryServer, tmp_path: Path
+) -> None:
+    """BigQuery takes five updates of a table's metadata in ten seconds.
+
+    https://cloud.google.com/bigquery/quotas#standard_tables
+    """
+    runs = str(tmp_path / "runs")
+    publish_run(warehouse, *write_run(runs, "r1", features=FEATURES[:1]))
+    bigquery.clear()
+    publish_run(warehouse, *write_run(runs, "r2", features=FEATURES, order=1))
+    (changes,) = [sql for sql in bigquery.queries() if "ALTER TABLE" in sql]
+    assert changes.count("ALTER TABLE `scores`") == 1
+    assert changes.count("ADD COLUMN") == len(FEATURES) - 1
+    assert ask(warehouse, "SELECT `rows`, device, tags FROM scores WHERE device IS NOT NULL").rows
 
 
 def _sockets() -> int:

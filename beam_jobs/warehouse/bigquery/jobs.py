@@ -119,18 +119,26 @@ class Dataset:
         """(whether it was there already, the job of that id).
 
         It may have been begun by an earlier process, or by a call whose answer got lost. None for
-        a job of somebody else, which only administrators may see.
+        a job of another account, which only that account and administrators may see.
         """
         try:
             return False, begin(job_id)
         except google_errors.Conflict:  # 409: there is a job of that id
             try:
                 job: Any = self.client.get_job(
-                    job_id, project=self.project, location=self.location or None, retry=self.retry
+                    job_id, project=self.project, location=self._region(), retry=self.retry
                 )
             except google_errors.Forbidden:
                 return True, None
             return True, job
+
+    def _region(self) -> str:
+        """Jobs outside the multi-regions US and EU are found by their location alone.
+
+        https://cloud.google.com/bigquery/docs/locations#specify_locations
+        """
+        found: str = self.location or self.client.get_dataset(self.id, retry=self.retry).location
+        return found
 
 
 def pauses() -> Iterator[float | None]:

@@ -76,10 +76,15 @@ class Staging:
             found, rows, error = self._attempt(
                 name, files, f"beam-jobs_{name}_{fingerprint[12:]}_{number}"
             )
+            if rows is None and error is None:
+                # Another account's job, which only that account may ask for. The table holds
+                # nothing but these files' rows: all of them, or the load is done again.
+                rows = self._rows(files)
             if rows is None:
-                # A failed job, or somebody else's, keeps its id: another try needs another number.
-                if error is not None and not found:
+                # A failed job keeps its id: another try needs another number.
+                if not found:
                     pause = next(waiting)
+                    assert error is not None
                     if pause is None or not is_passing(error):
                         raise error
                     time.sleep(pause)
@@ -108,6 +113,17 @@ class Staging:
         parts += map(storage.digest, files)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
+    def _rows(self, files: Sequence[storage.FileInfo]) -> int:
+        """Rows of the files, by their footers."""
+
+        def rows(file: storage.FileInfo) -> int:
+            with storage.open_pinned(file) as stream:
+                found: int = pq.read_metadata(stream).num_rows
+                return found
+
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            return sum(pool.map(rows, files))
+
     def _make(self, name: str) -> None:
         """An empty table, unless an earlier attempt made it."""
         table = bigquery.Table(self._id(name), schema=api_schema(self.schema))
@@ -123,7 +139,10 @@ class Staging:
     def _attempt(
         self, name: str, files: Sequence[storage.FileInfo], job_id: str
     ) -> tuple[bool, int | None, GoogleAPICallError | None]:
-        """(whether a job was there already, rows loaded if they are, why not if that is known)."""
+        """(whether a job was there already, rows loaded if they are, why not).
+
+        Neither rows nor why not: of a job of another account.
+        """
         found_any, rows = False, 0
         for place, begin in enumerate(self._loads(name, files)):
             found, job = self.dataset.known(f"{job_id}_{place}", begin)

@@ -23,7 +23,7 @@ from typing import Any
 import sqlglot
 
 from support.servers.bigquery_calls import Call, Fault, statements
-from support.servers.bigquery_literals import with_literals
+from support.servers.bigquery_scripts import with_literals, with_one_column_each
 from support.servers.ports import free_port
 from support.waiting import PATIENCE, until
 
@@ -148,6 +148,8 @@ class BigQueryServer:
             "queryParameters"
         ):
             body = with_literals(call.body)
+        if call.is_job and "ADD COLUMN" in call.sql:
+            body = with_one_column_each(call.body)
         try:
             with self._turn:
                 result = self._forward(method, path, headers, body, call, upload is not None)

@@ -1,8 +1,10 @@
-"""A script of BigQuery whose parameters stand in it as literals."""
+"""Scripts of BigQuery as the emulator understands them."""
 
 import json
 import re
 from typing import Any
+
+import sqlglot
 
 
 def with_literals(job: dict[str, Any]) -> bytes:
@@ -10,8 +12,26 @@ def with_literals(job: dict[str, Any]) -> bytes:
     query = job["configuration"]["query"]
     values = {p["name"]: _literal(p) for p in query.get("queryParameters", [])}
     text = re.sub(r"@(\w+)", lambda found: values[found[1]], query["query"])
-    changed = {**query, "query": text, "queryParameters": []}
-    return json.dumps({**job, "configuration": {**job["configuration"], "query": changed}}).encode()
+    return _changed(job, {"query": text, "queryParameters": []})
+
+
+def with_one_column_each(job: dict[str, Any]) -> bytes:
+    """`ALTER TABLE ... ADD COLUMN a, ADD COLUMN b` as two statements; DuckDB takes no other."""
+    texts = []
+    for tree in sqlglot.parse(job["configuration"]["query"]["query"], read="bigquery"):
+        assert tree is not None
+        actions = tree.args["actions"] if isinstance(tree, sqlglot.exp.Alter) else [None]
+        for action in actions:
+            if action is not None:
+                tree.set("actions", [action])
+            texts.append(tree.sql("bigquery"))
+    return _changed(job, {"query": ";\n".join(texts)})
+
+
+def _changed(job: dict[str, Any], query: dict[str, Any]) -> bytes:
+    configuration = job["configuration"]
+    changed = {**configuration, "query": configuration["query"] | query}
+    return json.dumps({**job, "configuration": changed}).encode()
 
 
 def _literal(parameter: dict[str, Any]) -> str:
