@@ -5,9 +5,10 @@ from beam_jobs.commands.decision import print_change, print_decided
 from beam_jobs.config.verbs import ApproveConfig
 from beam_jobs.errors import RunError
 from beam_jobs.publish import decisions
-from beam_jobs.request_files.deliver import deliver_left
+from beam_jobs.request_files.deliver import check_deliverable, deliver_left
 from beam_jobs.runs.catalog import RunCatalog, open_catalog
 from beam_jobs.runs.existing import existing_run
+from beam_jobs.runs.folder import RunFolder
 from beam_jobs.runs.run_row import Job, RunRow, RunStatus
 
 
@@ -18,7 +19,8 @@ def approve_run(config: ApproveConfig, run_id: str) -> int:
         The exit code.
 
     Raises:
-        UsageError: it is not held, or a person should confirm it with --yes.
+        UsageError: it is not held, a person should confirm it with --yes, or who approves may not
+            write its answers.
         RunError: it cannot be published, or its answers not be delivered.
     """
     catalog = open_catalog(config.warehouse)
@@ -27,6 +29,8 @@ def approve_run(config: ApproveConfig, run_id: str) -> int:
         change = decisions.change_to(catalog, run)
         print_change(change, config.json)
         change.confirm(yes=config.yes, newer_counts=True)
+        if run.job == Job.REQUESTS.value:
+            check_deliverable(RunFolder(run.run_folder))
     run = decisions.approve(catalog, run.run_id, config.reason)
     if run.job == Job.REQUESTS.value:
         _deliver(catalog, run)

@@ -68,10 +68,18 @@ def compute(
     """
     # The imports' seconds are not the run's.
     build = importlib.import_module(f"beam_jobs.pipelines.{plan.job.value}").build
-    from beam_jobs.pipelines.options import is_remote, label_flags, pipeline_options
+    from beam_jobs.pipelines.options import (
+        check_staging,
+        is_remote,
+        label_flags,
+        pipeline_options,
+    )
     from beam_jobs.pipelines.run import run_pipeline
 
-    remote = is_remote(pipeline_options(beam_args))
+    options = pipeline_options(beam_args)
+    remote = is_remote(options)
+    if remote:
+        check_staging(options)
     started = time.monotonic()
     with failure_recorded(plan, mended):
         folder.write(folder.plan, json.dumps(plan.to_json(), indent=2).encode())

@@ -8,8 +8,15 @@ import socket
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+    WorkerOptions,
+)
 
+from beam_jobs import storage
 from beam_jobs.errors import UsageError
 from beam_jobs.plan import Plan
 from beam_jobs.runs.run_row import period_name
@@ -90,7 +97,8 @@ def check_beam_args(beam_args: Sequence[str]) -> None:
 
     Raises:
         UsageError: a value that its flag does not take, a runner that does not exist or that loses
-            data, flags that the runner requires, or a job service that does not answer.
+            data, flags that the runner requires, no image for Dataflow's workers, or a job service
+            that does not answer.
     """
     complaints = io.StringIO()
     try:
@@ -102,6 +110,12 @@ def check_beam_args(beam_args: Sequence[str]) -> None:
                     f"--runner {runner}: loses data without an error (Beam {beam.__version__});"
                     " docs/runners.md names runners that work"
                 )
+            if is_remote(options) and not options.view_as(WorkerOptions).sdk_container_image:
+                raise UsageError(
+                    "--runner DataflowRunner: workers need this program and its libraries; add"
+                    " --sdk_container_image=IMAGE, the image that templates/build.sh pushed"
+                    " (docs/deploy.md), of this very version"
+                )
             beam.Pipeline(options=options)
             _check_job_endpoint(options.view_as(PortableOptions).job_endpoint)
     except SystemExit as error:  # Beam's own argparse
@@ -109,6 +123,19 @@ def check_beam_args(beam_args: Sequence[str]) -> None:
         raise UsageError(message) from error
     except (ValueError, ImportError, AttributeError) as error:
         raise UsageError(f"Beam: {' '.join(str(error).split())}") from error
+
+
+def check_staging(options: PipelineOptions) -> None:
+    """Whether what Dataflow needs can be staged: Beam repeats a refused upload for minutes.
+
+    Raises:
+        UsageError: a folder may not be written.
+    """
+    google = options.view_as(GoogleCloudOptions)
+    for flag in ("staging_location", "temp_location"):
+        folder = getattr(google, flag)
+        if folder:
+            storage.check_writable(folder, f"--{flag}")
 
 
 def _check_job_endpoint(endpoint: str | None) -> None:

@@ -81,7 +81,9 @@ def worker_died(how: str) -> RunError:
 
 
 def explained(error: Exception) -> RunError | None:
-    """What a runner means that lost a worker, or got none; None where it is something else."""
+    """What a runner means whose job or worker is lost; None where it is something else."""
+    if type(error).__name__ == "DataflowRuntimeException":
+        return _dataflow_failed(error)
     if any(words in str(error) for words in _DISCONNECTED):
         return worker_died("the runner lost its connection")
     if _NOT_CONNECTED in str(error):
@@ -90,6 +92,17 @@ def explained(error: Exception) -> RunError | None:
             " leave the machine less to do; then run the command again"
         )
     return None
+
+
+def _dataflow_failed(error: Any) -> RunError:
+    """Of a job that Dataflow ended; Beam's text ends with the job's last error, or `None`."""
+    job = error.result.job_id()
+    *_, reason = str(error).strip().splitlines()
+    why = "" if reason in ("None", "") else f": {reason}"
+    return RunError(
+        f"the Dataflow job {job} ended as {error.result.state}{why}; `gcloud beta dataflow logs"
+        f" list {job} --region=REGION` and its page in the Cloud console have all messages"
+    )
 
 
 def wait_for_end(result: beam.runners.runner.PipelineResult) -> None:

@@ -48,6 +48,17 @@ def deliver_answers(folder: RunFolder) -> int | None:
     return None if answers is None else len(put)
 
 
+def check_deliverable(folder: RunFolder) -> None:
+    """Before a run is published: whether its answers can be put where their readers wait.
+
+    Raises:
+        UsageError: this account may not, or the place is gone.
+    """
+    answers = None if is_delivered(folder) else read_answers(folder)
+    if answers is not None:
+        storage.check_writable(answers.responses, "--responses", storage.Access.ADD)
+
+
 def is_delivered(folder: RunFolder) -> bool:
     """Whether the run's answers were put where their readers wait."""
     return storage.exists(_marker(folder))

@@ -281,7 +281,7 @@ MISTAKES = [
     (_nothing, "--direct_num_workers=two", "--direct_num_workers: invalid int value: 'two'"),
     (_nothing, "--direct_running_mode=many", "--direct_running_mode: invalid choice: 'many'"),
     (_nothing, "--runner=NoSuchRunner", "NoSuchRunner"),
-    (_nothing, "--runner=DataflowRunner", "temp_location"),
+    (_nothing, "--runner=DataflowRunner", "--sdk_container_image=IMAGE"),
     (_nothing, "--runnner=DirectRunner", "did you mean --runner?"),
 ]
 

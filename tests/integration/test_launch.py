@@ -283,6 +283,30 @@ def test_a_launch_with_nothing_to_do_submits_a_job_that_does_nothing(
 
 
 @pytest.mark.usefixtures("launched")
+def test_a_held_month_launched_again_is_no_failure(
+    cloud: Cloud, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for a person; an alert that a launch failed would say something else."""
+    cloud.gcs.put_folder(demo / "ads/2026-10", f"gs://{cloud.bucket}/demo/ads/2026-10")
+    flags = [word for word in parameters(cloud, tmp_path) if not word.startswith("--notify=")]
+    flags = [word.replace("--month=2026-09", "--month=2026-10") for word in flags]
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    calls.client.cache_clear()
+    here = [word for word in flags if not word.startswith(IN_TEMPLATES)]
+    held = run_command("monthly", *here, "--slice=device", "--slice=category")
+    calls.client.cache_clear()
+    assert held.code == 3, held.err
+    before = len(cloud.dataflow.jobs)
+    done = cloud.launch(*flags)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(cloud.dataflow.jobs) == before + 1
+    (line,) = [json.loads(each) for each in done.stderr.splitlines() if each.startswith("{")]
+    assert (line["status"], line["error"]) == ("UNCHANGED", None)
+    assert line["hold_reasons"]
+
+
+@pytest.mark.usefixtures("launched")
 def test_a_template_location_gets_the_job_s_description(cloud: Cloud, tmp_path: Path) -> None:
     """So the launcher asks for the job where it submits it itself."""
     before = len(cloud.dataflow.jobs)

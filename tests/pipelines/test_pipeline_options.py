@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-from beam_jobs.pipelines.options import WORKERS_PAY_BYTES, pipeline_options
+from beam_jobs.errors import UsageError
+from beam_jobs.pipelines.options import WORKERS_PAY_BYTES, check_beam_args, pipeline_options
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -30,3 +31,12 @@ def test_workers_where_they_pay_and_the_user_says_nothing(
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, workers)
     is_local = "--runner=DataflowRunner" not in flags
     assert options.view_as(StandardOptions).runner.endswith("FnApiRunner") is is_local
+
+
+@pytest.mark.parametrize(
+    ("flags", "lacks"),
+    [([], "--sdk_container_image=IMAGE"), (["--sdk_container_image=i"], "temp_location")],
+)
+def test_what_dataflow_needs_is_asked_for_before_any_work(flags: list[str], lacks: str) -> None:
+    with pytest.raises(UsageError, match=lacks):
+        check_beam_args(["--runner=DataflowRunner", *flags])

@@ -1,6 +1,7 @@
 """A Dataflow service and a metadata server for tests: what a launch talks to, over real HTTP.
 
-The service takes jobs (jobs.create) and says that they are pending (jobs.get); it runs nothing.
+The service takes jobs (jobs.create) and launches (flexTemplates.launch) and says that they are in
+its `state` (jobs.get); it runs nothing.
 The metadata server hands out a token, as the one of a Google VM does.
 """
 
@@ -12,6 +13,8 @@ from typing import Any
 
 TOKEN = "ya29.a-token-that-nobody-should-see"
 PROJECT = "test-project"
+REASON = "Startup of the worker pool failed: quota CPUS exceeded"
+"""Why a job fails, with the state JOB_STATE_FAILED."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -57,10 +60,14 @@ class DataflowServer:
     Attributes:
         url: for --dataflow_endpoint.
         jobs: the bodies of jobs.create, parsed, with `"size"`, the bytes of the request.
+        launches: the bodies of flexTemplates.launch, parsed.
+        state: of every job, once it was made.
     """
 
     def __init__(self) -> None:
         self.jobs: list[dict[str, Any]] = []
+        self.launches: list[dict[str, Any]] = []
+        self.state = "JOB_STATE_PENDING"
         self._server = _Server(self._answer)
         self.url = f"http://localhost:{self._server.server_port}"  # Beam takes no other
         self.stop = self._server.stop
@@ -69,17 +76,30 @@ class DataflowServer:
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             return 401, json.dumps({"error": {"code": 401, "message": "no token"}})
         where = path.split("?", 1)[0].strip("/").split("/")
+        if where[-1] == "flexTemplates:launch":
+            self.launches.append(json.loads(body))
+            return 200, json.dumps({"job": {"id": f"launch-{len(self.launches)}"}})
+        if where[-1] == "messages" and self.state == "JOB_STATE_FAILED":
+            error = {
+                "id": "1",
+                "time": "2026-11-01T00:00:00.000Z",
+                "messageImportance": "JOB_MESSAGE_ERROR",
+                "messageText": f"Traceback (most recent call last):\n{REASON}",
+            }
+            return 200, json.dumps({"jobMessages": [error]})
+        if where[-1] in ("messages", "metrics"):
+            return 200, "{}"
         if where[:2] != ["v1b3", "projects"] or "jobs" not in where:
             return 404, json.dumps({"error": {"code": 404, "message": f"no {path}"}})
         if method == "POST" and where[-1] == "jobs":
             self.jobs.append(json.loads(body) | {"size": len(body)})
-        job = self.jobs[-1]
+        job, is_new = self.jobs[-1], method == "POST"
         described = {
             "id": f"2026-11-01_00_00_00-{len(self.jobs)}",
             "projectId": where[2],
             "name": job["name"],
             "location": where[4] if "locations" in where else "",
-            "currentState": "JOB_STATE_PENDING",
+            "currentState": "JOB_STATE_PENDING" if is_new else self.state,
             "createTime": "2026-11-01T00:00:00.000000Z",
         }
         return 200, json.dumps(described)
