@@ -1,26 +1,42 @@
 #!/usr/bin/env bash
 # Builds and publishes the Flex Templates of all jobs with Cloud Build.
 #
-#   templates/build.sh PROJECT REGION IMAGES TEMPLATES [TAG]
+#   templates/build.sh PROJECT REGION [TAG]
 #
-# IMAGES    begins the names of the images: terraform output -raw image
-# TEMPLATES folder of the templates: terraform output -raw templates
-# TAG       of the images (default: the commit); tags are never moved
+# REGION  of the builds; images and templates are where Terraform made their places.
+# TAG  of the images (default: the commit). A tag never moves: what was built under it stays, and
+#      the same command again makes what is missing.
+#
+# Account, images, sources and templates are where templates/terraform made them.
 set -euo pipefail
 
-if (($# < 4 || $# > 5)); then
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+if (($# < 2 || $# > 3)); then
+  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
-project=$1 region=$2 images=$3 templates=$4
+project=$1 region=$2
 cd "$(dirname "$0")/.."
-tag=${5:-$(git rev-parse --short=12 HEAD)}
+tag=${3:-$(git rev-parse --short=12 HEAD)}
+
+# What is pushed under a tag stays, so it must be what the commit has.
+if changed=$(git status --porcelain -- beam_jobs templates setup.py pyproject.toml requirements.txt README.md) && [[ -n $changed ]]; then
+  printf 'templates/build.sh: commit these first; a tag never moves:\n%s\n' "$changed" >&2
+  exit 2
+fi
+
+made() { terraform -chdir=templates/terraform output -raw "$1"; }
+builder=$(made builder) images=$(made images) sources=$(made sources) templates=$(made templates)
 
 for metadata in templates/*.metadata.json; do
   job=$(basename "$metadata" .metadata.json)
   gcloud builds submit . \
     --project="$project" \
     --region="$region" \
+    --service-account="$builder" \
+    --gcs-source-staging-dir="$sources" \
     --config=templates/cloudbuild.yaml \
-    --substitutions="_IMAGE=$images/$job:$tag,_JOB=$job,_TEMPLATE=${templates%/}/$job.json"
+    --substitutions="_IMAGE=$images/$job:$tag,_JOB=$job,_TEMPLATE=$templates/$job-$tag.json"
 done
+
+echo "The schedules launch this release after:"
+echo "  terraform -chdir=templates/terraform apply -var release=$tag"

@@ -5,6 +5,9 @@ resource "google_bigquery_dataset" "ads" {
   location      = var.region
   friendly_name = "Scores and data quality of ads"
   description   = "Published by beam-jobs: scores, quarantine, anomalies, feature_statistics, inputs, publications, runs"
+  depends_on    = [time_sleep.services]
+
+  delete_contents_on_destroy = var.force_destroy
 }
 
 resource "google_bigquery_dataset_iam_member" "worker_edits" {

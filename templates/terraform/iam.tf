@@ -3,49 +3,77 @@
 locals {
   # The account of the analysts' dashboards is an analyst, too.
   analysts = toset(concat(var.analysts, [google_service_account.analyst.member]))
+  # Ids of roles take no hyphens: https://cloud.google.com/iam/docs/creating-custom-roles
+  role_prefix = replace(var.name, "-", "_")
 }
 
 resource "google_service_account" "launcher" {
   account_id   = "${var.name}-launcher"
   display_name = "Launches jobs by hand, approves and rolls back"
+  depends_on   = [time_sleep.services]
 }
 
 resource "google_service_account" "worker" {
   account_id   = "${var.name}-worker"
   display_name = "Runs the jobs: the launcher's machine and the workers"
+  depends_on   = [time_sleep.services]
 }
 
 resource "google_service_account" "scheduler" {
   account_id   = "${var.name}-scheduler"
   display_name = "Launches jobs on schedule"
+  depends_on   = [time_sleep.services]
 }
 
 resource "google_service_account" "watcher" {
   account_id   = "${var.name}-watcher"
   display_name = "Asks every few hours whether the month is there"
+  depends_on   = [time_sleep.services]
 }
 
 resource "google_service_account" "analyst" {
   account_id   = "${var.name}-analyst"
   display_name = "Reads tables and reports"
+  depends_on   = [time_sleep.services]
 }
 
 # What a launch needs of Dataflow, and no more.
 resource "google_project_iam_custom_role" "launch" {
-  role_id     = "beamJobsLaunch"
+  role_id     = "${local.role_prefix}.launch"
   title       = "Launch Dataflow jobs"
-  permissions = ["dataflow.jobs.create", "dataflow.jobs.get", "dataflow.jobs.list"]
+  permissions = ["dataflow.jobs.create"]
+  depends_on  = [time_sleep.services]
 }
 
 resource "google_project_iam_member" "launch" {
   for_each = {
-    launcher  = google_service_account.launcher.member
     scheduler = google_service_account.scheduler.member
     worker    = google_service_account.worker.member
   }
   project = var.project
   role    = google_project_iam_custom_role.launch.id
   member  = each.value
+}
+
+# Who launches by hand waits for the job, reads its messages, and may have to end it.
+resource "google_project_iam_custom_role" "operate" {
+  role_id = "${local.role_prefix}.operate"
+  title   = "Launch, follow and cancel Dataflow jobs"
+  permissions = [
+    "dataflow.jobs.cancel",
+    "dataflow.jobs.create",
+    "dataflow.jobs.get",
+    "dataflow.jobs.list",
+    "dataflow.messages.list",
+    "dataflow.metrics.get",
+  ]
+  depends_on = [time_sleep.services]
+}
+
+resource "google_project_iam_member" "operate" {
+  project = var.project
+  role    = google_project_iam_custom_role.operate.id
+  member  = google_service_account.launcher.member
 }
 
 # A launch says that the job runs as the worker account. The worker launches as itself.
@@ -105,17 +133,23 @@ resource "google_storage_bucket_iam_member" "data_readers" {
   member = each.value
 }
 
-# It reads requests and writes answers, and overwrites neither.
-resource "google_storage_bucket_iam_member" "exchange_reader" {
+# Requests are read and answers written; neither is overwritten. Who approves a held run of the queue
+# writes its answers, too.
+resource "google_storage_bucket_iam_member" "exchange_readers" {
+  for_each = {
+    launcher = google_service_account.launcher.member
+    worker   = google_service_account.worker.member
+  }
   bucket = google_storage_bucket.exchange.name
   role   = "roles/storage.objectViewer"
-  member = google_service_account.worker.member
+  member = each.value
 }
 
+# The worker's roles/dataflow.worker makes objects in every bucket of the project.
 resource "google_storage_bucket_iam_member" "exchange_writer" {
   bucket = google_storage_bucket.exchange.name
   role   = "roles/storage.objectCreator"
-  member = google_service_account.worker.member
+  member = google_service_account.launcher.member
 }
 
 # Approving and rolling back lock a run folder, so the launcher writes there, too.
@@ -136,15 +170,19 @@ resource "google_storage_bucket_iam_member" "runs_readers" {
   member   = each.value
 }
 
-# Beam asks for the bucket itself before it stages.
+# Beam asks for the bucket itself before it stages. The worker's roles/dataflow.worker allows that.
 resource "google_storage_bucket_iam_member" "staging_bucket" {
   bucket = google_storage_bucket.staging.name
   role   = "roles/storage.legacyBucketReader"
-  member = google_service_account.worker.member
+  member = google_service_account.launcher.member
 }
 
-resource "google_storage_bucket_iam_member" "staging_writer" {
+resource "google_storage_bucket_iam_member" "staging_writers" {
+  for_each = {
+    launcher = google_service_account.launcher.member
+    worker   = google_service_account.worker.member
+  }
   bucket = google_storage_bucket.staging.name
   role   = "roles/storage.objectUser"
-  member = google_service_account.worker.member
+  member = each.value
 }

@@ -1,13 +1,3 @@
-output "image" {
-  description = "Begins the names of the images, for templates/build.sh"
-  value       = "${google_artifact_registry_repository.images.location}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
-}
-
-output "templates" {
-  description = "Folder of the templates, for templates/build.sh"
-  value       = "${local.data}/templates"
-}
-
 output "accounts" {
   description = "The service accounts"
   value = {
@@ -16,5 +6,42 @@ output "accounts" {
     scheduler = google_service_account.scheduler.email
     watcher   = google_service_account.watcher.email
     analyst   = google_service_account.analyst.email
+    builder   = google_service_account.builder.email
   }
+}
+
+output "buckets" {
+  description = "The buckets"
+  value = {
+    data     = google_storage_bucket.data.name
+    exchange = google_storage_bucket.exchange.name
+    runs     = google_storage_bucket.runs.name
+    staging  = google_storage_bucket.staging.name
+  }
+}
+
+output "subnetwork" {
+  description = "Subnetwork of the workers"
+  value       = local.subnetwork
+}
+
+# templates/build.sh reads these four.
+output "builder" {
+  description = "Account that builds, as Cloud Build wants it"
+  value       = google_service_account.builder.id
+}
+
+output "images" {
+  description = "Begins the names of the images"
+  value       = "${google_artifact_registry_repository.images.location}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
+}
+
+output "sources" {
+  description = "Folder that Cloud Build takes the sources from"
+  value       = "gs://${google_storage_bucket.staging.name}/sources"
+}
+
+output "templates" {
+  description = "Folder of the templates"
+  value       = "${local.data}/templates"
 }

@@ -1,15 +1,19 @@
 locals {
   launch_url = "https://dataflow.googleapis.com/v1b3/projects/${var.project}/locations/${var.region}/flexTemplates:launch"
   data       = "gs://${google_storage_bucket.data.name}"
+  warehouse  = "bigquery:${var.project}.${google_bigquery_dataset.ads.dataset_id}"
 
   environment = {
     serviceAccountEmail = google_service_account.worker.email
     machineType         = var.machine_type
     maxWorkers          = var.max_workers
-    subnetwork          = var.subnetwork
+    subnetwork          = local.subnetwork
     ipConfiguration     = "WORKER_IP_PRIVATE"
     tempLocation        = "gs://${google_storage_bucket.staging.name}/temp"
     stagingLocation     = "gs://${google_storage_bucket.staging.name}/staging"
+
+    launcherMachineType               = var.launcher_machine_type
+    enableLauncherVmSerialPortLogging = true
   }
 
   shared_parameters = {
@@ -17,7 +21,7 @@ locals {
     schema    = "${local.data}/baseline/schema.pbtxt"
     baseline  = "${local.data}/baseline/statistics.binpb"
     runs      = "gs://${google_storage_bucket.runs.name}"
-    warehouse = "bigquery:${var.project}.${google_bigquery_dataset.ads.dataset_id}"
+    warehouse = local.warehouse
   }
 }
 
@@ -27,6 +31,9 @@ resource "google_cloud_scheduler_job" "monthly" {
   description      = "Runs the month before"
   schedule         = var.monthly_schedule
   time_zone        = var.timezone
+  region           = coalesce(var.scheduler_region, var.region)
+  paused           = var.release == ""
+  depends_on       = [time_sleep.services]
   attempt_deadline = "60s"
 
   retry_config {
@@ -42,7 +49,7 @@ resource "google_cloud_scheduler_job" "monthly" {
     body = base64encode(jsonencode({
       launchParameter = {
         jobName              = "${var.name}-monthly"
-        containerSpecGcsPath = "${local.data}/templates/monthly.json"
+        containerSpecGcsPath = "${local.data}/templates/monthly-${var.release}.json"
         environment          = local.environment
         parameters = merge(local.shared_parameters, {
           month    = "previous"
@@ -65,6 +72,9 @@ resource "google_cloud_scheduler_job" "requests" {
   description      = "Answers the requests that wait"
   schedule         = var.requests_schedule
   time_zone        = var.timezone
+  region           = coalesce(var.scheduler_region, var.region)
+  paused           = var.release == ""
+  depends_on       = [time_sleep.services]
   attempt_deadline = "60s"
 
   http_target {
@@ -74,9 +84,10 @@ resource "google_cloud_scheduler_job" "requests" {
     body = base64encode(jsonencode({
       launchParameter = {
         jobName              = "${var.name}-requests"
-        containerSpecGcsPath = "${local.data}/templates/requests.json"
+        containerSpecGcsPath = "${local.data}/templates/requests-${var.release}.json"
         environment          = local.environment
         parameters = merge(local.shared_parameters, {
+          timezone  = var.timezone
           queue     = "gs://${google_storage_bucket.exchange.name}/queue/*.jsonl*"
           responses = "gs://${google_storage_bucket.exchange.name}/responses"
         }, var.requests_parameters)
@@ -97,6 +108,9 @@ resource "google_cloud_scheduler_job" "watch" {
   description      = "Asks whether the month before has a run"
   schedule         = "0 */4 * * *"
   time_zone        = var.timezone
+  region           = coalesce(var.scheduler_region, var.region)
+  paused           = var.release == ""
+  depends_on       = [time_sleep.services]
   attempt_deadline = "180s"
 
   http_target {

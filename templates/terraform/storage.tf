@@ -5,6 +5,8 @@ resource "google_storage_bucket" "data" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = var.force_destroy
+  depends_on                  = [time_sleep.services]
 
   # Plans pin the generation of each object: one overwritten during a run is an error that names it.
   versioning {
@@ -29,6 +31,8 @@ resource "google_storage_bucket" "exchange" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = var.force_destroy
+  depends_on                  = [time_sleep.services]
 
   lifecycle_rule {
     condition {
@@ -48,6 +52,8 @@ resource "google_storage_bucket" "runs" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = var.force_destroy
+  depends_on                  = [time_sleep.services]
 
   lifecycle_rule {
     condition {
@@ -86,6 +92,8 @@ resource "google_storage_bucket" "staging" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = var.force_destroy
+  depends_on                  = [time_sleep.services]
 
   # Temporary files would be paid for a week longer.
   soft_delete_policy {
@@ -108,6 +116,7 @@ resource "google_artifact_registry_repository" "images" {
   repository_id = var.name
   description   = "Images of the Flex Templates"
   format        = "DOCKER"
+  depends_on    = [time_sleep.services]
 
   # A template names its image by tag: the tag must not change its meaning.
   docker_config {

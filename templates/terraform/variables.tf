@@ -21,9 +21,39 @@ variable "dataset" {
   default     = "ads"
 }
 
-variable "subnetwork" {
-  description = "Subnetwork of the workers (regions/REGION/subnetworks/NAME), with Private Google Access: workers have no public addresses"
+variable "scheduler_region" {
+  description = "Region of Cloud Scheduler, which is not in every region; empty: region"
   type        = string
+  default     = ""
+}
+
+variable "subnetwork" {
+  description = "Subnetwork of the workers, regions/REGION/subnetworks/NAME or, of a Shared VPC, its complete URL; it needs Private Google Access. Empty: a network is made"
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.subnetwork == "" || can(regex("^(https://www.googleapis.com/compute/v1/)?(projects/[^/]+/)?regions/[^/]+/subnetworks/[^/]+$", var.subnetwork))
+    error_message = "Write regions/REGION/subnetworks/NAME, or https://www.googleapis.com/compute/v1/projects/HOST/regions/REGION/subnetworks/NAME."
+  }
+}
+
+variable "ip_range" {
+  description = "Addresses of the network that is made; one for each worker"
+  type        = string
+  default     = "10.128.0.0/20"
+}
+
+variable "nat" {
+  description = "Whether workers of the network that is made reach addresses outside Google, such as a webhook of --notify"
+  type        = bool
+  default     = false
+}
+
+variable "release" {
+  description = "Tag of the images that the schedules launch, as templates/build.sh printed it; while it is empty, the schedules are paused"
+  type        = string
+  default     = ""
 }
 
 variable "timezone" {
@@ -51,7 +81,7 @@ variable "late_after_day" {
 }
 
 variable "monthly_parameters" {
-  description = "Parameters of the monthly template beside those that follow from what is made here"
+  description = "Parameters of the monthly template beside those that follow from what is made here; a value replaces the default as a whole"
   type        = map(string)
   default = {
     key   = "ad_id"
@@ -60,15 +90,24 @@ variable "monthly_parameters" {
 }
 
 variable "requests_parameters" {
-  description = "Parameters of the requests template beside those that follow from what is made here"
+  description = "Parameters of the requests template beside those that follow from what is made here; a value replaces the default as a whole"
   type        = map(string)
-  default     = {}
+  default = {
+    key   = "ad_id"
+    label = "clicked"
+  }
 }
 
 variable "machine_type" {
   description = "Machine of the workers; TensorFlow and TFDV want 2 GB a core and more"
   type        = string
   default     = "n2-standard-4"
+}
+
+variable "launcher_machine_type" {
+  description = "Machine that plans and submits a job. Dataflow's own choice imports TensorFlow too slowly for the ten minutes that a launch may take"
+  type        = string
+  default     = "n2-standard-2"
 }
 
 variable "max_workers" {
@@ -104,4 +143,10 @@ variable "operators" {
   description = "Who may launch jobs by hand, as the launcher account"
   type        = list(string)
   default     = []
+}
+
+variable "force_destroy" {
+  description = "Whether terraform destroy removes buckets and tables that hold something"
+  type        = bool
+  default     = false
 }

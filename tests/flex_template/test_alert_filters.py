@@ -90,16 +90,80 @@ def test_other_lines_are_not_counted() -> None:
         assert not matches(filter_of(metric), other)
 
 
-def test_the_watch_is_missed_by_its_own_successes() -> None:
-    name = RESOURCES["google_cloud_scheduler_job", "watch"]["name"]
-    text = filter_of("not_missed").replace("${google_cloud_scheduler_job.watch.name}", name)
-    entry = {
-        "resource": {"type": "cloud_scheduler_job", "labels": {"job_id": name}},
-        "httpRequest": {"status": 200},
+def scheduler_entry(job: str, status: int) -> dict[str, Any]:
+    """Of an attempt, as https://cloud.google.com/scheduler/docs/logging has it."""
+    return {
+        "resource": {"type": "cloud_scheduler_job", "labels": {"job_id": f"beam-jobs-{job}"}},
+        "httpRequest": {"status": status},
+        "severity": "ERROR" if status >= 400 else "INFO",
     }
-    assert matches(text, entry)
-    assert not matches(text, entry | {"httpRequest": {"status": 400}})
-    assert not matches(text, entry | {"resource": {"type": "cloud_scheduler_job"}})
+
+
+def filled_in(metric: str) -> str:
+    """The filter of a metric, with the names that its references have."""
+    text = filter_of(metric)
+    for (kind, name), body in RESOURCES.items():
+        if kind == "google_cloud_scheduler_job":
+            text = text.replace(f"${{google_cloud_scheduler_job.{name}.name}}", body["name"])
+    return text.replace("${var.name}", "beam-jobs")
+
+
+def test_the_watch_is_missed_by_its_own_successes_and_told_of_by_its_errors() -> None:
+    there, missing = scheduler_entry("watch", 200), scheduler_entry("watch", 400)
+    assert matches(filled_in("not_missed"), there)
+    assert matches(filled_in("missed"), missing)
+    for metric, entry in (("not_missed", missing), ("missed", there)):
+        assert not matches(filled_in(metric), entry)
+        assert not matches(filled_in(metric), scheduler_entry("monthly", 200))
+        assert not matches(filled_in(metric), scheduler_entry("monthly", 400))
+
+
+@pytest.mark.parametrize("job", ["monthly", "requests"])
+def test_a_refused_launch_is_told_unless_the_job_is_at_work(job: str) -> None:
+    for status, counts in ((403, True), (404, True), (500, True), (409, False), (200, False)):
+        assert matches(filled_in("not_launched"), scheduler_entry(job, status)) is counts
+    assert not matches(filled_in("not_launched"), scheduler_entry("watch", 403))
+
+
+def test_what_dataflow_says_of_our_jobs_is_counted_where_it_is_an_error() -> None:
+    """https://cloud.google.com/dataflow/docs/guides/logging: job-message, dataflow_step."""
+    entry = {
+        "logName": "projects/p/logs/dataflow.googleapis.com%2Fjob-message",
+        "resource": {"type": "dataflow_step", "labels": {"job_name": "beam-jobs-monthly-2026-10"}},
+        "severity": "ERROR",
+        "textPayload": "Timeout in polling result file: gs://s/staging/template_launches/1",
+    }
+    assert matches(filled_in("job_errors"), entry)
+    other = {"type": "dataflow_step", "labels": {"job_name": "wordcount"}}
+    for change in (
+        {"severity": "WARNING"},
+        {"logName": "projects/p/logs/dataflow.googleapis.com%2Fworker"},
+        {"resource": other},
+    ):
+        assert not matches(filled_in("job_errors"), entry | change)
+
+
+def test_a_condition_on_missing_data_lasts_a_minute() -> None:
+    """The setting is refused with less; an absence lasts 23.5 hours at most.
+
+    https://cloud.google.com/monitoring/alerts/concepts-indepth#partial-data
+    """
+    conditions = [
+        (kind, condition[kind][0])
+        for (type_, _), body in RESOURCES.items()
+        if type_ == "google_monitoring_alert_policy"
+        for condition in body["conditions"]
+        for kind in ("condition_threshold", "condition_absent")
+        if kind in condition
+    ]
+    assert len(conditions) > 8
+    for kind, body in conditions:
+        seconds = int(body["duration"].removesuffix("s"))
+        assert seconds % 60 == 0
+        if "evaluation_missing_data" in body:
+            assert seconds >= 60
+        if kind == "condition_absent":
+            assert 120 <= seconds <= 23.5 * 3600
 
 
 def test_each_policy_watches_a_metric_that_is_there() -> None:
@@ -117,6 +181,6 @@ def test_each_policy_watches_a_metric_that_is_there() -> None:
 
 
 def test_what_the_filters_cannot_say_is_refused_here() -> None:
-    for text in ('severity>="ERROR"', "a=b", '(a="b"', 'NOT a="b"'):
+    for text in ('severity>="ERROR"', "a=b", '(a="b"', 'a=~"b"'):
         with pytest.raises(ValueError, match=r"understood|open"):
             matches(text, {})

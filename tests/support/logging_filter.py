@@ -1,7 +1,8 @@
 """Cloud Logging's filters, as much of the language as the alerts use, and no more.
 
 `field="value"` compares, `field:"value"` looks for a part (without regard to case); a field that an
-entry lacks matches nothing; lines are joined by AND, AND binds as in Logging: stronger than OR.
+entry lacks matches nothing; NOT turns round what follows it; lines are joined by AND, which binds
+weaker than OR, as in Logging.
 https://cloud.google.com/logging/docs/view/logging-query-language
 """
 
@@ -9,7 +10,7 @@ import json
 import re
 from typing import Any
 
-_TOKEN = re.compile(r'\s*(\n\s*)*(\(|\)|OR\b|AND\b|[\w.]+\s*[:=]\s*"(?:[^"\\]|\\.)*")')
+_TOKEN = re.compile(r'\s*(\n\s*)*(\(|\)|OR\b|AND\b|NOT\b|[\w.]+\s*[:=]\s*"(?:[^"\\]|\\.)*")')
 
 
 def matches(text: str, entry: dict[str, Any]) -> bool:
@@ -50,6 +51,9 @@ def _any(tokens: list[str], entry: dict[str, Any]) -> tuple[bool, list[str]]:
 
 
 def _one(tokens: list[str], entry: dict[str, Any]) -> tuple[bool, list[str]]:
+    if tokens[0] == "NOT":
+        taken, rest = _one(tokens[1:], entry)
+        return not taken, rest
     if tokens[0] == "(":
         taken, rest = _all(tokens[1:], entry)
         if rest[:1] != [")"]:

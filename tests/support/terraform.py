@@ -10,9 +10,10 @@ import hcl2
 
 FOLDER = Path(__file__).parents[2] / "templates/terraform"
 PROVIDER = json.loads(Path(__file__).with_name("google_provider.json").read_text())
-"""Arguments and blocks of the resources used, of the provider's release that versions.tf names;
-made from its schema as cdktf-cdktf-provider-google 16.12.1 (PyPI) carries it. `required` of an
-argument, and `block` where it is a block."""
+"""Arguments and blocks of the resources and data sources used, of the providers' releases that
+versions.tf names; made from their schemas as cdktf-cdktf-provider-google 16.12.1 and
+cdktf-cdktf-provider-time 11.0.1 (PyPI) carry them. `required` of an argument, and `block` where it
+is a block."""
 
 META = {"count", "depends_on", "for_each", "lifecycle", "provider"}
 
@@ -38,12 +39,17 @@ def _blocks(kind: str) -> Iterator[dict[str, Any]]:
         yield from file.get(kind, ())
 
 
-RESOURCES: dict[tuple[str, str], dict[str, Any]] = {
-    (kind, name): body
-    for block in _blocks("resource")
-    for kind, named in block.items()
-    for name, body in named.items()
-}
+def _named(kind: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (type_, name): body
+        for block in _blocks(kind)
+        for type_, named in block.items()
+        for name, body in named.items()
+    }
+
+
+RESOURCES = _named("resource")
+DATA = _named("data")
 VARIABLES = {name: body for block in _blocks("variable") for name, body in block.items()}
 LOCALS = {name: value for block in _blocks("locals") for name, value in block.items()}
 OUTPUTS = {name: body for block in _blocks("output") for name, body in block.items()}
