@@ -31,6 +31,7 @@ def pytest_configure() -> None:
 
 LONGEST = (
     "integration/test_image.py",
+    "integration/test_permissions.py",
     "integration/test_queue_schedules.py",
     "integration/test_runners.py",
     "integration/test_faults.py",
