@@ -19,7 +19,9 @@ cd "$(dirname "$0")/.."
 tag=${3:-$(git rev-parse --short=12 HEAD)}
 
 # What is pushed under a tag stays, so it must be what the commit has.
-if changed=$(git status --porcelain -- beam_jobs templates setup.py pyproject.toml requirements.txt README.md) && [[ -n $changed ]]; then
+inputs=(beam_jobs templates/Dockerfile templates/launch.py setup.py pyproject.toml requirements.txt)
+changed=$(git status --porcelain -- "${inputs[@]}")
+if [[ -n $changed ]]; then
   printf 'templates/build.sh: commit these first; a tag never moves:\n%s\n' "$changed" >&2
   exit 2
 fi
