@@ -16,12 +16,18 @@ import threading
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import sqlglot
 
+from support.servers.answering import (
+    Answer,
+    AnsweringServer,
+    forward,
+    google_error,
+    json_answer,
+)
 from support.servers.bigquery_calls import Call, Fault, statements
 from support.servers.bigquery_scripts import with_literals, with_one_column_each
 from support.servers.ports import free_port
@@ -42,6 +48,7 @@ class BigQueryServer:
 
     Attributes:
         host: for BIGQUERY_EMULATOR_HOST.
+        target: HOST:PORT of the emulator.
         faults: what goes wrong next; used up ones are removed.
         calls: all that clients asked for.
         done: ids of the load jobs and transactions that were carried out.
@@ -49,7 +56,7 @@ class BigQueryServer:
     """
 
     host: str
-    target: tuple[str, int]
+    target: str
     faults: list[Fault] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
@@ -111,22 +118,20 @@ class BigQueryServer:
         assert status == 200, answer
         return name
 
-    def forward(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        """What the emulator answers: (status, headers, body)."""
-        connection = http.client.HTTPConnection(*self.target, timeout=PATIENCE)
-        try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read()
-        finally:
-            connection.close()
+    def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        """What the emulator answers."""
+        return forward(self.target, method, path, headers, body)
 
-    def answer(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        """What a client gets: (status, headers, body)."""
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        """What a client gets."""
+        try:
+            answered = self._answer(method, path, headers, body)
+        except OSError as error:
+            answered = google_error(502, "badGateway", str(error))
+        self.sent += len(answered[2])
+        return answered
+
+    def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         is_json = "json" in headers.get("content-type", "") and body
         call = Call(method, path, json.loads(body) if is_json else {})
         upload = self._uploads.get(urllib.parse.urlsplit(path).query)
@@ -157,17 +162,17 @@ class BigQueryServer:
             if call.is_transaction:
                 self._in_transaction.discard(name)
         if fault is not None:
-            return _error(fault.status, fault.reason, fault.message)
+            return google_error(fault.status, fault.reason, fault.message)
         return result
 
     def _without_emulator(
         self, method: str, path: str, call: Call, fault: "Fault | None", upload: Call | None
-    ) -> tuple[int, dict[str, str], bytes] | None:
+    ) -> Answer | None:
         """The answer where the emulator is not asked."""
         if fault is not None and fault.status != 200 and not fault.lost:
-            return _error(fault.status, fault.reason, fault.message)
+            return google_error(fault.status, fault.reason, fault.message)
         if call.is_job and call.job_id in self._jobs and not call.is_dry_run and upload is None:
-            return _error(409, "duplicate", f"Already Exists: Job {PROJECT}:US.{call.job_id}")
+            return google_error(409, "duplicate", f"Already Exists: Job {PROJECT}:US.{call.job_id}")
         known = self._jobs.get(path.split("?")[0].rsplit("/", 1)[-1])
         if method == "GET" and known:
             return self._of_job(path, known)
@@ -175,12 +180,12 @@ class BigQueryServer:
             return self._job_failed(call, fault.reason, fault.message)
         if call.is_dry_run and len(statements(call.sql)) > 1:
             # The emulator would really run it.
-            return _json({**call.body, "statistics": {"query": {"statementType": "SCRIPT"}}})
+            return json_answer({**call.body, "statistics": {"query": {"statementType": "SCRIPT"}}})
         return None
 
     def _forward(
         self, method: str, path: str, headers: dict[str, str], body: bytes, call: Call, _sent: bool
-    ) -> tuple[int, dict[str, str], bytes]:
+    ) -> Answer:
         load = call.body["configuration"]["load"] if call.is_load else {}
         appends = load.get("writeDisposition") == "WRITE_APPEND"
         before = self._rows(load["destinationTable"]) if appends else 0
@@ -206,7 +211,7 @@ class BigQueryServer:
         if appends:  # the emulator reports all rows of the table
             loaded["outputRows"] = str(int(loaded.get("outputRows", 0)) - before)
         self._jobs[call.job_id] = job
-        return _json(job)
+        return json_answer(job)
 
     def _with_view(self, call: Call, content: bytes) -> bytes:
         """The emulator does not tell the text of a view."""
@@ -234,9 +239,7 @@ class BigQueryServer:
                     return fault
         return None
 
-    def _job_failed(
-        self, call: Call, reason: str, message: str
-    ) -> tuple[int, dict[str, str], bytes]:
+    def _job_failed(self, call: Call, reason: str, message: str) -> Answer:
         error = {"reason": reason, "message": message}
         job = call.body | {
             "id": f"{PROJECT}:US.{call.job_id}",
@@ -245,24 +248,13 @@ class BigQueryServer:
             "statistics": {},
         }
         self._jobs[call.job_id] = job
-        return _json(job)
+        return json_answer(job)
 
-    def _of_job(self, path: str, job: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    def _of_job(self, path: str, job: dict[str, Any]) -> Answer:
         error = job["status"].get("errorResult")
         if "/queries/" in path and error:
-            return _error(400, error["reason"], error["message"])
-        return _json(job)
-
-
-def _error(status: int, reason: str, message: str) -> tuple[int, dict[str, str], bytes]:
-    """As Google words errors."""
-    first = {"reason": reason, "message": message, "domain": "global"}
-    body = {"error": {"code": status, "message": message, "errors": [first]}}
-    return status, {"content-type": "application/json"}, json.dumps(body).encode()
-
-
-def _json(body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-    return 200, {"content-type": "application/json"}, json.dumps(body).encode()
+            return google_error(400, error["reason"], error["message"])
+        return json_answer(job)
 
 
 def _with_statement_type(call: Call, content: bytes) -> bytes:
@@ -271,39 +263,6 @@ def _with_statement_type(call: Call, content: bytes) -> bytes:
     if isinstance(statements(call.sql)[0], sqlglot.exp.Query):
         job["statistics"]["query"].setdefault("statementType", "SELECT")
     return json.dumps(job).encode()
-
-
-def _handler(server: BigQueryServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            for name in ("accept-encoding", "content-length"):
-                headers.pop(name, None)
-            try:
-                status, answered, content = server.answer(self.command, self.path, headers, body)
-            except OSError as error:
-                status, answered, content = _error(502, "badGateway", str(error))
-            server.sent += len(content)
-            skipped = ("content-length", "transfer-encoding", "connection", "date", "server")
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # killed by a test
-                self.send_response(status)
-                for name, value in answered.items():
-                    if name.lower() not in skipped:
-                        self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    return Handler
 
 
 @contextlib.contextmanager
@@ -315,7 +274,7 @@ def bigquery_server(folder: Path, gcs_root: Path | None = None) -> Iterator[BigQ
         gcs_root: folder that stands for `gs://`: a bucket is a folder in it.
     """
     if not PYTHON.exists():
-        raise FileNotFoundError(f"{PYTHON}: run `make .venv-bq/installed` (`make test` does)")
+        raise FileNotFoundError(f"{PYTHON}: `make test` makes it")
     port = free_port()
     environment = {**os.environ, "HOME": str(HOME)}
     if gcs_root is not None:
@@ -328,16 +287,13 @@ def bigquery_server(folder: Path, gcs_root: Path | None = None) -> Iterator[BigQ
         )  # fmt: skip
     try:
         _wait(port, process, folder / "bqemulator.log")
-        server = BigQueryServer("", ("127.0.0.1", port))
-        front = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
-        front.daemon_threads = True
-        server.host = f"http://127.0.0.1:{front.server_address[1]}"
-        threading.Thread(target=front.serve_forever, daemon=True).start()
+        server = BigQueryServer("", f"127.0.0.1:{port}")
+        proxy = AnsweringServer(server.answer)
+        server.host = f"http://127.0.0.1:{proxy.server_port}"
         try:
             yield server
         finally:
-            front.shutdown()
-            front.server_close()
+            proxy.stop()
     finally:
         process.kill()
         process.wait()

@@ -5,53 +5,15 @@ its `state` (jobs.get); it runs nothing.
 The metadata server hands out a token, as the one of a Google VM does.
 """
 
-import http.server
 import json
-import threading
-from collections.abc import Callable
 from typing import Any
+
+from support.servers.answering import Answer, AnsweringServer, google_error, json_answer
 
 TOKEN = "ya29.a-token-that-nobody-should-see"
 PROJECT = "test-project"
 REASON = "Startup of the worker pool failed: quota CPUS exceeded"
 """Why a job fails, with the state JOB_STATE_FAILED."""
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    """Answers on a free port of this machine until `stop`."""
-
-    def __init__(self, answer: Callable[[str, str, Any, bytes], tuple[int, str]]) -> None:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                code, text = answer(self.command, self.path, self.headers, body)
-                self.send_response(code)
-                kind = "application/json" if text.startswith(("{", "[")) else "application/text"
-                self.send_header("Content-Type", kind)
-                self.send_header("Metadata-Flavor", "Google")
-                self.send_header("Content-Length", str(len(text.encode())))
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            do_GET = do_POST = do_PUT = handle_any
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_port}"
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
 
 
 class DataflowServer:
@@ -60,25 +22,22 @@ class DataflowServer:
     Attributes:
         url: for --dataflow_endpoint.
         jobs: the bodies of jobs.create, parsed, with `"size"`, the bytes of the request.
-        launches: the bodies of flexTemplates.launch, parsed.
         state: of every job, once it was made.
     """
 
     def __init__(self) -> None:
         self.jobs: list[dict[str, Any]] = []
-        self.launches: list[dict[str, Any]] = []
         self.state = "JOB_STATE_PENDING"
-        self._server = _Server(self._answer)
+        self._server = AnsweringServer(self._answer)
         self.url = f"http://localhost:{self._server.server_port}"  # Beam takes no other
         self.stop = self._server.stop
 
-    def _answer(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, str]:
-        if headers.get("Authorization") != f"Bearer {TOKEN}":
-            return 401, json.dumps({"error": {"code": 401, "message": "no token"}})
+    def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if headers.get("authorization") != f"Bearer {TOKEN}":
+            return google_error(401, "authError", "no token")
         where = path.split("?", 1)[0].strip("/").split("/")
         if where[-1] == "flexTemplates:launch":
-            self.launches.append(json.loads(body))
-            return 200, json.dumps({"job": {"id": f"launch-{len(self.launches)}"}})
+            return json_answer({"job": {"id": "launch-1"}})
         if where[-1] == "messages" and self.state == "JOB_STATE_FAILED":
             error = {
                 "id": "1",
@@ -86,11 +45,11 @@ class DataflowServer:
                 "messageImportance": "JOB_MESSAGE_ERROR",
                 "messageText": f"Traceback (most recent call last):\n{REASON}",
             }
-            return 200, json.dumps({"jobMessages": [error]})
+            return json_answer({"jobMessages": [error]})
         if where[-1] in ("messages", "metrics"):
-            return 200, "{}"
+            return json_answer({})
         if where[:2] != ["v1b3", "projects"] or "jobs" not in where:
-            return 404, json.dumps({"error": {"code": 404, "message": f"no {path}"}})
+            return google_error(404, "notFound", f"no {path}")
         if method == "POST" and where[-1] == "jobs":
             self.jobs.append(json.loads(body) | {"size": len(body)})
         job, is_new = self.jobs[-1], method == "POST"
@@ -102,28 +61,34 @@ class DataflowServer:
             "currentState": "JOB_STATE_PENDING" if is_new else self.state,
             "createTime": "2026-11-01T00:00:00.000000Z",
         }
-        return 200, json.dumps(described)
+        return json_answer(described)
 
 
 class MetadataServer:
     """Application default credentials for processes that have `environment`."""
 
     def __init__(self) -> None:
-        self._server = _Server(self._answer)
+        self._server = AnsweringServer(self._answer)
         self.stop = self._server.stop
+        address = f"127.0.0.1:{self._server.server_port}"
         self.environment = {
-            "GCE_METADATA_HOST": self._server.address,
-            "GCE_METADATA_IP": self._server.address,
+            "GCE_METADATA_HOST": address,
+            "GCE_METADATA_IP": address,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
 
-    def _answer(self, _: str, path: str, __: Any, ___: bytes) -> tuple[int, str]:
-        account = {"aliases": ["default"], "email": "launcher@test-project", "scopes": ["all"]}
+    def _answer(self, _: str, path: str, __: dict[str, str], ___: bytes) -> Answer:
         if path.startswith("/computeMetadata/v1/project/project-id"):
-            return 200, PROJECT
+            return _metadata(PROJECT)
         if "/token" in path:
-            token = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
-            return 200, json.dumps(token)
+            return _metadata({"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"})
         if path.startswith("/computeMetadata/v1/instance/service-accounts/"):
-            return 200, json.dumps(account)
-        return (404, "none") if "universe" in path else (200, "ok")
+            email = "launcher@test-project"
+            return _metadata({"aliases": ["default"], "email": email, "scopes": ["all"]})
+        return _metadata("none", 404) if "universe" in path else _metadata("ok")
+
+
+def _metadata(body: str | dict[str, Any], status: int = 200) -> Answer:
+    kind, text = ("text", body) if isinstance(body, str) else ("json", json.dumps(body))
+    headers = {"content-type": f"application/{kind}", "metadata-flavor": "Google"}
+    return status, headers, text.encode()

@@ -16,7 +16,7 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
-PROJECT = "project"
+from support.grants import PROJECT
 
 
 @dataclass(frozen=True, order=True)
