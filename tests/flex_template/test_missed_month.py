@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,14 @@ from beam_jobs.runs.catalog import open_catalog
 from beam_jobs.runs.run_row import RunStatus
 from support.publishing import write_run
 from support.servers.bigquery import PROJECT, BigQueryServer
-from support.terraform import FOLDER
+from support.terraform import watch_query
 
-AFTER_EVERY_DAY, FROM_THE_FIRST = "32", "1"
+AFTER_EVERY_DAY, FROM_THE_FIRST = 32, 1
 
 
-def missed(bigquery: BigQueryServer, dataset: str, late_after_day: str) -> str:
+def missed(bigquery: BigQueryServer, dataset: str, late_after_day: int) -> str:
     """What BigQuery complains of; empty where it answers."""
-    values = {"dataset": dataset, "timezone": "UTC", "late_after_day": late_after_day}
-    sql = re.sub(r"\$\{(\w+)\}", lambda f: values[f[1]], (FOLDER / "watch.sql").read_text())
+    sql = watch_query(dataset, late_after_day)
     body = json.dumps({"query": sql, "useLegacySql": False}).encode()
     path = f"/bigquery/v2/projects/{PROJECT}/queries"
     status, _, answer = bigquery.forward("POST", path, {"Content-Type": "application/json"}, body)
@@ -31,8 +29,8 @@ def missed(bigquery: BigQueryServer, dataset: str, late_after_day: str) -> str:
     return ""
 
 
-def last_month() -> datetime.date:
-    return (datetime.datetime.now(datetime.UTC).date().replace(day=1)) - datetime.timedelta(days=1)
+def month_before(day: datetime.date) -> datetime.date:
+    return (day.replace(day=1) - datetime.timedelta(days=1)).replace(day=1)
 
 
 def test_before_the_first_run_a_month_is_missed_from_the_day_on(bigquery: BigQueryServer) -> None:
@@ -48,9 +46,8 @@ def test_a_published_or_held_run_of_the_month_before_is_enough(
     dataset = bigquery.new_dataset()
     warehouse = open_catalog(f"bigquery:{dataset}")
     runs = str(tmp_path / "runs")
-    period = last_month().replace(day=1)
-    earlier = (period - datetime.timedelta(days=1)).replace(day=1)
-    publish_run(warehouse, *write_run(runs, "r1", period=earlier))
+    period = month_before(datetime.datetime.now(datetime.UTC).date())
+    publish_run(warehouse, *write_run(runs, "r1", period=month_before(period)))
     assert missed(bigquery, dataset, AFTER_EVERY_DAY) == ""
     assert "did not run for the month before" in missed(bigquery, dataset, FROM_THE_FIRST)
     publish_run(warehouse, *write_run(runs, "r2", period=period, status=status, order=1))

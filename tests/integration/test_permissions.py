@@ -8,22 +8,20 @@ Dataflow would ask.
 
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from support.accounts import BUCKETS, IMAGE, ROOT, WORKER, Cloud
+from support.accounts import BUCKETS, IMAGE, ROOT, WORKER, Cloud, Person
 from support.commands import Result
 from support.grants import PROJECT, Grant, all_grants, allows
 from support.queues import good
 from support.servers.bigquery import PROJECT as PROJECT_ID
 from support.servers.bigquery import BigQueryServer
-from support.servers.dataflow import REASON, TOKEN, DataflowServer, MetadataServer
+from support.servers.dataflow import REASON, DataflowServer, MetadataServer
 from support.servers.gcs import GcsServer
-from support.terraform import FOLDER
+from support.terraform import watch_query
 
 pytestmark = pytest.mark.integration
 
@@ -37,6 +35,9 @@ NOT_RUN_HERE = {
     ("builder", "artifactregistry.repositories.uploadArtifacts", PROJECT),
 }
 """(account, permission, on what) that only Google itself asks for."""
+
+Act = Callable[[Cloud, Grant | None], None]
+"""Something that an account does, without one of the grants."""
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,8 @@ def looking(cloud: Cloud) -> None:
 def a_launch_by_schedule(cloud: Cloud, without: Grant | None = None) -> None:
     """Cloud Scheduler's call; the launcher's machine then plans and submits as the worker."""
     with cloud.acting_as("scheduler", without) as scheduler:
-        scheduler.post(
+        scheduler.call(
+            "POST",
             f"{scheduler.dataflow}/v1b3/projects/{PROJECT_ID}/locations/r/flexTemplates:launch",
             {
                 "launchParameter": {
@@ -159,28 +161,16 @@ def a_launch_from_a_shell(cloud: Cloud, without: Grant | None = None) -> None:
         assert done.returncode == 1, done.stderr[-2000:]
         assert f"ended as FAILED: {REASON}" in done.stderr
         assert "Traceback" not in done.stderr
-        request = urllib.request.Request(
-            f"{launcher.dataflow}/v1b3/projects/{PROJECT_ID}/locations/r/jobs/1",
-            b'{"requestedState": "JOB_STATE_CANCELLED"}',
-            {"Authorization": f"Bearer {TOKEN}"},
-            method="PUT",
-        )
-        with urllib.request.urlopen(request) as answer:
-            assert answer.status == 200
+        job = f"{launcher.dataflow}/v1b3/projects/{PROJECT_ID}/locations/r/jobs/1"
+        launcher.call("PUT", job, {"requestedState": "JOB_STATE_CANCELLED"})
 
 
 def the_watch(cloud: Cloud, without: Grant | None = None) -> None:
     """Cloud Scheduler's question whether the month is there."""
-    sql = (FOLDER / "watch.sql").read_text()
-    values = {
-        "dataset": cloud.warehouse.removeprefix("bigquery:"),
-        "timezone": "UTC",
-        "late_after_day": "32",
-    }
-    sql = re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], sql)
+    sql = watch_query(cloud.warehouse.removeprefix("bigquery:"), late_after_day=32)
     with cloud.acting_as("watcher", without) as watcher:
         url = f"{watcher.bigquery}/bigquery/v2/projects/{PROJECT_ID}/queries"
-        watcher.post(url, {"query": sql, "useLegacySql": False})
+        watcher.call("POST", url, {"query": sql, "useLegacySql": False})
 
 
 def test_the_grants_are_enough_and_each_is_needed(cloud: Cloud) -> None:
@@ -199,20 +189,16 @@ def test_the_grants_are_enough_and_each_is_needed(cloud: Cloud) -> None:
         assert [need for need in needed if not allows(rest, *need)], f"{grant} is not needed"
 
 
-def a_plan_of_the_month(account: str) -> Callable[[Cloud, Grant | None], None]:
+def a_plan(account: str, job: Callable[[Person], list[str]]) -> Act:
     def plan(cloud: Cloud, without: Grant | None) -> None:
         with cloud.acting_as(account, without) as person:
-            person.run(*person.month("2026-09", "--plan"))
+            person.run(*job(person), "--plan")
 
     return plan
 
 
-def a_plan_of_the_queue(account: str) -> Callable[[Cloud, Grant | None], None]:
-    def plan(cloud: Cloud, without: Grant | None) -> None:
-        with cloud.acting_as(account, without) as person:
-            person.run(*person.queue("--plan"))
-
-    return plan
+def september(person: Person) -> list[str]:
+    return person.month("2026-09")
 
 
 def a_decision(cloud: Cloud, without: Grant | None) -> None:
@@ -228,18 +214,18 @@ def an_analysts_look(cloud: Cloud, without: Grant | None) -> None:
         analyst.ask("show", run_id)
 
 
-SHORTEST: dict[tuple[str, str], Callable[[Cloud, Grant | None], None]] = {
+SHORTEST: dict[tuple[str, str], Act] = {
     ("analyst", ""): an_analysts_look,
     ("launcher", ""): a_decision,
-    ("launcher", "data"): a_plan_of_the_month("launcher"),
-    ("launcher", "exchange"): a_plan_of_the_queue("launcher"),
+    ("launcher", "data"): a_plan("launcher", september),
+    ("launcher", "exchange"): a_plan("launcher", Person.queue),
     ("launcher", "staging"): a_launch_from_a_shell,
     ("launcher", "worker"): a_launch_from_a_shell,
     ("launcher", "dataflow"): a_launch_from_a_shell,
     ("scheduler", ""): a_launch_by_schedule,
     ("watcher", ""): the_watch,
-    ("worker", ""): a_plan_of_the_month("worker"),
-    ("worker", "exchange"): a_plan_of_the_queue("worker"),
+    ("worker", ""): a_plan("worker", september),
+    ("worker", "exchange"): a_plan("worker", Person.queue),
     ("worker", "images"): a_launch_on_the_launchers_machine,
     ("worker", "staging"): a_launch_on_the_launchers_machine,
     ("worker", "worker"): a_launch_on_the_launchers_machine,

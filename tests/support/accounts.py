@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -140,25 +140,23 @@ class Person:
         ]
         environment = os.environ | self.cloud.metadata.environment
         environment |= {"PYTHONPATH": str(ROOT), "BEAM_JOBS_JOB": job, "BEAM_JOBS_IMAGE": IMAGE}
-        process = subprocess.Popen(
-            [sys.executable, *command, *given],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, cwd="/",
-        )  # fmt: skip
-        told: list[str] = []
-        assert process.stderr is not None
-        stream = process.stderr
-        reader = threading.Thread(target=lambda: told.append(stream.read()))
-        reader.start()
-        until(lambda: process.poll() is not None or bool(self.access.refused), "the launch")
-        if self.access.refused:
-            process.send_signal(signal.SIGINT)  # Beam repeats refused calls for minutes
-        reader.join()
-        return subprocess.CompletedProcess(command, process.wait(), "", told[0])
+        with tempfile.TemporaryFile("w+") as told:
+            process = subprocess.Popen(
+                [sys.executable, *command, *given],
+                stdout=subprocess.DEVNULL, stderr=told, env=environment, cwd="/",
+            )  # fmt: skip
+            until(lambda: process.poll() is not None or bool(self.access.refused), "the launch")
+            if self.access.refused:
+                process.send_signal(signal.SIGINT)  # Beam repeats refused calls for minutes
+            code = process.wait()
+            told.seek(0)
+            return subprocess.CompletedProcess(command, code, "", told.read())
 
-    def post(self, url: str, body: Any) -> Any:
-        """What Cloud Scheduler sends."""
+    def call(self, method: str, url: str, body: Any) -> Any:
+        """A call of Google's REST, such as Cloud Scheduler sends."""
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(url, data, headers, method=method)
         try:
             with urllib.request.urlopen(request) as answer:
                 return json.load(answer)

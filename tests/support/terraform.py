@@ -55,6 +55,13 @@ LOCALS = {name: value for block in _blocks("locals") for name, value in block.it
 OUTPUTS = {name: body for block in _blocks("output") for name, body in block.items()}
 
 
+def watch_query(dataset: str, late_after_day: int) -> str:
+    """What the watch asks BigQuery, of `PROJECT.DATASET`."""
+    values = {"dataset": dataset, "timezone": "UTC", "late_after_day": str(late_after_day)}
+    text = (FOLDER / "watch.sql").read_text()
+    return re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text)
+
+
 def texts(value: Any) -> Iterator[str]:
     """All texts inside."""
     if isinstance(value, dict):

@@ -100,23 +100,6 @@ def test_what_another_account_loaded_is_not_loaded_again(
     assert month_state(warehouse) >= expected_rows(held)
 
 
-def test_what_another_account_did_not_load_whole_is_loaded_again(
-    bigquery: BigQueryServer,
-    publish: Callable[..., Any],
-    client: Any,
-    url: str,
-    warehouse: RunCatalog,
-) -> None:
-    held = publish(status=RunStatus.HELD)
-    for reference in _staged(client, url):
-        client.delete_table(reference)
-    bigquery.faults.append(another_accounts_job(5))
-    approve(warehouse, held.run_id)
-    assert bigquery.faults == []
-    assert len(bigquery.loads()) == 10
-    assert month_state(warehouse) >= expected_rows(held)
-
-
 def test_a_look_finds_its_job_again_by_the_region_of_the_data_set(
     bigquery: BigQueryServer, publish: Callable[..., Any], url: str
 ) -> None:
@@ -154,17 +137,22 @@ def test_staging_tables_expire(bigquery: BigQueryServer, publish: Callable[..., 
         assert 2.9 < days <= 3
 
 
+@pytest.mark.parametrize("of_another_account", [False, True])
 def test_what_expired_is_loaded_again(
     bigquery: BigQueryServer,
     publish: Callable[..., Any],
     client: Any,
     url: str,
     warehouse: RunCatalog,
+    of_another_account: bool,
 ) -> None:
     run = publish(status=RunStatus.HELD)
     for reference in _staged(client, url):
         client.delete_table(reference)
+    if of_another_account:
+        bigquery.faults.append(another_accounts_job(5))
     approve(warehouse, run.run_id)
+    assert bigquery.faults == []
     assert len(bigquery.loads()) == 10
     assert month_state(warehouse) >= expected_rows(run)
 
